@@ -1,0 +1,289 @@
+"""A daemon in a container of the outer engine: what the modes dind and sysbox share."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import health, images
+from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from ..settings import Settings
+from ..workspace import SOCKET
+from . import execution, network
+from .protocol import Home, Record
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+T = TypeVar("T")
+
+LABEL_RUN = "pytest-dind.run"
+LABEL_OWNER = "pytest-dind.owner"
+LABEL_ROLE = "pytest-dind.role"
+LABEL_CREATED = "pytest-dind.created"
+
+# Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
+_HOME = "/run/pytest-dind"
+_DATA_ROOT = "/var/lib/docker"
+_DOCKERD = "dockerd"
+
+
+class ContainerBackend:
+    """Daemons in containers; `host_config` holds what a mode's containers differ in."""
+
+    def __init__(
+        self, engine: docker.DockerClient, *, mode: str, host_config: Mapping[str, Any]
+    ) -> None:
+        self._engine = engine
+        self._mode = mode
+        self._host_config = dict(host_config)
+
+    def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
+        """Start a daemon and wait until it is healthy; a failed start leaves nothing behind."""
+        began = time.monotonic()
+        image = images.ensure(self._engine, settings.image, say)
+        subject = f"The daemon {home.name!r} (mode {self._mode}, image {settings.image})"
+        try:
+            uninterrupted(lambda: self._create(home, settings, image))
+            return self._wait(home, settings, subject, began)
+        except BaseException:
+            self._remove(home.label)
+            raise
+
+    def _create(self, home: Home, settings: Settings, image: Mapping[str, Any]) -> None:
+        """Create and start the container."""
+        from docker.errors import APIError
+        from docker.types import DriverConfig, Mount
+
+        api = self._engine.api
+        labels = _labels(home)
+        mounts = [
+            Mount(_HOME, str(home.path), type="bind"),
+            # A volume without a name: it goes when the container goes.
+            Mount(
+                _DATA_ROOT, None, type="volume", labels=labels, driver_config=DriverConfig("local")
+            ),
+        ]
+        layout = network.nested(self._engine.api.networks())
+        try:
+            api.create_container(
+                settings.image,
+                name=home.label,
+                labels=labels,
+                entrypoint=[
+                    "sh",
+                    "-c",
+                    files(__package__).joinpath("supervise.sh").read_text(),
+                    "sh",
+                ],
+                command=_command(image, settings, layout),
+                ports=settings.ports(),
+                host_config=api.create_host_config(
+                    mounts=mounts,
+                    auto_remove=True,
+                    port_bindings={
+                        f"{port}/{protocol}": ("127.0.0.1", port)
+                        for port, protocol in settings.ports()
+                    },
+                    **self._host_config,
+                ),
+            )
+            api.start(home.label)
+        except APIError as error:
+            raise _refused(home, settings, error.explanation or str(error)) from error
+
+    def _wait(self, home: Home, settings: Settings, subject: str, began: float) -> Record:
+        """Wait for the daemon in a started container, and ask what it is."""
+        import docker
+
+        details = self._inspect(home.label)
+        host = f"unix://{home.path / SOCKET}"
+        api_version = health.wait_until_ready(
+            subject,
+            home.path,
+            host,
+            timeout=settings.timeout - (time.monotonic() - began),
+            gone=lambda: not self._inspect(home.label),
+        )
+        daemon = docker.DockerClient(base_url=host, version=api_version)
+        try:
+            info = daemon.info()
+        finally:
+            daemon.close()
+        health.check(subject, info, api_version)
+        return Record(
+            mode=self._mode,
+            run=home.run,
+            name=home.name,
+            home=str(home.path),
+            id=details["Id"],
+            host=host,
+            engine=settings.host,
+            address=_address(details),
+            published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
+            version=info["ServerVersion"],
+            api_version=api_version,
+            driver=info["Driver"],
+            seconds=time.monotonic() - began,
+        )
+
+    def _inspect(self, name: str) -> dict[str, Any]:
+        """The container's details; empty when it is gone."""
+        from docker.errors import NotFound
+
+        try:
+            details: dict[str, Any] = self._engine.api.inspect_container(name)
+        except NotFound:
+            return {}
+        return details
+
+    def container(self, record: Record) -> Container:
+        """The outer container."""
+        return self._engine.containers.get(record.id)
+
+    def exec(
+        self,
+        record: Record,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None,
+        workdir: str | None,
+        stdin: bytes | None,
+        timeout: float | None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in the daemon's container."""
+        return execution.run(
+            self._engine, record.id, command, env=env, workdir=workdir, stdin=stdin, timeout=timeout
+        )
+
+    def stop(self, record: Record) -> None:
+        """Remove the container with its volume; one that is gone is fine."""
+        self._remove(record.id)
+
+    def _remove(self, name: str) -> None:
+        from docker.errors import APIError, NotFound
+
+        try:
+            self._engine.api.remove_container(name, force=True, v=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            # 409: it ended by itself just now, and the engine is removing it already.
+            if error.status_code != 409:
+                raise
+            self._engine.api.wait(name, condition="removed")
+
+
+def uninterrupted(call: Callable[[], T]) -> T:
+    """Finish `call` even when an exception, such as Ctrl-C, is raised here meanwhile.
+
+    A request that the engine carries out while nobody waits for it would leave its container
+    behind; a Ctrl-C is raised once the request is through, when there is something to remove.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # The executor's exit waits for the call.
+        return pool.submit(call).result()
+
+
+def _labels(home: Home) -> dict[str, str]:
+    return {
+        LABEL_RUN: home.run,
+        LABEL_OWNER: f"{socket.gethostname()},{getpass.getuser()}",
+        LABEL_ROLE: "daemon",
+        LABEL_CREATED: str(int(time.time())),
+    }
+
+
+def _command(image: Mapping[str, Any], settings: Settings, layout: network.Network) -> list[str]:
+    """Arguments of supervise.sh: deadline, whether the image is bare, and the daemon's command."""
+    entrypoint = list(image["Config"].get("Entrypoint") or [])
+    bare = not entrypoint
+    if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
+        entrypoint.pop()
+    own = " ".join(settings.arg)
+    return [
+        str(int(settings.timeout) + 1),
+        "yes" if bare else "no",
+        *entrypoint,
+        _DOCKERD,
+        f"--host=unix://{_HOME}/{SOCKET}",
+        # Where tools in the container, and nested containers that mount it, look for a daemon.
+        "--host=unix:///var/run/docker.sock",
+        # The socket's group, so that a test process that is not root may use it.
+        f"--group={os.getgid()}",
+        *(flag for flag in layout.arguments() if flag.partition("=")[0] not in own),
+        *settings.arg,
+    ]
+
+
+def _address(details: Mapping[str, Any]) -> str:
+    """The container's address: per network, since API 1.52 has no other."""
+    networks = details["NetworkSettings"]["Networks"].values()
+    return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")
+
+
+def _refused(home: Home, settings: Settings, text: str) -> DindError:
+    """The error for an engine that did not create or start the container."""
+    for pattern, error, remedy in _REFUSALS:
+        if re.search(pattern, text):
+            return error(
+                f"The outer engine cannot start the daemon {home.name!r} (image {settings.image}).",
+                evidence=text,
+                remedy=remedy,
+            )
+    return ModeUnavailable(
+        f"The outer engine refused the container of the daemon {home.name!r} "
+        f"(image {settings.image}).",
+        evidence=text,
+        remedy=[
+            "Mend what the engine says.",
+            "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
+        ],
+    )
+
+
+# What engines say (moby's and runc's own texts), what it means, and the ways on.
+_REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
+    (
+        r"port is already allocated|address already in use|ports are not available",
+        SettingsError,
+        [
+            "Name another port: --dind-publish PORT.",
+            "End what holds the port (ss -ltnp shows it).",
+        ],
+    ),
+    (
+        r"[Pp]rivileged|unable to apply caps|operation not permitted|authorization denied",
+        ModeUnavailable,
+        [
+            "Use an engine that allows --privileged: --dind-host HOST.",
+            "Where the engine remaps user namespaces (userns-remap) or its policy forbids "
+            "--privileged, ask who runs it for an exception.",
+        ],
+    ),
+    (
+        r"bind source path does not exist|mounts denied|not shared from",
+        EngineUnavailable,
+        [
+            "Run the tests on the engine's own machine.",
+            "If they run in a container that has the engine's socket mounted, mount the temp dir "
+            "into it under the same path.",
+            "Set TMPDIR to a directory that the engine may mount.",
+        ],
+    ),
+    (
+        r'exec: "sh"|stat sh: no such file|executable file not found',
+        ImageUnavailable,
+        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
+    ),
+]

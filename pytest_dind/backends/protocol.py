@@ -1,0 +1,96 @@
+"""What each mode does in its own way; all else is shared."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+    from ..images import Say
+    from ..settings import Settings
+
+
+class Address(NamedTuple):
+    """Where a port is reached."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directory of one daemon, shared with its container, and whose daemon it is."""
+
+    run: str
+    name: str
+    path: Path
+
+    @property
+    def label(self) -> str:
+        """The name on the outer engine."""
+        return f"pytest-dind-{self.run}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a process must know to use a daemon, also one that another process started.
+
+    Attributes:
+        mode: The mode in force.
+        run: The run's id.
+        name: Its name in the run.
+        home: The directory shared with its container.
+        id: Its outer container's id.
+        host: Its URL.
+        engine: The outer engine, as `--dind-host` has it.
+        address: Its container's address on the outer engine's network.
+        published: Ports of its container that are published on loopback (`8080/tcp`).
+        version: Its engine's version.
+        api_version: The newest API version it speaks.
+        driver: Its storage driver.
+        seconds: From request to healthy.
+    """
+
+    mode: str
+    run: str
+    name: str
+    home: str
+    id: str
+    host: str
+    engine: str
+    address: str
+    published: tuple[str, ...]
+    version: str
+    api_version: str
+    driver: str
+    seconds: float
+
+
+class Backend(Protocol):
+    """One way to make a daemon."""
+
+    def start(self, home: Home, settings: Settings, say: Say) -> Record:
+        """Start a daemon and wait until it is healthy; a failed start leaves nothing behind."""
+
+    def container(self, record: Record) -> Container | None:
+        """The outer container, where there is one."""
+
+    def exec(
+        self,
+        record: Record,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None,
+        workdir: str | None,
+        stdin: bytes | None,
+        timeout: float | None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command where the daemon's own docker CLI is."""
+
+    def stop(self, record: Record) -> None:
+        """Remove the daemon with its volumes; one that is gone is fine."""

@@ -1,0 +1,66 @@
+# The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
+#
+#   sh -c "$(cat supervise.sh)" sh DEADLINE BARE COMMAND...
+#
+# It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
+# directory, which the test process shares, it reads the FIFO `lease` and writes `log` and `exit`.
+# Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
+# 0 when the last user is gone.
+
+home=/run/pytest-dind
+deadline=$1 bare=$2
+shift 2
+
+finish() {
+	echo "$1" >"$home/exit.new" && mv "$home/exit.new" "$home/exit"
+	exit "$1"
+}
+
+[ -p "$home/lease" ] || exit 125
+exec >>"$home/log" 2>&1
+command -v dockerd >/dev/null || finish 127
+
+# The lease: end-of-file when the last user is gone. Opening it waits for a first user, so the
+# timer ends a daemon whose owner died before it had the lease.
+trap 'finish 0' USR1
+(sleep "$deadline" && kill -USR1 1) &
+timer=$!
+(
+	exec 3<"$home/lease"
+	kill "$timer"
+	cat <&3 >/dev/null
+	kill -USR1 1
+) &
+
+# What the official image's entrypoint does itself, for an image that has none: AppArmor told that
+# this is a container, mounts shared, and on cgroup v2 all processes out of the group whose
+# controllers nested containers get (it must hold none; they move until none is left).
+prepare() {
+	export container=docker
+	if [ -d /sys/kernel/security ] && ! [ -e /sys/kernel/security/lsm ]; then
+		mount -t securityfs none /sys/kernel/security
+	fi
+	mount --make-rshared /
+	[ -f /sys/fs/cgroup/cgroup.controllers ] || return 0
+	mkdir -p /sys/fs/cgroup/init
+	for attempt in 1 2 3 4 5; do
+		while read -r pid; do
+			echo "$pid" >/sys/fs/cgroup/init/cgroup.procs
+		done </sys/fs/cgroup/cgroup.procs
+		sed 's/[^ ][^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers \
+			>/sys/fs/cgroup/cgroup.subtree_control && break
+	done
+}
+[ "$bare" = no ] || prepare
+
+# Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits.
+"$@" &
+daemon=$!
+trap 'interrupted=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
+while
+	interrupted=
+	wait "$daemon"
+	code=$?
+	[ -n "$interrupted" ]
+do :; done
+finish "$code"

@@ -1,0 +1,104 @@
+"""The outer engine: finding it as the docker CLI does, and saying why it can't be had."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    import docker
+
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+
+_START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
+_POINT = "Name another engine with --dind-host or DOCKER_HOST."
+
+
+def connect(host: str = "", *, timeout: int = 60) -> docker.DockerClient:
+    """A client on the outer engine.
+
+    Args:
+        host: A URL (`unix:///…`) or a docker context's name; empty means as the docker CLI
+            finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
+        timeout: Seconds one call may take.
+
+    Raises:
+        EngineUnavailable: nothing answers there, or not this user.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    where = _resolve(host)
+    try:
+        client: docker.DockerClient = docker.DockerClient(timeout=timeout, **where)
+    except DockerException as error:
+        raise _unavailable(where["base_url"], error) from error
+    return client
+
+
+def _resolve(host: str) -> dict[str, Any]:
+    """What docker-py must know to reach the engine that `host` names: `base_url`, and `tls`."""
+    from docker.context import ContextAPI
+    from docker.utils import kwargs_from_env
+
+    if "://" in host:
+        return {"base_url": host}
+    found: dict[str, Any] = {} if host else dict(kwargs_from_env())
+    if "base_url" not in found:
+        name = host or os.environ.get("DOCKER_CONTEXT")
+        if name and ContextAPI.get_context(name) is None:
+            known = ", ".join(context.Name for context in ContextAPI.contexts())
+            raise EngineUnavailable(
+                f"The docker context {name!r} does not exist.",
+                evidence=f"Contexts found: {known}.",
+                remedy=[
+                    "Give --dind-host a URL (unix:///…) or the name of one of these contexts.",
+                    "Correct the variable DOCKER_CONTEXT, if the name comes from there.",
+                ],
+            )
+        found = dict(ContextAPI.kwargs_from_context(name))
+    return {"base_url": _DEFAULT_HOST} | found
+
+
+def _unavailable(where: str, error: Exception) -> EngineUnavailable:
+    """The error for an engine that can't be reached, told apart by what its socket looks like."""
+    what = f"The Docker engine at {where} cannot be used."
+    if not where.startswith("unix://"):
+        return EngineUnavailable(
+            what,
+            evidence=str(error),
+            remedy=["Check that the engine runs and is reachable from here.", _POINT],
+        )
+    path = Path(where.removeprefix("unix://"))
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except PermissionError:
+        return _denied(what, path)
+    except OSError:
+        return EngineUnavailable(
+            what, evidence=f"There is no socket {path}.", remedy=[_START, _POINT]
+        )
+    if not is_socket:
+        return EngineUnavailable(what, evidence=f"{path} is not a socket.", remedy=[_POINT])
+    if not os.access(path, os.W_OK):
+        return _denied(what, path)
+    return EngineUnavailable(
+        what,
+        evidence=f"The socket {path} is there, but: {error}",
+        remedy=["Start the engine; the socket may be left from one that ended.", _POINT],
+    )
+
+
+def _denied(what: str, path: Path) -> EngineUnavailable:
+    return EngineUnavailable(
+        what,
+        evidence=f"This user (uid {os.getuid()}) may not write to the socket {path}.",
+        remedy=[
+            "Add the user to the socket's group (sudo usermod -aG docker $USER) and log in again.",
+            "Use an engine of the user's own (rootless Docker) through --dind-host.",
+        ],
+    )

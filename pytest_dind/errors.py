@@ -1,0 +1,81 @@
+"""Every error this plugin raises: what failed, the evidence, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class DindError(Exception):
+    """Base of all errors of this plugin.
+
+    Args:
+        what: What failed, and on which subject.
+        evidence: What was seen: an exit code, log lines, what was checked.
+        remedy: What to do, as alternatives, each a full sentence or command.
+    """
+
+    def __init__(self, what: str, *, evidence: str = "", remedy: Sequence[str]) -> None:
+        super().__init__(what, evidence, tuple(remedy))
+        self.what = what
+        self.evidence = evidence.strip()
+        self.remedy = tuple(remedy)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by the three parts: `remedy` is keyword-only, which the default would lose."""
+        return _rebuild, (type(self), self.what, self.evidence, self.remedy)
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.evidence:
+            parts.append("Evidence:\n" + _indent(self.evidence.splitlines()))
+        head = "To fix this:" if len(self.remedy) == 1 else "To fix this, either:"
+        parts.append(head + "\n" + _indent(f"- {line}" for line in self.remedy))
+        return "\n".join(parts)
+
+
+def _rebuild(cls: type[DindError], what: str, evidence: str, remedy: tuple[str, ...]) -> DindError:
+    return cls(what, evidence=evidence, remedy=remedy)
+
+
+def _indent(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+class SettingsError(DindError):
+    """An option, an ini key or an argument has a value that cannot work."""
+
+
+class EngineUnavailable(DindError):
+    """The outer engine cannot be reached, or not by this user."""
+
+
+class ModeUnavailable(DindError):
+    """The outer engine cannot run a daemon in the mode asked for."""
+
+
+class ImageUnavailable(DindError):
+    """An image is missing and cannot be pulled, or is not the kind of image needed."""
+
+
+class DaemonExited(DindError):
+    """The daemon ended before it was ready."""
+
+
+class StartTimeout(DindError):
+    """The daemon runs, but did not become ready in time."""
+
+
+class DaemonUnhealthy(DindError):
+    """The daemon answers, but cannot be worked with."""
+
+
+class DaemonLost(DindError):
+    """A daemon that was ready is gone."""
+
+
+class AddressUnreachable(DindError):
+    """A port of a nested container cannot be reached from the test process."""
+
+
+class DindWarning(UserWarning):
+    """The daemon works, but worse than it could."""

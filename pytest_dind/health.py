@@ -1,0 +1,166 @@
+"""The wait for a new daemon: a race of a good ping, the container's end, and the deadline."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from .errors import (
+    DaemonExited,
+    DaemonUnhealthy,
+    DindError,
+    DindWarning,
+    EngineUnavailable,
+    ImageUnavailable,
+    StartTimeout,
+)
+from .transport import ping
+
+LOG = "log"
+"""The daemon's log, in its home."""
+EXIT = "exit"
+"""The daemon's exit code, in its home once it has ended."""
+
+# Codes of supervise.sh, and what stands for none at all.
+_NO_DOCKERD = 127
+_GONE = -1
+
+# A look at a unix socket costs some microseconds; one at the container some milliseconds.
+_POLL_SECONDS = 0.01
+_POLLS_PER_LOOK_AT_CONTAINER = 25
+
+# moby's storage drivers that have no copy-on-write: each layer is a whole copy of the one below.
+_COPYING_DRIVERS = ("vfs", "native")
+
+# docker.constants.MINIMUM_DOCKER_API_VERSION, here so that the text can name a remedy.
+_OLDEST_API = (1, 24)
+
+
+def log(home: Path, tail: int | None = 20) -> str:
+    """The last `tail` lines of the daemon's log, or all of it."""
+    try:
+        with (home / LOG).open(encoding="utf-8", errors="replace") as lines:
+            return "".join(deque(lines, maxlen=tail))
+    except OSError:
+        return ""
+
+
+def exit_code(home: Path) -> int | None:
+    """The code the daemon ended with, or None while it has not."""
+    try:
+        return int((home / EXIT).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def wait_until_ready(
+    subject: str, home: Path, host: str, *, timeout: float, gone: Callable[[], bool]
+) -> str:
+    """Wait until the daemon answers, has ended, or the deadline has passed.
+
+    Args:
+        subject: What is waited for, for error texts.
+        home: The directory shared with the daemon's container.
+        host: The daemon's URL.
+        timeout: Seconds until the deadline.
+        gone: Whether the container has ended without a word, asked now and then.
+
+    Returns:
+        The newest API version the daemon speaks.
+
+    Raises:
+        DaemonExited: it ended first.
+        StartTimeout: the deadline came first.
+    """
+    looks = itertools.count(1)
+
+    def look() -> str | None:
+        answer = ping(host)
+        if answer is not None:
+            return answer
+        code = exit_code(home)
+        if code is None and next(looks) % _POLLS_PER_LOOK_AT_CONTAINER == 0 and gone():
+            # The end may have come between the two looks: the code is written before it.
+            code = exit_code(home) or _GONE
+        if code is not None:
+            raise _exited(subject, home, code)
+        return None
+
+    waiting = Retrying(
+        stop=stop_after_delay(timeout),
+        wait=wait_fixed(_POLL_SECONDS),
+        retry=retry_if_result(lambda answer: answer is None),
+        retry_error_callback=lambda state: None,
+    )
+    api_version = waiting(look)
+    if api_version is None:
+        raise StartTimeout(
+            f"{subject} was not ready after {timeout:g} s.",
+            evidence=log(home) or "The daemon has logged nothing yet.",
+            remedy=[
+                "Give it longer: --dind-timeout SECONDS.",
+                "Look for what holds it up in the log lines above.",
+            ],
+        )
+    return str(api_version)
+
+
+def _exited(subject: str, home: Path, code: int) -> DindError:
+    if not (home / LOG).exists():
+        return EngineUnavailable(
+            f"{subject} does not see the directory {home} of this process.",
+            evidence="Its container ended before it could write there.",
+            remedy=[
+                "Run the tests on the engine's own machine.",
+                "If they run in a container that has the engine's socket mounted, mount the "
+                "temp dir into it under the same path.",
+            ],
+        )
+    if code == _NO_DOCKERD:
+        return ImageUnavailable(
+            f"{subject} cannot start: its image has no dockerd.",
+            evidence=log(home) or "No dockerd was found in the image's PATH.",
+            remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
+        )
+    how = "without an exit code" if code == _GONE else f"with exit code {code}"
+    return DaemonExited(
+        f"{subject} ended {how} before it was ready.",
+        evidence=log(home) or "The daemon has logged nothing.",
+        remedy=[
+            "Mend what its last log lines say; a --dind-arg that dockerd refuses is a usual cause.",
+            "Try the image without the plugin: docker run --rm --privileged IMAGE dockerd.",
+        ],
+    )
+
+
+def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
+    """Check what a daemon that answers says of itself.
+
+    Raises:
+        DaemonUnhealthy: its API is too old.
+
+    Warns:
+        DindWarning: its storage driver copies whole layers.
+    """
+    if tuple(map(int, api_version.split("."))) < _OLDEST_API:
+        oldest = ".".join(map(str, _OLDEST_API))
+        raise DaemonUnhealthy(
+            f"{subject} speaks an API too old to work with.",
+            evidence=f"Its API version is {api_version}; the oldest supported is {oldest}.",
+            remedy=["Use a newer image: --dind-image docker:dind."],
+        )
+    driver = info.get("Driver")
+    if driver in _COPYING_DRIVERS:
+        warnings.warn(
+            f"{subject} uses the storage driver {driver}, which copies each layer whole: slow, and "
+            "large on disk. Keep the engine's data on a file system that overlay works on (ext4, "
+            "xfs), or name a driver that works there: --dind-arg=--storage-driver=fuse-overlayfs.",
+            DindWarning,
+            stacklevel=2,
+        )

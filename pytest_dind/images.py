@@ -1,0 +1,83 @@
+"""Images: made sure of on the outer engine, and brought from there into a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageUnavailable
+
+if TYPE_CHECKING:
+    import docker
+
+Say = Callable[[str], None]
+"""Where a line on what takes long goes."""
+
+
+def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
+    """What the outer engine knows of an image, pulled first when it is missing.
+
+    Raises:
+        ImageUnavailable: it is missing and cannot be pulled.
+    """
+    from docker.errors import ImageNotFound
+
+    api: Any = engine.api
+    try:
+        found: dict[str, Any] = api.inspect_image(name)
+    except ImageNotFound:
+        _pull(engine, name, say)
+        found = api.inspect_image(name)
+    return found
+
+
+def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
+    from docker.errors import APIError
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(name)
+    say(f"pulling {name}")
+    try:
+        for event in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if "error" in event:
+                raise _cannot_pull(name, event["error"])
+    except APIError as error:
+        raise _cannot_pull(name, error.explanation or str(error)) from error
+    say(f"pulled {name}")
+
+
+def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
+    return ImageUnavailable(
+        f"The image {name!r} is not on the outer engine and cannot be pulled.",
+        evidence=evidence,
+        remedy=[
+            "Check the name for a typing error.",
+            f"Put it there by other means: docker load, or docker build -t {name} .",
+            "Check the way to the registry, and docker login.",
+        ],
+    )
+
+
+def load(
+    engine: docker.DockerClient, daemon: docker.DockerClient, names: Sequence[str], say: Say
+) -> None:
+    """Stream images from the outer engine into a daemon, without a file in between.
+
+    Raises:
+        ImageUnavailable: one is missing outside and cannot be pulled.
+    """
+    from docker.errors import APIError, ImageLoadError
+
+    api: Any = daemon.api
+    for name in names:
+        ensure(engine, name, say)
+        try:
+            for event in api.load_image(engine.api.get_image(name)):
+                if "error" in event:
+                    raise ImageLoadError(event["error"])
+        except (APIError, ImageLoadError) as error:
+            raise ImageUnavailable(
+                f"The image {name!r} could not be loaded into the daemon.",
+                evidence=str(error),
+                remedy=["Check that the engine's disk has room (docker system df)."],
+            ) from error

@@ -1,0 +1,33 @@
+"""What a run's user reads of the daemons: progress while it starts, a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+    from .backends.protocol import Record
+
+
+def say(config: pytest.Config, text: str) -> None:
+    """Print a line on what takes long, past pytest's capturing."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None:
+        return
+    if capture is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"dind: {text}")
+    else:
+        reporter.write_line(f"dind: {text}")
+
+
+def summary(records: Iterable[Record]) -> list[str]:
+    """A line for each daemon of the run."""
+    return [
+        f"dind: daemon {record.name!r} ready in {record.seconds:.2f} s "
+        f"(mode {record.mode}, Docker {record.version}, {record.driver})"
+        for record in records
+    ]

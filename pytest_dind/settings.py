@@ -1,0 +1,177 @@
+"""The options: each written once, read from command line and ini into a frozen `Settings`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    import pytest
+
+Mode = Literal["dind"]
+"""How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
+MODES: tuple[str, ...] = get_args(Mode)
+
+_PLANNED_MODES = ("sysbox", "socket")
+_PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
+
+
+def _option(default: Any, text: str, *, metavar: str, parse: Callable[[str], Any] = str) -> Any:
+    """A field of `Settings` that is an option too; a tuple as default makes it repeatable."""
+    return dataclasses.field(
+        default=default, metadata={"help": text, "metavar": metavar, "parse": parse}
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
+
+
+def _bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
+    option = f"--dind-{name}"
+    return SettingsError(
+        f"{option}: {value!r} is not a valid value.",
+        evidence=f"Valid: {', '.join(valid)}.",
+        remedy=[f"Give {option} (or the ini key dind_{name}) one of the valid values."],
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options say, validated. Attributes are named as the options are.
+
+    Raises:
+        SettingsError: a value is not valid; the text names the valid ones.
+    """
+
+    mode: str = _option(
+        "auto", "how the daemon is made: auto or dind (a --privileged container)", metavar="MODE"
+    )
+    image: str = _option(
+        "docker:dind", "the daemon's image; pulled when it is missing", metavar="IMAGE"
+    )
+    host: str = _option(
+        "",
+        "the outer engine: a unix:// URL or a context's name; empty: as the docker CLI finds it",
+        metavar="HOST",
+    )
+    timeout: float = _option(
+        60, "seconds a daemon may take from start to healthy", metavar="SECONDS", parse=_seconds
+    )
+    arg: tuple[str, ...] = _option((), "a further dockerd argument", metavar="ARG")
+    publish: tuple[str, ...] = _option(
+        (),
+        "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
+        "on the same port of loopback",
+        metavar="PORT",
+    )
+    load: tuple[str, ...] = _option(
+        (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
+    )
+    unavailable: str = _option(
+        "fail", "what becomes of a test when no daemon can be had: fail or skip", metavar="WHAT"
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _repeatable(field):
+                continue
+            if isinstance(value, str):
+                raise _bad(field.name, value, [f"a list of values, such as [{value!r}]"])
+            object.__setattr__(self, field.name, tuple(value))
+        if self.mode in _PLANNED_MODES:
+            raise SettingsError(
+                f"--dind-mode: mode {self.mode!r} is not part of this version.",
+                evidence=f"Valid: {', '.join(('auto', *MODES))}.",
+                remedy=["Use --dind-mode=dind, or auto, which picks it."],
+            )
+        if self.mode not in ("auto", *MODES):
+            raise _bad("mode", self.mode, ("auto", *MODES))
+        if not self.image:
+            raise _bad("image", self.image, ["an image's name, such as docker:dind"])
+        if not 0 < self.timeout < float("inf"):
+            raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
+        if self.unavailable not in ("fail", "skip"):
+            raise _bad("unavailable", self.unavailable, ("fail", "skip"))
+        self.ports()
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with these changes, validated like the options themselves."""
+        unknown = changes.keys() - {field.name for field in dataclasses.fields(self)}
+        if unknown:
+            raise SettingsError(
+                f"Settings have no {', '.join(sorted(unknown))}.",
+                evidence=f"Valid: {', '.join(f.name for f in dataclasses.fields(self))}.",
+                remedy=["Name a valid setting; each is named as its option is."],
+            )
+        return dataclasses.replace(self, **changes)
+
+    def ports(self) -> list[tuple[int, str]]:
+        """The ports that `publish` names, each with its protocol."""
+        found: list[tuple[int, str]] = []
+        for text in self.publish:
+            match = _PORT.fullmatch(text)
+            first = int(match["first"]) if match else 0
+            last = int(match["last"] or first) if match else 0
+            if match is None or not 0 < first <= last < 65536:
+                raise _bad("publish", text, ["a port (8080), a range (8000-8010), udp (53/udp)"])
+            found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
+        return found
+
+
+def _repeatable(field: dataclasses.Field[Any]) -> bool:
+    return isinstance(field.default, tuple)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register each option, on the command line and in ini files."""
+    group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
+    for field in dataclasses.fields(Settings):
+        repeat = _repeatable(field)
+        text = field.metadata["help"]
+        if repeat:
+            text += "; repeatable"
+        elif field.default:
+            text += f" (default: {field.default})"
+        group.addoption(
+            f"--dind-{field.name}",
+            action="append" if repeat else "store",
+            dest=f"dind_{field.name}",
+            # None tells "not given" from an empty value, which wins over the ini key.
+            default=None,
+            metavar=field.metadata["metavar"],
+            help=f"{text}; ini key: dind_{field.name}",
+        )
+        kind: Literal["linelist", "string"] = "linelist" if repeat else "string"
+        parser.addini(f"dind_{field.name}", text, type=kind, default=None)
+
+
+def from_config(config: pytest.Config) -> Settings:
+    """Read the settings: the command line first, then the ini file, then the defaults.
+
+    An empty value for a repeatable option on the command line empties the list.
+
+    Raises:
+        SettingsError: a value is not valid.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        raw = config.getoption(f"dind_{field.name}")
+        if raw is None:
+            raw = config.getini(f"dind_{field.name}")
+        if raw is None:
+            continue
+        parse = field.metadata["parse"]
+        values[field.name] = (
+            tuple(parse(item) for item in raw if item) if _repeatable(field) else parse(raw)
+        )
+    return Settings(**values)

@@ -1,0 +1,66 @@
+"""The directories of a run: short enough for a unix socket, private, on the engine's machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from .errors import SettingsError
+
+SOCKET = "docker.sock"
+"""The daemon's socket, in its home."""
+
+# sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
+_SOCKET_PATH_LIMIT = 103
+_LONGEST_HOME = "0123abcd/0123456789abcdef0123"
+
+
+def base() -> Path:
+    """This user's directory for all runs, mode 0700, made when it is missing.
+
+    It lies in the temp dir, or in /tmp where the temp dir's path is too long for a socket.
+
+    Raises:
+        SettingsError: no temp dir is short enough, or the place is somebody else's.
+    """
+    name = f"pytest-dind-{os.getuid()}"
+    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    for parent in candidates:
+        path = parent.resolve() / name
+        if len(os.fsencode(path / _LONGEST_HOME / SOCKET)) <= _SOCKET_PATH_LIMIT:
+            return _private(path)
+    raise SettingsError(
+        "No temp dir is short enough for the daemon's socket.",
+        evidence=f"Tried {', '.join(map(str, candidates))}; a unix socket's path has at most "
+        f"{_SOCKET_PATH_LIMIT} bytes.",
+        remedy=["Set TMPDIR to a short path, such as /tmp."],
+    )
+
+
+def _private(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise SettingsError(
+            f"The directory {path} for daemon sockets cannot be made.",
+            evidence=str(error),
+            remedy=["Make room or give write access there.", "Set TMPDIR to another directory."],
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SettingsError(
+            f"{path} cannot hold daemon sockets: it must be a directory that only this user "
+            "can enter.",
+            evidence=f"Owner uid {found.st_uid}, mode {stat.filemode(found.st_mode)}; "
+            f"this user is uid {os.getuid()}.",
+            remedy=["Remove it, if it is yours.", "Set TMPDIR to a directory of your own."],
+        )
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a directory of a run with all that is in it; missing is fine."""
+    shutil.rmtree(path, ignore_errors=True)
