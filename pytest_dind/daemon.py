@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import health
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class Daemon:
     """A Docker daemon for tests, healthy when handed over."""
 
-    _record: Record = field(repr=False)
+    record: Record = field(repr=False)
     _backend: Backend = field(repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -32,22 +31,22 @@ class Daemon:
     @property
     def mode(self) -> str:
         """The mode in force."""
-        return self._record.mode
+        return self.record.mode
 
     @property
     def name(self) -> str:
         """Its name among the daemons of this run."""
-        return self._record.name
+        return self.record.home.name
 
     @property
     def id(self) -> str:
         """The id of its outer container."""
-        return self._record.id
+        return self.record.id
 
     @property
     def host(self) -> str:
         """Its URL, as `DOCKER_HOST` has it."""
-        return self._record.host
+        return self.record.host
 
     @property
     def env(self) -> dict[str, str]:
@@ -57,12 +56,12 @@ class Daemon:
     @property
     def version(self) -> str:
         """The version of its engine."""
-        return self._record.version
+        return self.record.version
 
     @property
     def container(self) -> Container | None:
         """Its container on the outer engine, where it has one."""
-        return self._backend.container(self._record)
+        return self._backend.container(self.record)
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with every inherited `DOCKER_*` replaced by `env`."""
@@ -78,7 +77,7 @@ class Daemon:
         import docker
 
         return docker.DockerClient(
-            base_url=self.host, **{"version": self._record.api_version, **kwargs}
+            base_url=self.host, **{"version": self.record.api_version, **kwargs}
         )
 
     def exec(
@@ -106,7 +105,7 @@ class Daemon:
             subprocess.TimeoutExpired: it was killed after `timeout` seconds.
         """
         done = self._backend.exec(
-            self._record,
+            self.record,
             command,
             env=env,
             workdir=workdir,
@@ -167,17 +166,21 @@ class Daemon:
                     "A container that has ended publishes nothing: look at its logs.",
                 ],
             )
-        if f"{bindings[0]}/{protocol}" in self._record.published:
+        if f"{bindings[0]}/{protocol}" in self.record.published:
             return Address("127.0.0.1", bindings[0])
-        return Address(self._record.address, bindings[0])
+        return Address(self.record.address, bindings[0])
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
-        return health.log(Path(self._record.home), tail)
+        return health.log(self.record.home.path, tail)
+
+    def exit_code(self) -> int | None:
+        """The code it ended with; None while it runs, and where nobody knows."""
+        return self._backend.post_mortem(self.record)
 
     def stop(self) -> None:
         """Remove it for good with all that is in it; again is fine."""
-        self._backend.stop(self._record)
+        self._backend.stop(self.record.home)
 
 
 class CommandFailed(subprocess.CalledProcessError):

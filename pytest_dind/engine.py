@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +19,49 @@ _START = "Start a Docker engine, or install one (https://docs.docker.com/engine/
 _POINT = "Name another engine with --dind-host or DOCKER_HOST."
 
 
-def connect(host: str = "", *, timeout: int = 60) -> docker.DockerClient:
-    """A client on the outer engine.
+class Engine:
+    """The outer engine; connected to when it is first needed.
 
     Args:
         host: A URL (`unix:///…`) or a docker context's name; empty means as the docker CLI
             finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
-        timeout: Seconds one call may take.
-
-    Raises:
-        EngineUnavailable: nothing answers there, or not this user.
     """
-    import docker
-    from docker.errors import DockerException
 
-    where = _resolve(host)
-    try:
-        client: docker.DockerClient = docker.DockerClient(timeout=timeout, **where)
-    except DockerException as error:
-        raise _unavailable(where["base_url"], error) from error
-    return client
+    def __init__(self, host: str = "") -> None:
+        self._host = host
+        self._client: docker.DockerClient | None = None
+
+    @cached_property
+    def _where(self) -> dict[str, Any]:
+        return _resolve(self._host)
+
+    @property
+    def url(self) -> str:
+        """The engine's URL."""
+        return str(self._where["base_url"])
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """A docker client on it.
+
+        Raises:
+            EngineUnavailable: nothing answers there, or not this user.
+        """
+        import docker
+        from docker.errors import DockerException
+
+        if self._client is None:
+            try:
+                self._client = docker.DockerClient(**self._where)
+            except DockerException as error:
+                raise _unavailable(self.url, error) from error
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
 
 def _resolve(host: str) -> dict[str, Any]:

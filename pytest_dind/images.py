@@ -58,6 +58,22 @@ def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
     )
 
 
+def missing(
+    engine: docker.DockerClient, daemon: docker.DockerClient, names: Sequence[str], say: Say
+) -> list[str]:
+    """Which of these images a daemon lacks, or has under another id than the outer engine."""
+    from docker.errors import ImageNotFound
+
+    def has(name: str) -> bool:
+        api: Any = daemon.api
+        try:
+            return bool(api.inspect_image(name)["Id"] == ensure(engine, name, say)["Id"])
+        except ImageNotFound:
+            return False
+
+    return [name for name in names if not has(name)]
+
+
 def load(
     engine: docker.DockerClient, daemon: docker.DockerClient, names: Sequence[str], say: Say
 ) -> None:

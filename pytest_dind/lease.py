@@ -1,7 +1,7 @@
 """Who still uses a daemon: a FIFO whose write end each user holds open.
 
-The first process in the daemon's container reads the FIFO. The kernel gives it end-of-file when
-the last holder is gone, however it died, and it ends the container; nothing has to poll.
+The first process in the daemon's container reads the FIFO, and so does the reaper. The kernel
+gives them end-of-file when the last holder is gone, however it died; nothing has to poll.
 """
 
 from __future__ import annotations
@@ -10,33 +10,43 @@ import os
 from pathlib import Path
 from weakref import WeakSet
 
-LEASE = "lease"
-"""The FIFO's name in the daemon's home."""
+from .reaper import LEASE as LEASE
 
 _held: WeakSet[Lease] = WeakSet()
 
 
 class Lease:
-    """This process's hold on what reads the FIFO at `path`."""
+    """This process's hold on what reads the FIFO at `path`, made when it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.exists():
+            os.mkfifo(path, mode=0o600)
         # Read and write: opening a FIFO for writing alone fails until somebody reads it.
         # The descriptor is close-on-exec, as every one that Python opens.
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         _held.add(self)
-
-    @classmethod
-    def create(cls, path: Path) -> Lease:
-        """Make the FIFO and hold it."""
-        os.mkfifo(path, mode=0o600)
-        return cls(path)
 
     def release(self) -> None:
         """Let go; idempotent."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+
+
+def is_held(path: Path) -> bool:
+    """Whether any process holds the lease at `path`; false when there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.read(fd, 1) != b""
+    except BlockingIOError:
+        # Nothing to read yet, but somebody could still write.
+        return True
+    finally:
+        os.close(fd)
 
 
 def _release_all() -> None:

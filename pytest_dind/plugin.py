@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import report, settings
-from .errors import EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from .errors import DindError, SettingsError
 
 if TYPE_CHECKING:
     import docker
@@ -22,7 +22,10 @@ _settings = pytest.StashKey[settings.Settings]()
 _run: pytest.StashKey[Run] = pytest.StashKey()
 _summary = pytest.StashKey[list[str]]()
 
-_WORKER_INPUT = "dind_run"
+# The name under which xdist hands a value of ours to a worker, and back.
+_SHARED = "pytest_dind"
+
+_FIXTURES = {"dind_daemon", "dind_client", "dind_env"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,41 +39,79 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_settings] = settings.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
+    config.stash[_summary] = []
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Let an xdist worker take part in this process's run."""
-    node.workerinput[_WORKER_INPUT] = str(_current(node.config).path)
-
-
-def _current(config: pytest.Config) -> Run:
+def _begun(config: pytest.Config, *, alone: bool = False) -> Run:
     """The run this process takes part in; begun, or joined, when first asked for."""
     from .sharing import Run
 
     if _run not in config.stash:
         say = partial(report.say, config)
-        joined = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
-        config.stash[_run] = Run.join(Path(joined), say) if joined else Run.create(say)
+        joined = getattr(config, "workerinput", {}).get(_SHARED)
+        config.stash[_run] = Run.join(Path(joined), say) if joined and not alone else Run.begin(say)
     return config.stash[_run]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let an xdist worker take part in this process's run."""
+    node.workerinput[_SHARED] = str(_begun(node.config).path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what an xdist worker has for the summary."""
+    node.config.stash[_summary].extend(getattr(node, "workeroutput", {}).get(_SHARED, []))
+
+
+def _lost(item: pytest.Item) -> DindError | None:
+    """The error for a daemon that this test needs and that is gone."""
+    if _run in item.config.stash and _FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        return item.config.stash[_run].lost()
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
+    error = _lost(item)
+    if error is not None:
+        raise error
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Say so when what a test failed on is the loss of its daemon."""
+    try:
+        return (yield)
+    except Exception as error:
+        lost = _lost(item)
+        if lost is None:
+            raise
+        raise lost from error
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave the run, after the fixtures' own ends; the process that began it ends its daemons."""
     config = session.config
-    if _run in config.stash:
-        run = config.stash[_run]
-        config.stash[_summary] = report.summary(run.records())
-        del config.stash[_run]
-        run.close()
+    if _run not in config.stash:
+        return
+    run = config.stash[_run]
+    del config.stash[_run]
+    kept = run.close(failed=bool(session.testsfailed))
+    config.stash[_summary].extend(report.summary(run.records, kept))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_SHARED] = config.stash[_summary]
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say which daemons there were, and how long each took to be ready."""
-    for line in config.stash.get(_summary, []):
+    """Say which daemons there were, how long each took to be ready, and which stay."""
+    for line in dict.fromkeys(config.stash[_summary]):
         terminalreporter.write_line(line)
 
 
@@ -92,8 +133,10 @@ def dind_mode(dind_config: settings.Settings) -> str:
 def dind_daemon(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Daemon:
     """The daemon: a handle with its address, its client, and commands to run in it."""
     try:
-        return _current(pytestconfig).daemon(dind_config)
-    except (EngineUnavailable, ImageUnavailable, ModeUnavailable) as error:
+        return _begun(pytestconfig, alone=dind_config.scope == "worker").daemon(dind_config)
+    except SettingsError:
+        raise
+    except DindError as error:
         if dind_config.unavailable == "skip":
             pytest.skip(str(error))
         raise

@@ -24,10 +24,17 @@ def say(config: pytest.Config, text: str) -> None:
         reporter.write_line(f"dind: {text}")
 
 
-def summary(records: Iterable[Record]) -> list[str]:
-    """A line for each daemon of the run."""
-    return [
-        f"dind: daemon {record.name!r} ready in {record.seconds:.2f} s "
+def summary(used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
+    """A line for each daemon of the run, and for each that stays how to use and remove it."""
+    lines = [
+        f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
-        for record in records
+        for record in used
     ]
+    for record in kept:
+        lines += [
+            f"dind: kept {record.home.label}; to use it, and to remove it:",
+            f"  export DOCKER_HOST={record.host}",
+            f"  python -m pytest_dind rm {record.home.label}",
+        ]
+    return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,13 +18,39 @@ Mode = Literal["dind"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 _PLANNED_MODES = ("sysbox", "socket")
+# Short: it is part of a unix socket's path.
+_REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
-def _option(default: Any, text: str, *, metavar: str, parse: Callable[[str], Any] = str) -> Any:
-    """A field of `Settings` that is an option too; a tuple as default makes it repeatable."""
+def _option(
+    default: Any,
+    text: str,
+    *,
+    metavar: str,
+    parse: Callable[[str], Any] = str,
+    choices: Sequence[str] = (),
+    shapes: bool = True,
+) -> Any:
+    """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
+
+    Args:
+        default: Its value when it is not given.
+        text: Its help.
+        metavar: What stands for its value in the help.
+        parse: Makes its value, or one of its values, from text.
+        choices: The valid values, where only some are.
+        shapes: Whether daemons with other values of it are different daemons.
+    """
     return dataclasses.field(
-        default=default, metadata={"help": text, "metavar": metavar, "parse": parse}
+        default=default,
+        metadata={
+            "text": text,
+            "metavar": metavar,
+            "parse": parse,
+            "choices": tuple(choices),
+            "shapes": shapes,
+        },
     )
 
 
@@ -53,7 +79,10 @@ class Settings:
     """
 
     mode: str = _option(
-        "auto", "how the daemon is made: auto or dind (a --privileged container)", metavar="MODE"
+        "auto",
+        "how the daemon is made: auto, or dind (a --privileged container)",
+        metavar="MODE",
+        choices=("auto", *MODES),
     )
     image: str = _option(
         "docker:dind", "the daemon's image; pulled when it is missing", metavar="IMAGE"
@@ -64,7 +93,11 @@ class Settings:
         metavar="HOST",
     )
     timeout: float = _option(
-        60, "seconds a daemon may take from start to healthy", metavar="SECONDS", parse=_seconds
+        60,
+        "seconds a daemon may take from start to healthy",
+        metavar="SECONDS",
+        parse=_seconds,
+        shapes=False,
     )
     arg: tuple[str, ...] = _option((), "a further dockerd argument", metavar="ARG")
     publish: tuple[str, ...] = _option(
@@ -76,8 +109,33 @@ class Settings:
     load: tuple[str, ...] = _option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
     )
+    scope: str = _option(
+        "session",
+        "how many daemons under xdist: session (one for the whole run) or worker (one each)",
+        metavar="SCOPE",
+        choices=("session", "worker"),
+        shapes=False,
+    )
+    keep: str = _option(
+        "never",
+        "keep the daemon after the run, and say how to attach: never, on-failure or always",
+        metavar="WHEN",
+        choices=("never", "on-failure", "always"),
+        shapes=False,
+    )
+    reuse: str = _option(
+        "",
+        "a name: the next run with the same name and settings takes the same daemon, "
+        "which stays until it is removed (python -m pytest_dind rm)",
+        metavar="NAME",
+        shapes=False,
+    )
     unavailable: str = _option(
-        "fail", "what becomes of a test when no daemon can be had: fail or skip", metavar="WHAT"
+        "fail",
+        "what becomes of a test when no daemon can be had: fail or skip",
+        metavar="WHAT",
+        choices=("fail", "skip"),
+        shapes=False,
     )
 
     def __post_init__(self) -> None:
@@ -94,14 +152,16 @@ class Settings:
                 evidence=f"Valid: {', '.join(('auto', *MODES))}.",
                 remedy=["Use --dind-mode=dind, or auto, which picks it."],
             )
-        if self.mode not in ("auto", *MODES):
-            raise _bad("mode", self.mode, ("auto", *MODES))
         if not self.image:
             raise _bad("image", self.image, ["an image's name, such as docker:dind"])
         if not 0 < self.timeout < float("inf"):
             raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
-        if self.unavailable not in ("fail", "skip"):
-            raise _bad("unavailable", self.unavailable, ("fail", "skip"))
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            if choices and getattr(self, field.name) not in choices:
+                raise _bad(field.name, getattr(self, field.name), choices)
+        if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
+            raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
         self.ports()
 
     def replace(self, **changes: Any) -> Settings:
@@ -114,6 +174,15 @@ class Settings:
                 remedy=["Name a valid setting; each is named as its option is."],
             )
         return dataclasses.replace(self, **changes)
+
+    def shape(self) -> dict[str, Any]:
+        """The settings that make a daemon what it is, as JSON has them."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(self)
+            if field.metadata["shapes"]
+            for value in [getattr(self, field.name)]
+        }
 
     def ports(self) -> list[tuple[int, str]]:
         """The ports that `publish` names, each with its protocol."""
@@ -137,7 +206,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
     for field in dataclasses.fields(Settings):
         repeat = _repeatable(field)
-        text = field.metadata["help"]
+        text = field.metadata["text"]
         if repeat:
             text += "; repeatable"
         elif field.default:

@@ -2,128 +2,241 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from filelock import FileLock
-
-from . import images, workspace
+from . import images, reaper, state, workspace
 from .backends import backend, resolve
 from .backends.protocol import Home, Record
 from .daemon import Daemon
-from .engine import connect
-from .lease import LEASE, Lease
+from .engine import Engine
+from .errors import DaemonLost, SettingsError
+from .lease import LEASE, Lease, is_held
+from .lost import lost
 from .settings import Settings
+from .sweep import sweep
 
-if TYPE_CHECKING:
-    import docker
+MAIN = "main"
+"""The name of the daemon that the fixtures give."""
 
-_STATE = "state.json"
-"""A daemon's record, in its home; there once the daemon is ready."""
+_REUSE = "reuse-"
 
 
 class Run:
-    """One test run, xdist's workers included, and the daemons that it started.
+    """One test run, xdist's workers included, and the daemons that it uses.
 
-    The process that created the run ends all of them; the others just leave.
+    The process that began the run ends its daemons; the others just leave. Should none of them
+    come to that, the lease that each holds ends the daemons.
     """
 
-    def __init__(self, path: Path, lease: Lease, *, owner: bool, say: images.Say) -> None:
+    def __init__(self, path: Path, *, begins: bool, say: images.Say) -> None:
         self.path = path
-        self._lease = lease
-        self._owner = owner
         self._say = say
-        self._engines: dict[str, docker.DockerClient] = {}
+        self._leases = [Lease(path / LEASE)]
+        self._reapers: list[subprocess.Popen[bytes]] = []
+        self._engines: dict[str, Engine] = {}
+        self._daemons: dict[str, Daemon] = {}
+        self._swept = False
+        # A forked child has the run too, but must not end it.
+        self._ends_in = os.getpid() if begins else None
 
     @classmethod
-    def create(cls, say: images.Say) -> Run:
+    def begin(cls, say: images.Say) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone."""
-        path = workspace.base() / uuid4().hex[:8]
-        path.mkdir(mode=0o700)
-        return cls(path, Lease.create(path / LEASE), owner=True, say=say)
+        base = workspace.base()
+        with workspace.locked(base):
+            # A directory whose lease nobody holds is swept, so both are made under the lock.
+            run = cls(workspace.make(base / uuid4().hex[:8]), begins=True, say=say)
+        run._reapers.append(reaper.spawn(run.path))
+        return run
 
     @classmethod
     def join(cls, path: Path, say: images.Say) -> Run:
         """Take part in a run that another process began."""
-        return cls(path, Lease(path / LEASE), owner=False, say=say)
+        return cls(path, begins=False, say=say)
 
-    def daemon(self, settings: Settings, name: str = "main") -> Daemon:
-        """The daemon of this name: whoever asks first starts it, the others attach to it.
+    @property
+    def records(self) -> list[Record]:
+        """The daemons that this process has used."""
+        return [daemon.record for daemon in self._daemons.values()]
+
+    def daemon(self, settings: Settings) -> Daemon:
+        """The daemon of these settings: whoever asks first starts it, the others attach to it.
 
         Raises:
             DindError: it can't be had; nothing of it is left.
         """
-        home = Home(self.path.name, name, self.path / name)
-        engine = self._engine(settings.host)
-        with FileLock(self.path / f"{name}.lock"):
-            record = _read(home.path)
-            if record is None:
-                record = self._start(home, settings, engine)
-        return Daemon(record, backend(record.mode, engine))
+        if settings.reuse:
+            daemon = self._reused(settings)
+        else:
+            home = Home(self.path / MAIN)
+            with workspace.locked(self.path, home.name):
+                daemon = self._attached(home, settings) or self._started(home, settings)
+        self._daemons[daemon.id] = daemon
+        return daemon
 
-    def _start(self, home: Home, settings: Settings, engine: docker.DockerClient) -> Record:
-        home.path.mkdir(mode=0o700)
+    def lost(self) -> DaemonLost | None:
+        """The error for a daemon that this process used and that is gone, if one is."""
+        return next(filter(None, map(lost, self._daemons.values())), None)
+
+    def close(self, *, failed: bool = False) -> list[Record]:
+        """Leave the run; the process that began it ends its daemons too.
+
+        Args:
+            failed: Whether a test failed, which keeps a daemon with `keep="on-failure"`.
+
+        Returns:
+            The daemons that stay on purpose, of those that this process ended or used.
+        """
+        kept = [record for record in self.records if _is_kept(record.home)]
         try:
-            # One FIFO under two names: who holds the run's lease holds the daemon's.
-            os.link(self._lease.path, home.path / LEASE)
-            chosen = backend(resolve(settings.mode), engine)
-            record = chosen.start(home, settings, self._say)
-            try:
-                self._load(Daemon(record, chosen), settings, engine)
-                _write(home.path, record)
-            except BaseException:
-                chosen.stop(record)
-                raise
-        except BaseException:
-            workspace.remove(home.path)
-            raise
-        return record
-
-    def _load(self, daemon: Daemon, settings: Settings, engine: docker.DockerClient) -> None:
-        if settings.load:
-            client = daemon.client()
-            try:
-                images.load(engine, client, settings.load, self._say)
-            finally:
-                client.close()
-
-    def _engine(self, host: str) -> docker.DockerClient:
-        if host not in self._engines:
-            self._engines[host] = connect(host)
-        return self._engines[host]
-
-    def records(self) -> list[Record]:
-        """The daemons of this run that became ready."""
-        found = [_read(state.parent) for state in sorted(self.path.glob(f"*/{_STATE}"))]
-        return [record for record in found if record is not None]
-
-    def close(self) -> None:
-        """Leave the run; its owner removes its daemons and its directory."""
-        try:
-            if self._owner:
-                for record in self.records():
-                    backend(record.mode, self._engine(record.engine)).stop(record)
+            if self._ends_in == os.getpid():
+                kept += self._end(failed=failed)
         finally:
-            self._lease.release()
+            for lease in self._leases:
+                lease.release()
             for engine in self._engines.values():
                 engine.close()
-            if self._owner:
-                workspace.remove(self.path)
+            for process in self._reapers:
+                process.wait()
+        return kept
+
+    def _end(self, *, failed: bool) -> list[Record]:
+        kept = []
+        for home in map(Home, sorted(self.path.glob("*/"))):
+            found = state.read(home)
+            if found is None:
+                continue
+            record, settings = found
+            if settings.keep == "always" or (settings.keep == "on-failure" and failed):
+                (home.path / reaper.KEPT).touch()
+                kept.append(record)
+            else:
+                backend(record.mode, self._engine(settings)).stop(home)
+                workspace.remove(home.path)
+        if not kept:
+            workspace.remove(self.path)
+        return kept
+
+    def _engine(self, settings: Settings) -> Engine:
+        return self._engines.setdefault(settings.host, Engine(settings.host))
+
+    def _attached(self, home: Home, settings: Settings) -> Daemon | None:
+        """The daemon of this home, if this run has it already."""
+        found = state.read(home)
+        if found is None:
+            return None
+        record, started_with = found
+        changes = _changes(started_with, settings)
+        if changes:
+            raise SettingsError(
+                f"This run already has a daemon {home.name!r}, with other settings.",
+                evidence=changes,
+                remedy=[
+                    "Let dind_config give the same settings in each xdist worker.",
+                    "Give each worker a daemon of its own: --dind-scope worker.",
+                ],
+            )
+        daemon = Daemon(record, backend(record.mode, self._engine(settings)))
+        error = lost(daemon)
+        if error is not None:
+            raise error
+        return daemon
+
+    def _started(self, home: Home, settings: Settings) -> Daemon:
+        """A new daemon in this home; whatever a start that was cut short left there is removed."""
+        engine = self._engine(settings)
+        if not self._swept:
+            sweep(workspace.base(), engine)
+            self._swept = True
+        chosen = backend(resolve(settings.mode), engine)
+        if home.path.exists():
+            chosen.stop(home)
+            workspace.remove(home.path)
+        (home.path.parent / reaper.ENGINE).write_text(engine.url)
+        workspace.make(home.path)
+        try:
+            # One FIFO under two names: who holds the run's lease holds the daemon's.
+            os.link(home.path.parent / LEASE, home.path / LEASE)
+            daemon = Daemon(chosen.start(home, settings, self._say), chosen)
+            if settings.load:
+                with contextlib.closing(daemon.client()) as client:
+                    images.load(engine.client, client, settings.load, self._say)
+            state.write(daemon.record, settings)
+        except BaseException:
+            # What failed matters more than a clean-up that fails too: the sweep has another go.
+            with contextlib.suppress(Exception):
+                chosen.stop(home)
+            workspace.remove(home.path)
+            raise
+        return daemon
+
+    def _reused(self, settings: Settings) -> Daemon:
+        """The daemon that outlives runs under this name; made anew when it isn't the same."""
+        base = workspace.base()
+        engine = self._engine(settings)
+        image = images.ensure(engine.client, settings.image, self._say)["Id"]
+        shape = json.dumps([settings.shape(), image], sort_keys=True)
+        digest = hashlib.sha256(shape.encode()).hexdigest()[:8]
+        prefix = f"{_REUSE}{settings.reuse}-"
+        path = base / f"{prefix}{digest}"
+        with workspace.locked(base, f"{_REUSE}{settings.reuse}"):
+            with workspace.locked(base):
+                workspace.make(path)
+                self._leases.append(Lease(path / LEASE))
+            home = Home(path / MAIN)
+            daemon = self._healthy(home, settings)
+            if daemon is None:
+                (home.path / reaper.KEPT).unlink(missing_ok=True)
+                self._make_room(base, prefix, settings)
+                self._reapers.append(reaper.spawn(path))
+                daemon = self._started(home, settings)
+                (home.path / reaper.KEPT).touch()
+            return daemon
+
+    def _healthy(self, home: Home, settings: Settings) -> Daemon | None:
+        """The daemon of this home, if it is in good health, with the images to load."""
+        found = state.read(home)
+        if found is None:
+            return None
+        record, _ = found
+        engine = self._engine(settings)
+        daemon = Daemon(record, backend(record.mode, engine))
+        if lost(daemon) is not None:
+            self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
+            return None
+        with contextlib.closing(daemon.client()) as client:
+            missing = images.missing(engine.client, client, settings.load, self._say)
+            images.load(engine.client, client, missing, self._say)
+        return daemon
+
+    def _make_room(self, base: Path, prefix: str, settings: Settings) -> None:
+        """Say what changed since the daemons of the same name; remove those that nobody uses."""
+        for path in sorted(base.glob(f"{prefix}*/")):
+            home = Home(path / MAIN)
+            found = state.read(home)
+            if found is None:
+                continue
+            record, started_with = found
+            changes = _changes(started_with, settings) or "its image is another one now"
+            in_use = is_held(path / LEASE)
+            rest = "stays while another run uses it" if in_use else "is removed"
+            self._say(f"reuse: settings changed ({changes}); the daemon {home.label} {rest}")
+            if not in_use:
+                backend(record.mode, self._engine(started_with)).stop(home)
+                workspace.remove(path)
 
 
-def _read(home: Path) -> Record | None:
-    try:
-        state = json.loads((home / _STATE).read_text())
-    except FileNotFoundError:
-        return None
-    return Record(**state | {"published": tuple(state["published"])})
+def _changes(before: Settings, after: Settings) -> str:
+    """How settings that make another daemon differ; empty when they don't."""
+    old, new = before.shape(), after.shape()
+    return "; ".join(f"{key}: {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
 
 
-def _write(home: Path, record: Record) -> None:
-    aside = home / f"{_STATE}.new"
-    aside.write_text(json.dumps(dataclasses.asdict(record)))
-    aside.replace(home / _STATE)
+def _is_kept(home: Home) -> bool:
+    return (home.path / reaper.KEPT).exists()

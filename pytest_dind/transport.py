@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 
+_ACCEPT_SECONDS = 5
+
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP on a unix socket."""
@@ -18,6 +20,20 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def is_served(host: str) -> bool:
+    """Whether anything accepts connections at `host`; a server that is merely busy does."""
+    try:
+        connection = _UnixConnection(host.removeprefix("unix://"), timeout=_ACCEPT_SECONDS)
+        connection.connect()
+        connection.close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:
+        # A full backlog, or a time-out: somebody has the socket.
+        return True
+    return True
 
 
 def ping(host: str, *, timeout: float = 5) -> str | None:

@@ -6,16 +6,20 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import SettingsError
+from .reaper import LOCK
 
 SOCKET = "docker.sock"
 """The daemon's socket, in its home."""
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103
-_LONGEST_HOME = "0123abcd/0123456789abcdef0123"
+_LOCK_POLL_SECONDS = 0.01
+_LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
 
 
 def base() -> Path:
@@ -41,15 +45,7 @@ def base() -> Path:
 
 
 def _private(path: Path) -> Path:
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
-    except OSError as error:
-        raise SettingsError(
-            f"The directory {path} for daemon sockets cannot be made.",
-            evidence=str(error),
-            remedy=["Make room or give write access there.", "Set TMPDIR to another directory."],
-        ) from error
+    found = make(path).lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise SettingsError(
             f"{path} cannot hold daemon sockets: it must be a directory that only this user "
@@ -61,6 +57,49 @@ def _private(path: Path) -> Path:
     return path
 
 
+def make(path: Path) -> Path:
+    """Make a directory that only this user can enter, if there is none.
+
+    Raises:
+        SettingsError: it can't be made: no room, or no right.
+    """
+    with _explained(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 def remove(path: Path) -> None:
-    """Remove a directory of a run with all that is in it; missing is fine."""
+    """Remove a directory with all that is in it; missing is fine."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
+    """Hold the lock of this name in a directory; waits for whoever holds it.
+
+    The kernel lets go of it when its holder dies.
+
+    Raises:
+        SettingsError: the lock file can't be written.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path / f"{name}.lock", poll_interval=_LOCK_POLL_SECONDS)
+    with _explained(path / f"{name}.lock"):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{path}, which daemons of this user need, cannot be written.",
+            evidence=str(error),
+            remedy=["Make room or give write access there.", "Set TMPDIR to another directory."],
+        ) from error

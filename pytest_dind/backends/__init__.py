@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from ..settings import MODES
 
 if TYPE_CHECKING:
-    import docker
-
+    from ..engine import Engine
     from .protocol import Backend
 
 
@@ -18,7 +17,7 @@ def resolve(mode: str) -> str:
     return MODES[0] if mode == "auto" else mode
 
 
-def backend(mode: str, engine: docker.DockerClient) -> Backend:
+def backend(mode: str, engine: Engine) -> Backend:
     """The backend of a mode in force, on an outer engine."""
     made: Backend = import_module(f".{mode}", __name__).make(engine)
     return made

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images
+from .. import health, images, labels
 from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
 from ..settings import Settings
 from ..workspace import SOCKET
@@ -22,15 +22,11 @@ from . import execution, network
 from .protocol import Home, Record
 
 if TYPE_CHECKING:
-    import docker
     from docker.models.containers import Container
 
-T = TypeVar("T")
+    from ..engine import Engine
 
-LABEL_RUN = "pytest-dind.run"
-LABEL_OWNER = "pytest-dind.owner"
-LABEL_ROLE = "pytest-dind.role"
-LABEL_CREATED = "pytest-dind.created"
+T = TypeVar("T")
 
 # Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
 _HOME = "/run/pytest-dind"
@@ -41,45 +37,39 @@ _DOCKERD = "dockerd"
 class ContainerBackend:
     """Daemons in containers; `host_config` holds what a mode's containers differ in."""
 
-    def __init__(
-        self, engine: docker.DockerClient, *, mode: str, host_config: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, engine: Engine, *, mode: str, host_config: Mapping[str, Any]) -> None:
         self._engine = engine
         self._mode = mode
         self._host_config = dict(host_config)
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
-        """Start a daemon and wait until it is healthy; a failed start leaves nothing behind."""
+        """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         began = time.monotonic()
-        image = images.ensure(self._engine, settings.image, say)
+        image = images.ensure(self._engine.client, settings.image, say)
         subject = f"The daemon {home.name!r} (mode {self._mode}, image {settings.image})"
-        try:
-            uninterrupted(lambda: self._create(home, settings, image))
-            return self._wait(home, settings, subject, began)
-        except BaseException:
-            self._remove(home.label)
-            raise
+        uninterrupted(lambda: self._create(home, settings, image))
+        return self._wait(home, settings, subject, began)
 
     def _create(self, home: Home, settings: Settings, image: Mapping[str, Any]) -> None:
         """Create and start the container."""
         from docker.errors import APIError
         from docker.types import DriverConfig, Mount
 
-        api = self._engine.api
-        labels = _labels(home)
+        api = self._engine.client.api
+        ours = labels.make(home.run, mode=self._mode, keep=settings.keep, home=home.path)
         mounts = [
             Mount(_HOME, str(home.path), type="bind"),
             # A volume without a name: it goes when the container goes.
             Mount(
-                _DATA_ROOT, None, type="volume", labels=labels, driver_config=DriverConfig("local")
+                _DATA_ROOT, None, type="volume", labels=ours, driver_config=DriverConfig("local")
             ),
         ]
-        layout = network.nested(self._engine.api.networks())
+        layout = network.nested(api.networks())
         try:
             api.create_container(
                 settings.image,
                 name=home.label,
-                labels=labels,
+                labels=ours,
                 entrypoint=[
                     "sh",
                     "-c",
@@ -123,12 +113,9 @@ class ContainerBackend:
         health.check(subject, info, api_version)
         return Record(
             mode=self._mode,
-            run=home.run,
-            name=home.name,
-            home=str(home.path),
+            home=home,
             id=details["Id"],
             host=host,
-            engine=settings.host,
             address=_address(details),
             published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
             version=info["ServerVersion"],
@@ -142,14 +129,14 @@ class ContainerBackend:
         from docker.errors import NotFound
 
         try:
-            details: dict[str, Any] = self._engine.api.inspect_container(name)
+            details: dict[str, Any] = self._engine.client.api.inspect_container(name)
         except NotFound:
             return {}
         return details
 
     def container(self, record: Record) -> Container:
         """The outer container."""
-        return self._engine.containers.get(record.id)
+        return self._engine.client.containers.get(record.id)
 
     def exec(
         self,
@@ -163,25 +150,45 @@ class ContainerBackend:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the daemon's container."""
         return execution.run(
-            self._engine, record.id, command, env=env, workdir=workdir, stdin=stdin, timeout=timeout
+            self._engine.client,
+            record.id,
+            command,
+            env=env,
+            workdir=workdir,
+            stdin=stdin,
+            timeout=timeout,
         )
 
-    def stop(self, record: Record) -> None:
-        """Remove the container with its volume; one that is gone is fine."""
-        self._remove(record.id)
+    def post_mortem(self, record: Record) -> int | None:
+        """The exit code of a daemon that is gone, by its own word or by the engine's events."""
+        code = health.exit_code(record.home.path)
+        if code is not None:
+            return code
+        # The engine removed the container, but remembers its last events (moby: 256 of them).
+        events: Any = self._engine.client.api.events(
+            since=0,
+            until=int(time.time()),
+            filters={"container": record.id, "event": "die"},
+            decode=True,
+        )
+        codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
+        return int(codes[-1]) if codes and codes[-1] else None
 
-    def _remove(self, name: str) -> None:
+    def stop(self, home: Home) -> None:
+        """Remove the container with its volume; one that is gone is fine."""
         from docker.errors import APIError, NotFound
 
+        api = self._engine.client.api
         try:
-            self._engine.api.remove_container(name, force=True, v=True)
+            api.remove_container(home.label, force=True, v=True)
         except NotFound:
             pass
         except APIError as error:
             # 409: it ended by itself just now, and the engine is removing it already.
-            if error.status_code != 409:
+            if error.status_code != HTTPStatus.CONFLICT:
                 raise
-            self._engine.api.wait(name, condition="removed")
+            with contextlib.suppress(NotFound):
+                api.wait(home.label, condition="removed")
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
@@ -193,15 +200,6 @@ def uninterrupted(call: Callable[[], T]) -> T:
     with ThreadPoolExecutor(max_workers=1) as pool:
         # The executor's exit waits for the call.
         return pool.submit(call).result()
-
-
-def _labels(home: Home) -> dict[str, str]:
-    return {
-        LABEL_RUN: home.run,
-        LABEL_OWNER: f"{socket.gethostname()},{getpass.getuser()}",
-        LABEL_ROLE: "daemon",
-        LABEL_CREATED: str(int(time.time())),
-    }
 
 
 def _command(image: Mapping[str, Any], settings: Settings, layout: network.Network) -> list[str]:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from .container import ContainerBackend
 
 if TYPE_CHECKING:
-    import docker
+    from ..engine import Engine
 
 
-def make(engine: docker.DockerClient) -> ContainerBackend:
+def make(engine: Engine) -> ContainerBackend:
     """The backend on this outer engine."""
-    return ContainerBackend(
-        engine, mode=__name__.rpartition(".")[2], host_config={"privileged": True}
-    )
+    mode = __name__.rpartition(".")[2]
+    return ContainerBackend(engine, mode=mode, host_config={"privileged": True})

@@ -24,11 +24,19 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Home:
-    """The directory of one daemon, shared with its container, and whose daemon it is."""
+    """The directory of one daemon, shared with its container; its names tell whose it is."""
 
-    run: str
-    name: str
     path: Path
+
+    @property
+    def run(self) -> str:
+        """The id of the run the daemon belongs to."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """The daemon's name in the run."""
+        return self.path.name
 
     @property
     def label(self) -> str:
@@ -42,12 +50,9 @@ class Record:
 
     Attributes:
         mode: The mode in force.
-        run: The run's id.
-        name: Its name in the run.
         home: The directory shared with its container.
         id: Its outer container's id.
         host: Its URL.
-        engine: The outer engine, as `--dind-host` has it.
         address: Its container's address on the outer engine's network.
         published: Ports of its container that are published on loopback (`8080/tcp`).
         version: Its engine's version.
@@ -57,12 +62,9 @@ class Record:
     """
 
     mode: str
-    run: str
-    name: str
-    home: str
+    home: Home
     id: str
     host: str
-    engine: str
     address: str
     published: tuple[str, ...]
     version: str
@@ -75,7 +77,7 @@ class Backend(Protocol):
     """One way to make a daemon."""
 
     def start(self, home: Home, settings: Settings, say: Say) -> Record:
-        """Start a daemon and wait until it is healthy; a failed start leaves nothing behind."""
+        """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
 
     def container(self, record: Record) -> Container | None:
         """The outer container, where there is one."""
@@ -92,5 +94,8 @@ class Backend(Protocol):
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command where the daemon's own docker CLI is."""
 
-    def stop(self, record: Record) -> None:
-        """Remove the daemon with its volumes; one that is gone is fine."""
+    def post_mortem(self, record: Record) -> int | None:
+        """The exit code of a daemon that is gone, where it can still be known."""
+
+    def stop(self, home: Home) -> None:
+        """Remove the daemon of this home with its volumes; one that is gone is fine."""

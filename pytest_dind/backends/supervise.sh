@@ -3,7 +3,8 @@
 #   sh -c "$(cat supervise.sh)" sh DEADLINE BARE COMMAND...
 #
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
-# directory, which the test process shares, it reads the FIFO `lease` and writes `log` and `exit`.
+# directory, which the test process shares, it reads the FIFO `lease` and writes `log` and `exit`;
+# once there is a file `kept`, the daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 
@@ -29,7 +30,7 @@ timer=$!
 	exec 3<"$home/lease"
 	kill "$timer"
 	cat <&3 >/dev/null
-	kill -USR1 1
+	[ -e "$home/kept" ] || kill -USR1 1
 ) &
 
 # What the official image's entrypoint does itself, for an image that has none: AppArmor told that

@@ -1,0 +1,79 @@
+"""The labels by which this plugin's containers and volumes are known on the outer engine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from pathlib import Path
+
+RUN = "pytest-dind.run"
+OWNER = "pytest-dind.owner"
+PROCESS = "pytest-dind.process"
+ROLE = "pytest-dind.role"
+CREATED = "pytest-dind.created"
+MODE = "pytest-dind.mode"
+KEEP = "pytest-dind.keep"
+HOME = "pytest-dind.home"
+
+
+def owner() -> str:
+    """Host and user, as labels have them."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in many CI containers
+        user = str(os.getuid())
+    return f"{socket.gethostname()},{user}"
+
+
+def process() -> str:
+    """This process, so that no other can be taken for it: boot, pid namespace, pid, start time.
+
+    Empty where there is no /proc (macOS).
+    """
+    started = _started(os.getpid())
+    return f"{_machine()} {os.getpid()} {started}" if started else ""
+
+
+def is_gone(label: str) -> bool:
+    """Whether the process that `process` described is provably gone.
+
+    It is not while it may be one of another machine, another boot, or another pid namespace.
+    """
+    machine, _, rest = label.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if not started or machine != _machine():
+        return False
+    return _started(int(pid)) != started
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """A process's start time in clock ticks since boot (proc(5), stat, field 22); "" if gone."""
+    try:
+        # The second field, the command's name in brackets, may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def make(run: str, *, mode: str, keep: str, home: Path) -> dict[str, str]:
+    """The labels of a daemon's container and volume."""
+    return {
+        RUN: run,
+        OWNER: owner(),
+        PROCESS: process(),
+        ROLE: "daemon",
+        CREATED: str(int(time.time())),
+        MODE: mode,
+        KEEP: keep,
+        HOME: str(home),
+    }

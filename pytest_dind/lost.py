@@ -1,0 +1,37 @@
+"""A daemon that was ready and is gone: noticed, and explained."""
+
+from __future__ import annotations
+
+import contextlib
+
+from . import health, transport
+from .daemon import Daemon
+from .errors import DaemonLost, DindError
+
+# 128 + SIGKILL, as a shell and the engine count it.
+_KILLED = 137
+
+
+def lost(daemon: Daemon) -> DaemonLost | None:
+    """The error for a daemon that is gone; None for one that serves, busy or not."""
+    home = daemon.record.home.path
+    if health.exit_code(home) is None and transport.is_served(daemon.host):
+        return None
+    code = None
+    with contextlib.suppress(DindError):
+        code = daemon.exit_code()
+    remedy = [
+        "Look in its last log lines for what ended it.",
+        "A test that stops or kills the daemon needs a run of its own.",
+    ]
+    ended = "It left no exit code." if code is None else f"It ended with exit code {code}."
+    if code == _KILLED:
+        ended = (
+            f"Exit code {code}: it was killed (SIGKILL), most often by the out-of-memory killer."
+        )
+        remedy.insert(0, "Give the machine more memory, or run fewer tests at once.")
+    return DaemonLost(
+        f"The daemon {daemon.name!r} (mode {daemon.mode}) is gone; tests that need it fail.",
+        evidence=f"{ended}\n{health.log(home)}",
+        remedy=remedy,
+    )

@@ -1,0 +1,115 @@
+"""What ended runs left behind: found, judged, and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import labels, reaper, workspace
+from .lease import LEASE, is_held
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A container of this plugin on an engine.
+
+    Attributes:
+        name: Its name.
+        mode: How the daemon in it was made.
+        owner: Host and user that started it.
+        age: Seconds since then.
+        use: `in use`, `kept`, `stale` (its owner is gone), or `unknown` (another's).
+        home: The daemon's directory.
+    """
+
+    name: str
+    mode: str
+    owner: str
+    age: float
+    use: str
+    home: Path
+
+
+def entries(engine: Engine, base: Path) -> list[Entry]:
+    """This plugin's containers on an engine, those of other users and machines too."""
+    found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
+    now = time.time()
+    return [
+        Entry(
+            name=item["Names"][0].lstrip("/"),
+            mode=item["Labels"].get(labels.MODE, ""),
+            owner=item["Labels"].get(labels.OWNER, ""),
+            age=max(0.0, now - float(item["Labels"].get(labels.CREATED, now))),
+            use=_use(item["Labels"], base),
+            home=Path(item["Labels"].get(labels.HOME, "")),
+        )
+        for item in found
+    ]
+
+
+def _use(ours: Mapping[str, Any], base: Path) -> str:
+    """Who uses what has these labels, as far as this process can prove it."""
+    home = Path(ours.get(labels.HOME, ""))
+    if ours.get(labels.OWNER) != labels.owner() or home.parent.parent != base:
+        return "unknown"
+    if is_held(home.parent / LEASE):
+        return "in use"
+    if (home / reaper.KEPT).exists():
+        return "kept"
+    if home.is_dir():
+        return "stale"
+    # Its directory was cleaned away. Kept on purpose, perhaps; else its process must be gone.
+    if ours.get(labels.KEEP, "never") != "never":
+        return "kept"
+    return "stale" if labels.is_gone(ours.get(labels.PROCESS, "")) else "unknown"
+
+
+def sweep(base: Path, engine: Engine) -> None:
+    """Remove what this user's ended runs left: containers, volumes and directories.
+
+    What is not provably left behind stays: another user's, another machine's, what is in use,
+    and what was kept on purpose.
+    """
+    from docker.errors import APIError
+
+    with workspace.locked(base):
+        found = entries(engine, base)
+        for entry in found:
+            if entry.use == "stale":
+                with contextlib.suppress(APIError):
+                    engine.client.api.remove_container(entry.name, force=True, v=True)
+        names = {entry.name for entry in found if entry.use != "stale"}
+        for path in filter(Path.is_dir, base.iterdir()):
+            if not is_held(path / LEASE):
+                _forget_removed(path, engine, names)
+                reaper.finish(path)
+        _sweep_volumes(base, engine)
+
+
+def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
+    """Take the mark off kept daemons of this engine whose container somebody removed."""
+    for mark in run.glob(f"*/{reaper.KEPT}"):
+        if f"pytest-dind-{run.name}-{mark.parent.name}" in names:
+            continue
+        with contextlib.suppress(OSError):
+            if (run / reaper.ENGINE).read_text() == engine.url:
+                mark.unlink()
+
+
+def _sweep_volumes(base: Path, engine: Engine) -> None:
+    """Remove data-roots that lost their container, as in a crash of the engine."""
+    from docker.errors import APIError
+
+    api = engine.client.api
+    filters = {"label": labels.RUN, "dangling": True}
+    for volume in api.volumes(filters=filters).get("Volumes") or []:
+        if _use(volume.get("Labels") or {}, base) == "stale":
+            with contextlib.suppress(APIError):
+                api.remove_volume(volume["Name"])
