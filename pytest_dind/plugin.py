@@ -102,16 +102,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = config.stash[_run]
     del config.stash[_run]
     kept = run.close(failed=bool(session.testsfailed))
-    config.stash[_summary].extend(report.summary(run.records, kept))
+    lines = config.stash[_summary]
+    lines += report.summary(run.records, kept)
     if hasattr(config, "workeroutput"):
-        config.workeroutput[_SHARED] = config.stash[_summary]
+        config.workeroutput[_SHARED] = lines
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
-    for line in dict.fromkeys(config.stash[_summary]):
+    lines: list[str] = config.stash[_summary]
+    for line in dict.fromkeys(lines):
         terminalreporter.write_line(line)
 
 

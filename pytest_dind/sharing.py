@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import subprocess
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
@@ -178,6 +181,7 @@ class Run:
 
     def _reused(self, settings: Settings) -> Daemon:
         """The daemon that outlives runs under this name; made anew when it isn't the same."""
+        began = time.monotonic()
         base = workspace.base()
         engine = self._engine(settings)
         image = images.ensure(engine.client, settings.image, self._say)["Id"]
@@ -190,16 +194,17 @@ class Run:
                 workspace.make(path)
                 self._leases.append(Lease(path / LEASE))
             home = Home(path / MAIN)
-            daemon = self._healthy(home, settings)
+            daemon = self._healthy(home, settings, began)
             if daemon is None:
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
-                self._make_room(base, prefix, settings)
+                others = [other for other in base.glob(f"{prefix}*/") if other != path]
+                self._retire(others, settings)
                 self._reapers.append(reaper.spawn(path))
                 daemon = self._started(home, settings)
                 (home.path / reaper.KEPT).touch()
             return daemon
 
-    def _healthy(self, home: Home, settings: Settings) -> Daemon | None:
+    def _healthy(self, home: Home, settings: Settings, began: float) -> Daemon | None:
         """The daemon of this home, if it is in good health, with the images to load."""
         found = state.read(home)
         if found is None:
@@ -213,11 +218,13 @@ class Run:
         with contextlib.closing(daemon.client()) as client:
             missing = images.missing(engine.client, client, settings.load, self._say)
             images.load(engine.client, client, missing, self._say)
-        return daemon
+        # What is reported is what this run had to wait.
+        record = dataclasses.replace(record, seconds=time.monotonic() - began)
+        return dataclasses.replace(daemon, record=record)
 
-    def _make_room(self, base: Path, prefix: str, settings: Settings) -> None:
-        """Say what changed since the daemons of the same name; remove those that nobody uses."""
-        for path in sorted(base.glob(f"{prefix}*/")):
+    def _retire(self, paths: Iterable[Path], settings: Settings) -> None:
+        """Say what changed since these daemons of the same name; remove those nobody uses."""
+        for path in paths:
             home = Home(path / MAIN)
             found = state.read(home)
             if found is None:

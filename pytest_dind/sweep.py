@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 
+IN_USE = "in use"
+KEPT = "kept"
+STALE = "stale"
+"""Left behind: who used it is provably gone."""
+UNKNOWN = "unknown"
+"""Another user's or machine's, or one that nothing can be proved about."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A container of this plugin on an engine.
@@ -25,7 +33,7 @@ class Entry:
         mode: How the daemon in it was made.
         owner: Host and user that started it.
         age: Seconds since then.
-        use: `in use`, `kept`, `stale` (its owner is gone), or `unknown` (another's).
+        use: One of the constants of this module.
         home: The daemon's directory.
     """
 
@@ -58,17 +66,28 @@ def _use(ours: Mapping[str, Any], base: Path) -> str:
     """Who uses what has these labels, as far as this process can prove it."""
     home = Path(ours.get(labels.HOME, ""))
     if ours.get(labels.OWNER) != labels.owner() or home.parent.parent != base:
-        return "unknown"
+        return UNKNOWN
     if is_held(home.parent / LEASE):
-        return "in use"
+        return IN_USE
     if (home / reaper.KEPT).exists():
-        return "kept"
+        return KEPT
     if home.is_dir():
-        return "stale"
+        return STALE
     # Its directory was cleaned away. Kept on purpose, perhaps; else its process must be gone.
     if ours.get(labels.KEEP, "never") != "never":
-        return "kept"
-    return "stale" if labels.is_gone(ours.get(labels.PROCESS, "")) else "unknown"
+        return KEPT
+    return STALE if labels.is_gone(ours.get(labels.PROCESS, "")) else UNKNOWN
+
+
+def remove(engine: Engine, entry: Entry) -> None:
+    """Remove a daemon with all that is in it, whoever uses it."""
+    engine.client.api.remove_container(entry.name, force=True, v=True)
+    if entry.use == UNKNOWN:
+        # Its directory is another's, or so a label says that anybody could have written.
+        return
+    workspace.remove(entry.home)
+    if not is_held(entry.home.parent / LEASE):
+        reaper.finish(entry.home.parent)
 
 
 def sweep(base: Path, engine: Engine) -> None:
@@ -82,10 +101,10 @@ def sweep(base: Path, engine: Engine) -> None:
     with workspace.locked(base):
         found = entries(engine, base)
         for entry in found:
-            if entry.use == "stale":
+            if entry.use == STALE:
                 with contextlib.suppress(APIError):
                     engine.client.api.remove_container(entry.name, force=True, v=True)
-        names = {entry.name for entry in found if entry.use != "stale"}
+        names = {entry.name for entry in found if entry.use != STALE}
         for path in filter(Path.is_dir, base.iterdir()):
             if not is_held(path / LEASE):
                 _forget_removed(path, engine, names)
@@ -110,6 +129,6 @@ def _sweep_volumes(base: Path, engine: Engine) -> None:
     api = engine.client.api
     filters = {"label": labels.RUN, "dangling": True}
     for volume in api.volumes(filters=filters).get("Volumes") or []:
-        if _use(volume.get("Labels") or {}, base) == "stale":
+        if _use(volume.get("Labels") or {}, base) == STALE:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])

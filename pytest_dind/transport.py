@@ -24,15 +24,16 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def is_served(host: str) -> bool:
     """Whether anything accepts connections at `host`; a server that is merely busy does."""
+    connection = _UnixConnection(host.removeprefix("unix://"), _ACCEPT_SECONDS)
     try:
-        connection = _UnixConnection(host.removeprefix("unix://"), timeout=_ACCEPT_SECONDS)
         connection.connect()
-        connection.close()
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     except OSError:
         # A full backlog, or a time-out: somebody has the socket.
         return True
+    finally:
+        connection.close()
     return True
 
 

@@ -1,0 +1,104 @@
+"""The command: what of this plugin's is on an engine, and removing it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from . import sweep, workspace
+from .engine import Engine
+from .errors import DindError
+
+_PROGRAM = "pytest-dind"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 when it did what it was asked, 1 when it could not.
+    """
+    options = _parser().parse_args(arguments)
+    with contextlib.closing(Engine(options.host)) as engine:
+        try:
+            return int(options.call(options, engine))
+        except DindError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM, description="Daemons that pytest-dind left on a Docker engine, or keeps."
+    )
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument(
+        "--host", default="", help="the engine: a URL or a docker context's name, as --dind-host"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    ps = commands.add_parser("ps", parents=[engine], help="list this plugin's containers")
+    ps.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    ps.set_defaults(call=_ps)
+    rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
+    which = rm.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="*", default=[], help="a container's name, as ps has it")
+    which.add_argument(
+        "--all", action="store_true", help="every daemon of this user that no run uses"
+    )
+    which.add_argument(
+        "--stale", action="store_true", help="what ended runs left behind, but nothing kept"
+    )
+    rm.set_defaults(call=_rm)
+    return parser
+
+
+def _ps(options: argparse.Namespace, engine: Engine) -> int:
+    entries = sweep.entries(engine, workspace.base())
+    if options.json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in entries], default=str, indent=2))
+    else:
+        head = ("NAME", "MODE", "AGE", "OWNER", "USE")
+        _table([head, *((e.name, e.mode, _duration(e.age), e.owner, e.use) for e in entries)])
+    return 0
+
+
+def _rm(options: argparse.Namespace, engine: Engine) -> int:
+    base = workspace.base()
+    if options.stale:
+        sweep.sweep(base, engine)
+        return 0
+    entries = {entry.name: entry for entry in sweep.entries(engine, base)}
+    names = options.name or [e.name for e in entries.values() if e.use in (sweep.KEPT, sweep.STALE)]
+    failed = False
+    for name in names:
+        if name in entries:
+            sweep.remove(engine, entries[name])
+            print(name)
+        else:
+            print(f"{_PROGRAM}: no daemon {name!r}; '{_PROGRAM} ps' lists them", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> None:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("   ".join(cells).rstrip())
+
+
+def _duration(seconds: float) -> str:
+    """A duration in its largest unit, as docker's own tables have it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} seconds"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
