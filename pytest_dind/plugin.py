@@ -72,13 +72,12 @@ def _lost(item: pytest.Item) -> DindError | None:
     return None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
     error = _lost(item)
     if error is not None:
         raise error
-    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

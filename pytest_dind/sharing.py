@@ -44,6 +44,7 @@ class Run:
         self._reapers: list[subprocess.Popen[bytes]] = []
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
+        self._loss: DaemonLost | None = None
         self._swept = False
         # A forked child has the run too, but must not end it.
         self._ends_in = os.getpid() if begins else None
@@ -85,7 +86,9 @@ class Run:
 
     def lost(self) -> DaemonLost | None:
         """The error for a daemon that this process used and that is gone, if one is."""
-        return next(filter(None, map(lost, self._daemons.values())), None)
+        if self._loss is None:
+            self._loss = next(filter(None, map(lost, self._daemons.values())), None)
+        return self._loss
 
     def close(self, *, failed: bool = False) -> list[Record]:
         """Leave the run; the process that began it ends its daemons too.

@@ -161,18 +161,20 @@ class ContainerBackend:
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
-        code = health.exit_code(record.home.path)
-        if code is not None:
-            return code
         # The engine removed the container, but remembers its last events (moby: 256 of them).
-        events: Any = self._engine.client.api.events(
+        # It is asked for them up to the next second, since the end may be on its way.
+        stream: Any = self._engine.client.api.events(
             since=0,
-            until=int(time.time()),
+            until=int(time.time()) + 1,
             filters={"container": record.id, "event": "die"},
             decode=True,
         )
-        codes = [event["Actor"]["Attributes"].get("exitCode") for event in events]
-        return int(codes[-1]) if codes and codes[-1] else None
+        with contextlib.closing(stream):
+            ends = [event["Actor"]["Attributes"].get("exitCode") for event in stream]
+        written = health.exit_code(record.home.path)
+        if written is not None:
+            return written
+        return int(ends[-1]) if ends and ends[-1] else None
 
     def stop(self, home: Home) -> None:
         """Remove the container with its volume; one that is gone is fine."""
