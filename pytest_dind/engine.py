@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import docker
 
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
+_KNOCK_SECONDS = 5
 
 _START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
 _POINT = "Name another engine with --dind-host or DOCKER_HOST."
@@ -33,7 +35,13 @@ class Engine:
 
     @cached_property
     def _where(self) -> dict[str, Any]:
-        return _resolve(self._host)
+        from docker.errors import DockerException
+
+        try:
+            return _resolve(self._host)
+        except DockerException as error:
+            # Of what is read here only the variables can be wrong: DOCKER_TLS_VERIFY, as a rule.
+            raise _unavailable(os.environ.get("DOCKER_HOST", _DEFAULT_HOST), error) from error
 
     @property
     def url(self) -> str:
@@ -52,8 +60,9 @@ class Engine:
 
         if self._client is None:
             try:
+                _knock(self.url)
                 self._client = docker.DockerClient(**self._where)
-            except DockerException as error:
+            except (OSError, DockerException) as error:
                 raise _unavailable(self.url, error) from error
         return self._client
 
@@ -86,6 +95,14 @@ def _resolve(host: str) -> dict[str, Any]:
             )
         found = dict(ContextAPI.kwargs_from_context(name))
     return {"base_url": _DEFAULT_HOST} | found
+
+
+def _knock(url: str) -> None:
+    """See whether anybody listens; docker-py leaves a socket open, with a warning, if not."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_KNOCK_SECONDS)
+            knocking.connect(url.removeprefix("unix://"))
 
 
 def _unavailable(where: str, error: Exception) -> EngineUnavailable:

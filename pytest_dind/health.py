@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from .errors import (
     DaemonExited,
@@ -34,6 +33,7 @@ _GONE = -1
 # A look at a unix socket costs some microseconds; one at the container some milliseconds.
 _POLL_SECONDS = 0.01
 _POLLS_PER_LOOK_AT_CONTAINER = 25
+_PING_SECONDS = 1
 
 # moby's storage drivers that have no copy-on-write: each layer is a whole copy of the one below.
 _COPYING_DRIVERS = ("vfs", "native")
@@ -60,7 +60,13 @@ def exit_code(home: Path) -> int | None:
 
 
 def wait_until_ready(
-    subject: str, home: Path, host: str, *, timeout: float, gone: Callable[[], bool]
+    subject: str,
+    home: Path,
+    host: str,
+    *,
+    timeout: float,
+    spent: float = 0,
+    gone: Callable[[], bool],
 ) -> str:
     """Wait until the daemon answers, has ended, or the deadline has passed.
 
@@ -68,7 +74,8 @@ def wait_until_ready(
         subject: What is waited for, for error texts.
         home: The directory shared with the daemon's container.
         host: The daemon's URL.
-        timeout: Seconds until the deadline.
+        timeout: Seconds from the request to the deadline.
+        spent: Seconds of these that are gone already.
         gone: Whether the container has ended without a word, asked now and then.
 
     Returns:
@@ -78,22 +85,29 @@ def wait_until_ready(
         DaemonExited: it ended first.
         StartTimeout: the deadline came first.
     """
+    # Late, since who reads a log or loads the plugin waits for nothing.
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
     looks = itertools.count(1)
+    deadline = time.monotonic() + timeout - spent
 
     def look() -> str | None:
-        answer = ping(host)
+        # dockerd listens long before it serves: a ping may hang until then.
+        patience = min(_PING_SECONDS, deadline - time.monotonic())
+        answer = ping(host, timeout=max(patience, _POLL_SECONDS))
         if answer is not None:
             return answer
         code = exit_code(home)
         if code is None and next(looks) % _POLLS_PER_LOOK_AT_CONTAINER == 0 and gone():
             # The end may have come between the two looks: the code is written before it.
-            code = exit_code(home) or _GONE
+            code = exit_code(home)
+            code = _GONE if code is None else code
         if code is not None:
             raise _exited(subject, home, code)
         return None
 
     waiting = Retrying(
-        stop=stop_after_delay(timeout),
+        stop=stop_after_delay(timeout - spent),
         wait=wait_fixed(_POLL_SECONDS),
         retry=retry_if_result(lambda answer: answer is None),
         retry_error_callback=lambda state: None,

@@ -89,8 +89,9 @@ def load(
         ensure(engine, name, say)
         try:
             for event in api.load_image(engine.api.get_image(name)):
-                if "error" in event:
-                    raise ImageLoadError(event["error"])
+                # docker-py takes a refusal of the whole request, a "message", for an event too.
+                if "error" in event or "message" in event:
+                    raise ImageLoadError(event.get("error") or event["message"])
         except (APIError, ImageLoadError) as error:
             raise ImageUnavailable(
                 f"The image {name!r} could not be loaded into the daemon.",

@@ -154,7 +154,7 @@ class Settings:
             )
         if not self.image:
             raise _bad("image", self.image, ["an image's name, such as docker:dind"])
-        if not 0 < self.timeout < float("inf"):
+        if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
             raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
         for field in dataclasses.fields(self):
             choices = field.metadata["choices"]

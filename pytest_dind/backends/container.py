@@ -32,6 +32,8 @@ T = TypeVar("T")
 _HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
+# A bridge of the user's own; dockerd refuses it together with `--bip`.
+_OTHER_BRIDGE = {"--bridge", "-b"}
 
 
 class ContainerBackend:
@@ -102,7 +104,8 @@ class ContainerBackend:
             subject,
             home.path,
             host,
-            timeout=settings.timeout - (time.monotonic() - began),
+            timeout=settings.timeout,
+            spent=time.monotonic() - began,
             gone=lambda: not self._inspect(home.label),
         )
         daemon = docker.DockerClient(base_url=host, version=api_version)
@@ -210,7 +213,9 @@ def _command(image: Mapping[str, Any], settings: Settings, layout: network.Netwo
     bare = not entrypoint
     if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
         entrypoint.pop()
-    own = " ".join(settings.arg)
+    given = {argument.partition("=")[0] for argument in settings.arg}
+    if given & _OTHER_BRIDGE:
+        given.add("--bip")
     return [
         str(int(settings.timeout) + 1),
         "yes" if bare else "no",
@@ -221,7 +226,7 @@ def _command(image: Mapping[str, Any], settings: Settings, layout: network.Netwo
         "--host=unix:///var/run/docker.sock",
         # The socket's group, so that a test process that is not root may use it.
         f"--group={os.getgid()}",
-        *(flag for flag in layout.arguments() if flag.partition("=")[0] not in own),
+        *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
         *settings.arg,
     ]
 
@@ -235,7 +240,7 @@ def _address(details: Mapping[str, Any]) -> str:
 def _refused(home: Home, settings: Settings, text: str) -> DindError:
     """The error for an engine that did not create or start the container."""
     for pattern, error, remedy in _REFUSALS:
-        if re.search(pattern, text):
+        if re.search(pattern, text, re.IGNORECASE):
             return error(
                 f"The outer engine cannot start the daemon {home.name!r} (image {settings.image}).",
                 evidence=text,
@@ -252,7 +257,7 @@ def _refused(home: Home, settings: Settings, text: str) -> DindError:
     )
 
 
-# What engines say (moby's and runc's own texts), what it means, and the ways on.
+# What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
 _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
     (
         r"port is already allocated|address already in use|ports are not available",
@@ -263,7 +268,7 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
         ],
     ),
     (
-        r"[Pp]rivileged|unable to apply caps|operation not permitted|authorization denied",
+        r"privileged|unable to apply caps|operation not permitted|authorization denied",
         ModeUnavailable,
         [
             "Use an engine that allows --privileged: --dind-host HOST.",
@@ -282,7 +287,7 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
         ],
     ),
     (
-        r'exec: "sh"|stat sh: no such file|executable file not found',
+        r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
         ImageUnavailable,
         ["Name a Docker-in-Docker image: --dind-image docker:dind."],
     ),
