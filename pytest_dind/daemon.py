@@ -59,6 +59,11 @@ class Daemon:
         return self.record.version
 
     @property
+    def user_namespace(self) -> bool:
+        """Whether a user namespace isolates it: root in it is not root on the engine's machine."""
+        return self.record.user_namespace
+
+    @property
     def container(self) -> Container | None:
         """Its container on the outer engine, where it has one."""
         return self._backend.container(self.record)

@@ -27,10 +27,12 @@ class Engine:
     Args:
         host: A URL (`unix:///…`) or a docker context's name; empty means as the docker CLI
             finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
+        timeout: Seconds a call may take.
     """
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", *, timeout: int = 60) -> None:
         self._host = host
+        self._timeout = timeout
         self._client: docker.DockerClient | None = None
 
     @cached_property
@@ -61,10 +63,14 @@ class Engine:
         if self._client is None:
             try:
                 _knock(self.url)
-                self._client = docker.DockerClient(**self._where)
+                self._client = docker.DockerClient(timeout=self._timeout, **self._where)
             except (OSError, DockerException) as error:
                 raise _unavailable(self.url, error) from error
         return self._client
+
+    def patient(self, seconds: int) -> Engine:
+        """The same engine over a connection of its own, on which a call may take so long."""
+        return Engine(self._host, timeout=seconds)
 
     def close(self) -> None:
         """Close the connection, if there is one."""

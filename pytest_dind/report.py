@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
+    from .backends import Choice
     from .backends.protocol import Record
 
 
@@ -24,9 +25,16 @@ def say(config: pytest.Config, text: str) -> None:
         reporter.write_line(f"dind: {text}")
 
 
-def summary(used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
-    """A line for each daemon of the run, and for each that stays how to use and remove it."""
-    lines = [
+def choice(made: Choice) -> str:
+    """A line on the mode in force, and why `auto` picked it."""
+    why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
+    return f"dind: {why}"
+
+
+def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
+    """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
+    lines = [choice(made) for made in choices if made.because]
+    lines += [
         f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
         for record in used

@@ -13,11 +13,14 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     import pytest
 
-Mode = Literal["dind"]
+Mode = Literal["sysbox", "dind"]
 """How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
 MODES: tuple[str, ...] = get_args(Mode)
+"""In the order in which `auto` tries them."""
+AUTO = "auto"
 
-_PLANNED_MODES = ("sysbox", "socket")
+_PLANNED = {"mode": ("socket",)}
+_DATA_ROOT = re.compile(r"(--data-root|--graph|-g)(=|$)")
 # Short: it is part of a unix socket's path.
 _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
@@ -31,6 +34,7 @@ def _option(
     parse: Callable[[str], Any] = str,
     choices: Sequence[str] = (),
     shapes: bool = True,
+    commas: bool = False,
 ) -> Any:
     """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
 
@@ -41,6 +45,7 @@ def _option(
         parse: Makes its value, or one of its values, from text.
         choices: The valid values, where only some are.
         shapes: Whether daemons with other values of it are different daemons.
+        commas: Whether one text may hold several values.
     """
     return dataclasses.field(
         default=default,
@@ -50,6 +55,7 @@ def _option(
             "parse": parse,
             "choices": tuple(choices),
             "shapes": shapes,
+            "commas": commas,
         },
     )
 
@@ -79,10 +85,11 @@ class Settings:
     """
 
     mode: str = _option(
-        "auto",
-        "how the daemon is made: auto, or dind (a --privileged container)",
+        AUTO,
+        "how the daemon is made: dind (a --privileged container), sysbox (a container under the "
+        "sysbox-runc runtime, without privilege), or auto (sysbox where it works, else dind)",
         metavar="MODE",
-        choices=("auto", *MODES),
+        choices=(AUTO, *MODES),
     )
     image: str = _option(
         "docker:dind", "the daemon's image; pulled when it is missing", metavar="IMAGE"
@@ -130,6 +137,15 @@ class Settings:
         metavar="NAME",
         shapes=False,
     )
+    require: tuple[str, ...] = _option(
+        (),
+        "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
+        "engine, modes, or all; several with commas",
+        metavar="WHAT",
+        choices=("sysbox", "isolation", "engine", "modes", "all"),
+        commas=True,
+        shapes=False,
+    )
     unavailable: str = _option(
         "fail",
         "what becomes of a test when no daemon can be had: fail or skip",
@@ -140,29 +156,45 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not _repeatable(field):
-                continue
-            if isinstance(value, str):
-                raise _bad(field.name, value, [f"a list of values, such as [{value!r}]"])
-            object.__setattr__(self, field.name, tuple(value))
-        if self.mode in _PLANNED_MODES:
-            raise SettingsError(
-                f"--dind-mode: mode {self.mode!r} is not part of this version.",
-                evidence=f"Valid: {', '.join(('auto', *MODES))}.",
-                remedy=["Use --dind-mode=dind, or auto, which picks it."],
-            )
+            self._normalize(field)
         if not self.image:
             raise _bad("image", self.image, ["an image's name, such as docker:dind"])
         if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
             raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            if choices and getattr(self, field.name) not in choices:
-                raise _bad(field.name, getattr(self, field.name), choices)
         if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
             raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
+        for arg in self.arg:
+            if _DATA_ROOT.match(arg):
+                raise SettingsError(
+                    f"--dind-arg: {arg!r} is not taken.",
+                    evidence="Each daemon has its data-root on a volume of its own; two daemons "
+                    "on one data-root destroy it.",
+                    remedy=["Have images in the daemon from the start with --dind-load IMAGE."],
+                )
         self.ports()
+
+    def _normalize(self, field: dataclasses.Field[Any]) -> None:
+        """Make a tuple of a repeatable setting's values, and check choices."""
+        value = getattr(self, field.name)
+        values = (value,)
+        if _repeatable(field):
+            if isinstance(value, str):
+                raise _bad(field.name, value, [f"a list of values, such as [{value!r}]"])
+            values = tuple(value)
+            if field.metadata["commas"]:
+                parts = (part.strip() for text in values for part in text.split(","))
+                values = tuple(filter(None, parts))
+            object.__setattr__(self, field.name, values)
+        choices = field.metadata["choices"]
+        for one in values if choices else ():
+            if one in _PLANNED.get(field.name, ()):
+                raise SettingsError(
+                    f"--dind-{field.name}: {one!r} is not part of this version.",
+                    evidence=f"Valid: {', '.join(choices)}.",
+                    remedy=["Use one of these."],
+                )
+            if one not in choices:
+                raise _bad(field.name, one, choices)
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with these changes, validated like the options themselves."""

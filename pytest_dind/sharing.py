@@ -14,11 +14,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from . import images, reaper, state, workspace
-from .backends import backend, resolve
+from .backends import Choice, Probe, backend, choose
 from .backends.protocol import Home, Record
 from .daemon import Daemon
 from .engine import Engine
-from .errors import DaemonLost, SettingsError
+from .errors import DaemonLost, ModeUnavailable, SettingsError
 from .lease import LEASE, Lease, is_held
 from .lost import lost
 from .settings import Settings
@@ -44,6 +44,7 @@ class Run:
         self._reapers: list[subprocess.Popen[bytes]] = []
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
+        self._choices: dict[str, Choice] = {}
         self._loss: DaemonLost | None = None
         self._swept = False
         # A forked child has the run too, but must not end it.
@@ -65,6 +66,11 @@ class Run:
         return cls(path, begins=False, say=say)
 
     @property
+    def choices(self) -> list[Choice]:
+        """The modes that this process found to be in force."""
+        return [choice for choice in self._choices.values() if choice.obstacle is None]
+
+    @property
     def records(self) -> list[Record]:
         """The daemons that this process has used."""
         return [daemon.record for daemon in self._daemons.values()]
@@ -83,6 +89,30 @@ class Run:
                 daemon = self._attached(home, settings) or self._started(home, settings)
         self._daemons[daemon.id] = daemon
         return daemon
+
+    def choice(self, settings: Settings) -> Choice:
+        """The mode in force; found out once for all processes of the run.
+
+        Raises:
+            ModeUnavailable: the mode asked for can't be had here.
+        """
+        key = json.dumps([settings.mode, settings.host, settings.image])
+        with workspace.locked(self.path, "modes"):
+            if key not in self._choices:
+                self._choices |= state.read_choices(self.path)
+            if key not in self._choices:
+                engine = self._engine(settings)
+                probe = Probe(engine, settings.image, self.path, self._say)
+                self._choices[key] = choose(settings.mode, engine, probe)
+                state.write_choices(self.path, self._choices)
+        choice = self._choices[key]
+        if choice.obstacle is not None:
+            raise ModeUnavailable(
+                f"Mode {choice.mode} is not available: {choice.obstacle.cause}.",
+                evidence=choice.obstacle.evidence,
+                remedy=choice.obstacle.remedy,
+            )
+        return choice
 
     def lost(self) -> DaemonLost | None:
         """The error for a daemon that this process used and that is gone, if one is."""
@@ -160,7 +190,7 @@ class Run:
         if not self._swept:
             sweep(workspace.base(), engine)
             self._swept = True
-        chosen = backend(resolve(settings.mode), engine)
+        chosen = backend(self.choice(settings).mode, engine)
         if home.path.exists():
             chosen.stop(home)
             workspace.remove(home.path)

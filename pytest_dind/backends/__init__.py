@@ -1,23 +1,67 @@
-"""The ways to make a daemon, one module for each mode, named as the mode is."""
+"""The ways to make a daemon, one module for each mode, named as the mode is.
+
+Each module has `make(engine)`, which gives the backend, and `why_not(engine, probe)`, which gives
+what stands in the way of the mode on this engine, if anything does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..settings import MODES
+from ..settings import AUTO, MODES
+from .probe import Obstacle, Probe
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from .protocol import Backend
 
+__all__ = ["Choice", "Obstacle", "Probe", "backend", "choose", "why_not"]
 
-def resolve(mode: str) -> str:
-    """The mode in force for a mode asked for: `auto` picks one."""
-    return MODES[0] if mode == "auto" else mode
+
+@dataclass(frozen=True)
+class Choice:
+    """The mode in force, or what stands in its way.
+
+    Attributes:
+        mode: The mode.
+        because: For a mode that `auto` picked, why.
+        obstacle: Why the mode asked for can't be had.
+    """
+
+    mode: str
+    because: str = ""
+    obstacle: Obstacle | None = None
+
+
+_DOCTOR = ("Look at what each mode lacks: python -m pytest_dind doctor.",)
+
+
+def _module(mode: str) -> Any:
+    return import_module(f".{mode}", __name__)
 
 
 def backend(mode: str, engine: Engine) -> Backend:
     """The backend of a mode in force, on an outer engine."""
-    made: Backend = import_module(f".{mode}", __name__).make(engine)
+    made: Backend = _module(mode).make(engine)
     return made
+
+
+def why_not(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
+    """What stands in the way of a mode on this engine; None where it works."""
+    found: Obstacle | None = _module(mode).why_not(engine, probe)
+    return found
+
+
+def choose(asked: str, engine: Engine, probe: Probe) -> Choice:
+    """The mode in force for the mode asked for; `auto` takes the most isolated that works."""
+    if asked != AUTO:
+        return Choice(asked, obstacle=why_not(asked, engine, probe))
+    because: list[str] = []
+    for mode in MODES:
+        obstacle = why_not(mode, engine, probe)
+        if obstacle is None:
+            return Choice(mode, "; ".join(because) or "a container proved that it works")
+        because.append(obstacle.cause)
+    return Choice(AUTO, obstacle=Obstacle("no mode works here", "\n".join(because), _DOCTOR))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .. import health, images, labels
 from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 T = TypeVar("T")
+Verify: TypeAlias = "Callable[[Engine, Mapping[str, Any]], None]"
 
 # Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
 _HOME = "/run/pytest-dind"
@@ -37,12 +38,30 @@ _OTHER_BRIDGE = {"--bridge", "-b"}
 
 
 class ContainerBackend:
-    """Daemons in containers; `host_config` holds what a mode's containers differ in."""
+    """Daemons in containers.
 
-    def __init__(self, engine: Engine, *, mode: str, host_config: Mapping[str, Any]) -> None:
+    Args:
+        engine: The outer engine.
+        mode: The mode these are of.
+        host_config: What the mode's containers differ in.
+        user_namespace: Whether root in them is not root on the engine's machine.
+        verify: Checks of the mode's own on what a healthy daemon says of itself (`docker info`).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        mode: str,
+        host_config: Mapping[str, Any],
+        user_namespace: bool = False,
+        verify: Verify = lambda engine, info: None,
+    ) -> None:
         self._engine = engine
         self._mode = mode
         self._host_config = dict(host_config)
+        self._user_namespace = user_namespace
+        self._verify = verify
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
@@ -114,6 +133,7 @@ class ContainerBackend:
         finally:
             daemon.close()
         health.check(subject, info, api_version)
+        self._verify(self._engine, info)
         return Record(
             mode=self._mode,
             home=home,
@@ -124,6 +144,7 @@ class ContainerBackend:
             version=info["ServerVersion"],
             api_version=api_version,
             driver=info["Driver"],
+            user_namespace=self._user_namespace,
             seconds=time.monotonic() - began,
         )
 

@@ -58,6 +58,7 @@ class Record:
         version: Its engine's version.
         api_version: The newest API version it speaks.
         driver: Its storage driver.
+        user_namespace: Whether root in its container is not root on the engine's machine.
         seconds: From request to healthy.
     """
 
@@ -70,6 +71,7 @@ class Record:
     version: str
     api_version: str
     driver: str
+    user_namespace: bool
     seconds: float
 
 

@@ -1,0 +1,109 @@
+"""A look into a container made for nothing else: what a mode's availability is proved with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from .. import images, labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..engine import Engine
+
+# A container under Sysbox takes half a second; one on an emulated machine 25 times as long.
+_PROBE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a mode can't be had.
+
+    Attributes:
+        cause: In a few words, to follow "because".
+        evidence: What was seen.
+        remedy: What to do, as alternatives.
+    """
+
+    cause: str
+    evidence: str
+    remedy: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a probe container wrote, or what the engine said of it.
+
+    Attributes:
+        output: Its output; the engine's words when it did not run.
+        ran: Whether it ran and ended with exit code 0.
+        hangs: Whether it did not end in time.
+    """
+
+    output: str
+    ran: bool
+    hangs: bool = False
+
+
+class Probe:
+    """Runs short-lived containers of an image, each removed at once, also when it hangs.
+
+    Args:
+        engine: The outer engine.
+        image: The daemon's image; it has what a daemon's container needs.
+        run: The directory of the run on whose behalf this is done.
+        say: Where a line on what takes long goes.
+    """
+
+    def __init__(self, engine: Engine, image: str, run: Path, say: images.Say) -> None:
+        self._engine = engine
+        self._image = image
+        self._run = run
+        self._say = say
+
+    def __call__(
+        self, command: Sequence[str], *, seconds: int = _PROBE_SECONDS, **host_config: Any
+    ) -> Sight:
+        """Run a command in a container with this host configuration.
+
+        Raises:
+            ImageUnavailable: the image is missing and can't be pulled.
+        """
+        images.ensure(self._engine.client, self._image, self._say)
+        with contextlib.closing(self._engine.patient(seconds)) as engine:
+            return self._look(engine, command, host_config)
+
+    def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> Sight:
+        from docker.errors import APIError
+        from requests.exceptions import ConnectionError as Broken
+        from requests.exceptions import Timeout
+
+        api = engine.client.api
+        home = self._run / f"probe-{uuid4().hex[:8]}"
+        name = f"pytest-dind-{self._run.name}-{home.name}"
+        ours = labels.make(self._run.name, mode="", keep="never", home=home)
+        try:
+            api.create_container(
+                self._image,
+                name=name,
+                entrypoint=list(command),
+                command=[],
+                labels=ours | {labels.ROLE: "probe"},
+                host_config=api.create_host_config(network_mode="none", **host),
+            )
+            api.start(name)
+            code = api.wait(name)["StatusCode"]
+            output = api.logs(name).decode(errors="replace")
+            return Sight(output, ran=code == 0)
+        except APIError as error:
+            return Sight(error.explanation or str(error), ran=False)
+        except (Timeout, Broken) as error:
+            # docker-py turns a time-out in the middle of an answer into a ConnectionError.
+            return Sight(str(error), ran=False, hangs=True)
+        finally:
+            with contextlib.suppress(APIError, Timeout, Broken):
+                api.remove_container(name, force=True, v=True)
