@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels
+from .. import health, images, labels, security
 from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
 from ..settings import Settings
 from ..workspace import SOCKET
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 T = TypeVar("T")
-Verify: TypeAlias = "Callable[[Engine, Mapping[str, Any]], None]"
 
 # Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
 _HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
+_LATE_SECONDS = 10
+_POST_MORTEM_SECONDS = 3
+_POLL_SECONDS = 0.05
 # A bridge of the user's own; dockerd refuses it together with `--bip`.
 _OTHER_BRIDGE = {"--bridge", "-b"}
 
@@ -45,7 +47,6 @@ class ContainerBackend:
         mode: The mode these are of.
         host_config: What the mode's containers differ in.
         user_namespace: Whether root in them is not root on the engine's machine.
-        verify: Checks of the mode's own on what a healthy daemon says of itself (`docker info`).
     """
 
     def __init__(
@@ -55,13 +56,11 @@ class ContainerBackend:
         mode: str,
         host_config: Mapping[str, Any],
         user_namespace: bool = False,
-        verify: Verify = lambda engine, info: None,
     ) -> None:
         self._engine = engine
         self._mode = mode
         self._host_config = dict(host_config)
         self._user_namespace = user_namespace
-        self._verify = verify
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
@@ -87,7 +86,9 @@ class ContainerBackend:
         ]
         layout = network.nested(api.networks())
         try:
-            api.create_container(
+            self._in_place_of_another(
+                home,
+                api.create_container,
                 settings.image,
                 name=home.label,
                 labels=ours,
@@ -113,6 +114,24 @@ class ContainerBackend:
         except APIError as error:
             raise _refused(home, settings, error.explanation or str(error)) from error
 
+    def _in_place_of_another(
+        self, home: Home, create: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> None:
+        """Create a container; one that the engine still makes for a starter that is gone, goes."""
+        from docker.errors import APIError
+
+        deadline = time.monotonic() + _LATE_SECONDS
+        while True:
+            try:
+                create(*args, **kwargs)
+                return
+            except APIError as error:
+                # The engine reserves a name before it has made the container.
+                if error.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
+                    raise
+                self.stop(home)
+                time.sleep(_POLL_SECONDS)
+
     def _wait(self, home: Home, settings: Settings, subject: str, began: float) -> Record:
         """Wait for the daemon in a started container, and ask what it is."""
         import docker
@@ -133,7 +152,6 @@ class ContainerBackend:
         finally:
             daemon.close()
         health.check(subject, info, api_version)
-        self._verify(self._engine, info)
         return Record(
             mode=self._mode,
             home=home,
@@ -185,16 +203,23 @@ class ContainerBackend:
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
+        from requests.exceptions import ConnectionError as Broken
+        from requests.exceptions import Timeout
+
+        ends = []
         # The engine removed the container, but remembers its last events (moby: 256 of them).
-        # It is asked for them up to the next second, since the end may be on its way.
-        stream: Any = self._engine.client.api.events(
-            since=0,
-            until=int(time.time()) + 1,
-            filters={"container": record.id, "event": "die"},
-            decode=True,
-        )
-        with contextlib.closing(stream):
-            ends = [event["Actor"]["Attributes"].get("exitCode") for event in stream]
+        # It is asked for them up to the next second, since the end may be on its way; its clock
+        # need not be this process's, so that the second may be long.
+        with contextlib.closing(self._engine.patient(_POST_MORTEM_SECONDS)) as engine:
+            stream: Any = engine.client.api.events(
+                since=0,
+                until=int(time.time()) + 1,
+                filters={"container": record.id, "event": "die"},
+                decode=True,
+            )
+            with contextlib.closing(stream), contextlib.suppress(Timeout, Broken):
+                for event in stream:
+                    ends.append(event["Actor"]["Attributes"].get("exitCode"))
         written = health.exit_code(record.home.path)
         if written is not None:
             return written
@@ -231,9 +256,9 @@ def uninterrupted(call: Callable[[], T]) -> T:
 def _command(image: Mapping[str, Any], settings: Settings, layout: network.Network) -> list[str]:
     """Arguments of supervise.sh: deadline, whether the image is bare, and the daemon's command."""
     entrypoint = list(image["Config"].get("Entrypoint") or [])
-    bare = not entrypoint
     if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
         entrypoint.pop()
+    bare = not entrypoint
     given = {argument.partition("=")[0] for argument in settings.arg}
     if given & _OTHER_BRIDGE:
         given.add("--bip")
@@ -260,22 +285,30 @@ def _address(details: Mapping[str, Any]) -> str:
 
 def _refused(home: Home, settings: Settings, text: str) -> DindError:
     """The error for an engine that did not create or start the container."""
+    subject = f"the daemon {home.name!r} (image {settings.image})"
+    denial = security.recognized(text)
+    if denial is not None:
+        return ModeUnavailable(
+            f"The outer engine cannot start {subject}. {denial.cause}.",
+            evidence=text,
+            remedy=denial.remedy,
+        )
+    error, remedy = refusal(text)
+    if error is None:
+        what = f"The outer engine refused the container of {subject}."
+        return ModeUnavailable(what, evidence=text, remedy=remedy)
+    return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
+
+
+def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
+    """What an engine means that starts no container: the error, where it is known, and ways on."""
     for pattern, error, remedy in _REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):
-            return error(
-                f"The outer engine cannot start the daemon {home.name!r} (image {settings.image}).",
-                evidence=text,
-                remedy=remedy,
-            )
-    return ModeUnavailable(
-        f"The outer engine refused the container of the daemon {home.name!r} "
-        f"(image {settings.image}).",
-        evidence=text,
-        remedy=[
-            "Mend what the engine says.",
-            "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
-        ],
-    )
+            return error, remedy
+    return None, [
+        "Mend what the engine says.",
+        "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
+    ]
 
 
 # What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
