@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
-_HOME = "/run/pytest-dind"
+HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
 _LATE_SECONDS = 10
@@ -78,7 +78,7 @@ class ContainerBackend:
         api = self._engine.client.api
         ours = labels.make(home.run, mode=self._mode, keep=settings.keep, home=home.path)
         mounts = [
-            Mount(_HOME, str(home.path), type="bind"),
+            Mount(HOME, str(home.path), type="bind"),
             # A volume without a name: it goes when the container goes.
             Mount(
                 _DATA_ROOT, None, type="volume", labels=ours, driver_config=DriverConfig("local")
@@ -267,7 +267,7 @@ def _command(image: Mapping[str, Any], settings: Settings, layout: network.Netwo
         "yes" if bare else "no",
         *entrypoint,
         _DOCKERD,
-        f"--host=unix://{_HOME}/{SOCKET}",
+        f"--host=unix://{HOME}/{SOCKET}",
         # Where tools in the container, and nested containers that mount it, look for a daemon.
         "--host=unix:///var/run/docker.sock",
         # The socket's group, so that a test process that is not root may use it.

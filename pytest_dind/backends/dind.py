@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import security
 from .container import ContainerBackend, refusal
-from .probe import LOOK, MOUNT, MOUNTED, Obstacle, sections
+from .probe import LEASES, LOOK, MOUNT, MOUNTED, SHARED, Obstacle, sections, unshared
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -27,10 +27,11 @@ def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
 
 def prove(engine: Engine, probe: Probe) -> Obstacle | None:
     """Why no privileged container can be had, or none that may mount; None where one could."""
-    sight = probe(LOOK, privileged=True)
-    evidence = sections(sight.output).get(MOUNT, "") if sight.ran else sight.output
+    sight = probe(LOOK, shares=True, privileged=True)
+    seen = sections(sight.output) if sight.ran else {}
+    evidence = seen.get(MOUNT, "") if sight.ran else sight.output
     if evidence == MOUNTED:
-        return None
+        return None if seen.get(LEASES) == SHARED else unshared()
     if sight.ran:
         cause = "a --privileged container may not mount"
     elif sight.hangs:

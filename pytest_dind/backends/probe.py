@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .. import images, labels
-from .container import uninterrupted
+from .. import images, labels, security
+from ..lease import LEASE
+from .container import HOME, refusal, uninterrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,18 +34,25 @@ FILES = (
 )
 """What the kernel says of itself, as far as it matters to a daemon."""
 
+SHARED = "the lease is held outside"
+# Opening a FIFO for reading waits until somebody has it open for writing, on the same kernel.
+SEE_LEASE = f"timeout 5 sh -c ': <{HOME}/{LEASE}' && echo {SHARED}"
+"""A shell command that shows whether a container has part in the lease of its run."""
+
 MOUNT = "mount"
+LEASES = "lease"
 MOUNTED = "a tmpfs was mounted"
 DISK = "df"
 IPTABLES = "iptables"
 
-# It looks and mounts, but loads no kernel module and changes nothing outside of its container.
+# It loads no kernel module, and changes nothing outside of its container.
 LOOK = (
     "sh",
     "-c",
     f"""
 see() {{ echo "=== $1"; shift; "$@" 2>&1; }}
 see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && echo {MOUNTED}'
+see {LEASES} sh -c '[ ! -e {HOME} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
 see {DISK} df -Pk /
 see {IPTABLES} iptables --version
 for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
@@ -91,6 +99,19 @@ def sections(output: str) -> dict[str, str]:
     return {name.strip(): content.strip() for name, _, content in parts}
 
 
+def unshared() -> Obstacle:
+    """Why no daemon can be had where containers don't see this process's directories."""
+    _, remedy = refusal("not shared from")
+    if security.enforces_selinux():
+        remedy = (*remedy, *security.OPTIONS[security.SELINUX])
+    return Obstacle(
+        "containers have no part in this process's directories",
+        "A FIFO that this process holds open is not there, or not open, in a container: the engine "
+        "is in another container, in a virtual machine, or on another host.",
+        tuple(remedy),
+    )
+
+
 class Probe:
     """Runs short-lived containers of an image, each removed at once, also when it hangs.
 
@@ -108,14 +129,29 @@ class Probe:
         self._say = say
 
     def __call__(
-        self, command: Sequence[str], *, seconds: int = _PROBE_SECONDS, **host_config: Any
+        self,
+        command: Sequence[str],
+        *,
+        shares: bool = False,
+        seconds: int = _PROBE_SECONDS,
+        **host_config: Any,
     ) -> Sight:
         """Run a command in a container with this host configuration.
+
+        Args:
+            command: The command.
+            shares: Whether the run's directory is mounted in it, as a daemon's is.
+            seconds: What each answer of the engine may take.
+            host_config: As docker-py's `create_host_config` takes it.
 
         Raises:
             ImageUnavailable: the image is missing and can't be pulled.
         """
         images.ensure(self._engine.client, self._image, self._say)
+        if shares:
+            from docker.types import Mount
+
+            host_config["mounts"] = [Mount(HOME, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             return self._look(engine, command, host_config)
 

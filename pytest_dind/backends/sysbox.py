@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import security
-from .container import ContainerBackend
-from .probe import Obstacle
+from .container import HOME, ContainerBackend
+from .probe import SEE_LEASE, SHARED, Obstacle, unshared
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -21,7 +21,12 @@ MODE = __name__.rpartition(".")[2]
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = ["sh", "-c", "cat /proc/self/uid_map && dockerd --version; cat /proc/self/mountinfo"]
+_LOOK = [
+    "sh",
+    "-c",
+    "cat /proc/self/uid_map && dockerd --version; cat /proc/self/mountinfo\n"
+    f"[ ! -e {HOME} ] || {SEE_LEASE} || true",
+]
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
@@ -49,15 +54,26 @@ def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
 
     Where the runtime isn't registered, this costs one question to the engine.
     """
+    return _tried(engine, probe, shares=False)
+
+
+def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+    """The same, and whether its containers see this process's directories."""
+    return _tried(engine, probe, shares=True)
+
+
+def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     runtimes = _runtimes(engine)
     if RUNTIME not in runtimes:
         return _obstacle(
             f"the runtime {RUNTIME} is not registered",
             f"The engine's runtimes: {', '.join(sorted(runtimes))}.",
         )
-    sight = probe(_LOOK, runtime=RUNTIME)
+    sight = probe(_LOOK, shares=shares, runtime=RUNTIME)
     if sight.ran:
-        return _judge(sight.output, str(runtimes[RUNTIME].get("path", "")))
+        obstacle = _judge(sight.output, str(runtimes[RUNTIME].get("path", "")))
+        hidden = shares and obstacle is None and SHARED not in sight.output
+        return unshared() if hidden else obstacle
     if sight.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", sight.output, _RESTART)
     denial = security.recognized(sight.output)

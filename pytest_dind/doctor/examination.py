@@ -65,15 +65,16 @@ def _looked(
     privileged = plain = None
     seen: dict[str, str] = {}
     if probe.unavailable is None:
-        sight = probe(LOOK, privileged=True)
+        sight = probe(LOOK, shares=True, privileged=True)
         privileged = sight.ran
         if not privileged:
             sight = probe(LOOK)
         plain = sight.ran
         seen = sections(sight.output) if sight.ran else {}
+    there = {"/proc/sys/kernel/osrelease": found.kernel, **seen}
     return Report(
         asked=settings.mode,
-        kernel=kernel.here() if found.local else kernel.judge(kernel.THERE, seen),
+        kernel=kernel.here() if found.local else kernel.judge(kernel.THERE, there),
         engine=found,
         space=outer.space(found, seen.get(DISK, "")),
         privileged=privileged,

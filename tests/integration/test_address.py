@@ -114,7 +114,7 @@ def test_port_that_is_not_published(
 def test_container_that_has_ended(dind_daemon: Daemon, servers: Container) -> None:
     """A container that has ended publishes nothing, and the error says that it has."""
     servers.kill()
-    until(lambda: servers.reload() or servers.status == "exited", 5, "it has ended")
+    servers.wait()
     with pytest.raises(AddressUnreachable, match=r"Published ports: none; the container is exited"):
         dind_daemon.address(servers, 80)
 

@@ -109,6 +109,7 @@ def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
     project.write(
         _DIE_IN_REQUEST.format(part="/start")
         + """
+    import contextlib
     from pytest_dind import reaper
     watching = reaper.watching
 
@@ -123,7 +124,6 @@ def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
                     with open("victims", "a") as file:
                         print(path.parent.name, file=file)
 
-    import contextlib
     reaper.watching = noted
     """,
         "conftest.py",
@@ -184,7 +184,13 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
         """
     )
     # That a process with threads forks is what newer versions of Python warn of, and it is meant.
-    project.run("-W", "ignore::DeprecationWarning", code=3, env={"PYTHONPATH": str(project.path)})
+    # A forked child has the output open, so that reading to its end would wait for the child.
+    project.run(
+        *("-W", "ignore::DeprecationWarning"),
+        before=["sh", "-c", 'exec "$@" >output 2>&1', "sh"],
+        env={"PYTHONPATH": str(project.path)},
+        code=3,
+    )
     child = int((project.path / "child").read_text())
     try:
         traces.assert_nothing_left(seconds=3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+from pathlib import Path
 
 import docker
 import pytest
@@ -147,16 +147,15 @@ def test_stop(project: Project) -> None:
     project.run()
 
 
-def test_build(dind_client: docker.DockerClient, tmp_path: os.PathLike[str]) -> None:
+def test_build(dind_client: docker.DockerClient, tmp_path: Path) -> None:
     """An image is built in the daemon, from one that was loaded, and runs there."""
-    with open(os.path.join(tmp_path, "Dockerfile"), "w", encoding="utf-8") as file:  # noqa: PTH118, PTH123
-        file.write(f"FROM {NESTED_IMAGE}\nRUN echo built >/made\nCMD cat /made\n")
-    image, _ = dind_client.images.build(path=str(tmp_path), rm=True)
+    text = f"FROM {NESTED_IMAGE}\nRUN echo built >/made\nCMD cat /made\n"
+    (tmp_path / "Dockerfile").write_text(text)
+    dind_client.images.build(path=str(tmp_path), rm=True, tag="built:test")
     try:
-        assert dind_client.containers.run(image.id, remove=True) == b"built\n"
+        assert dind_client.containers.run("built:test", remove=True) == b"built\n"
     finally:
-        assert image.id is not None
-        dind_client.images.remove(image.id, force=True)
+        dind_client.images.remove("built:test", force=True)
 
 
 def test_two_runs_in_one_process(project: Project, traces: Traces) -> None:

@@ -32,6 +32,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "reuse": "",
         "require": (),
         "unavailable": "fail",
+        "doctor": "off",
     }
 
 
@@ -136,7 +137,20 @@ def test_value_of_another_version(name: str) -> None:
         assert "Use one of these." in text
 
 
-@pytest.mark.parametrize("arg", ["--data-root=/x", "--data-root", "-g", "--graph=/x"])
+@pytest.mark.parametrize(
+    "arg",
+    [
+        "--data-root=/x",
+        "--data-root",
+        "--data-root /x",
+        "--graph=/x",
+        "--graph",
+        "-g",
+        "-g=/x",
+        "-g/x",
+        "-Dg/x",
+    ],
+)
 def test_data_root_is_not_taken(arg: str) -> None:
     """A data-root of the user's own is refused: two daemons on one would destroy it."""
     with pytest.raises(SettingsError) as caught:
@@ -145,6 +159,14 @@ def test_data_root_is_not_taken(arg: str) -> None:
     assert f"--dind-arg: {arg!r} is not taken." in str(caught.value)
     assert "Each daemon has its data-root on a volume of its own" in str(caught.value)
     assert "--dind-load IMAGE" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arg", ["--debug", "-D", "--group=1", "-Gdocker", "--label=-g", "--data-root-x", "-l=debug", "g"]
+)
+def test_argument_that_is_no_data_root(arg: str) -> None:
+    """An argument that only looks a little like a data-root is taken."""
+    assert Settings(arg=(arg,)).arg == (arg,)
 
 
 def test_commas(pytester: pytest.Pytester) -> None:

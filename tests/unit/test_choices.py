@@ -1,0 +1,202 @@
+"""Which mode is in force, and what the processes of a run tell each other of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from pytest_dind import ModeUnavailable, Settings, backends, report, sharing, state
+from pytest_dind.backends import Choice, Obstacle, choose
+from pytest_dind.lease import LEASE
+from pytest_dind.settings import AUTO, MODES
+
+_DOWN = Obstacle("the services are down", "connection refused", ("Start them.", "Do without."))
+
+_Judge = Callable[[str], "Obstacle | None"]
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Judge], list[str]]:
+    """Have modes judged by a function; gives the modes that were, as they are."""
+
+    def replace(judge: _Judge) -> list[str]:
+        asked: list[str] = []
+
+        def why_not(mode: str, engine: object, probe: object) -> Obstacle | None:
+            asked.append(mode)
+            return judge(mode)
+
+        monkeypatch.setattr(backends, "why_not", why_not)
+        return asked
+
+    return replace
+
+
+Judged = Callable[[_Judge], "list[str]"]
+
+
+def test_auto_takes_the_most_isolated(judged: Judged) -> None:
+    """Where Sysbox works, `auto` takes it, and looks no further."""
+    asked = judged(lambda mode: None)
+
+    assert choose(AUTO, Mock(), Mock()) == Choice("sysbox", "a container proved that it works")
+    assert asked == ["sysbox"]
+
+
+def test_auto_says_what_it_would_have_taken(judged: Judged) -> None:
+    """Where it doesn't, `auto` takes dind, because of what stands in Sysbox's way."""
+    asked = judged(lambda mode: _DOWN if mode == "sysbox" else None)
+
+    assert choose(AUTO, Mock(), Mock()) == Choice("dind", "the services are down")
+    assert asked == ["sysbox", "dind"]
+
+
+def test_auto_never_takes_socket(judged: Judged) -> None:
+    """Where nothing else works, `auto` gives up, with each cause, instead of taking `socket`."""
+    asked = judged(lambda mode: Obstacle(f"no {mode}", "", ()))
+    choice = choose(AUTO, Mock(), Mock())
+
+    assert "socket" not in asked
+    assert choice.obstacle is not None
+    assert choice.obstacle.evidence.splitlines() == [f"no {mode}" for mode in asked]
+    assert "doctor" in choice.obstacle.remedy[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("obstacle", [None, _DOWN], ids=["works", "doesn't"])
+def test_mode_that_is_asked_for(judged: Judged, mode: str, obstacle: Obstacle | None) -> None:
+    """A mode by its name is judged alone: it, or its obstacle, and no reason is needed."""
+    asked = judged(lambda mode: obstacle)
+
+    assert choose(mode, Mock(), Mock()) == Choice(mode, "", obstacle)
+    assert asked == [mode]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[sharing.Run]:
+    """A run of this process, on no engine."""
+    run = sharing.Run(tmp_path, begins=False, say=print)
+    yield run
+    run.close()
+
+
+def test_choice_is_made_once(judged: Judged, run: sharing.Run) -> None:
+    """A run asks once for the same settings; what a daemon is told doesn't matter, its image does.
+
+    Sysbox's own answer may depend on the image.
+    """
+    asked = judged(lambda mode: None)
+    first = run.choice(Settings())
+
+    assert run.choice(Settings()) is first
+    assert run.choice(Settings(timeout=1, arg=("--debug",), require=("all",))) is first
+    assert asked == ["sysbox"]
+    run.choice(Settings(image="x"))
+    run.choice(Settings(mode="dind"))
+    run.choice(Settings(host="unix:///x"))
+    assert asked == ["sysbox", "sysbox", "dind", "sysbox"]
+
+
+def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> None:
+    """Another process of the run takes the answer over, an obstacle too, and asks nothing."""
+    asked = judged(lambda mode: _DOWN if mode == "sysbox" else None)
+    choice = run.choice(Settings())
+    with pytest.raises(ModeUnavailable) as first:
+        run.choice(Settings(mode="sysbox"))
+    assert asked == ["sysbox", "dind", "sysbox"]
+
+    other = sharing.Run.join(tmp_path, print)
+    try:
+        assert other.choice(Settings()) == choice
+        with pytest.raises(ModeUnavailable) as second:
+            other.choice(Settings(mode="sysbox"))
+    finally:
+        other.close()
+    assert str(second.value) == str(first.value)
+    assert asked == ["sysbox", "dind", "sysbox"]
+
+
+def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:
+    """The error has the cause, what was seen, and every way on."""
+    judged(lambda mode: _DOWN)
+    with pytest.raises(ModeUnavailable) as caught:
+        run.choice(Settings(mode="sysbox"))
+
+    assert str(caught.value) == (
+        "Mode sysbox is not available: the services are down.\n"
+        "Evidence:\n"
+        "  connection refused\n"
+        "To fix this, either:\n"
+        "  - Start them.\n"
+        "  - Do without."
+    )
+
+
+def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) -> None:
+    """What a run reports at its end are modes in force; an obstacle was an error already."""
+    judged(lambda mode: _DOWN if mode == "sysbox" else None)
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"))
+    run.choice(Settings())
+
+    assert run.choices == [Choice("dind", "the services are down")]
+    assert report.summary(run.choices, [], []) == [
+        "dind: auto: dind, because the services are down"
+    ]
+
+
+def test_report_of_a_mode_that_was_asked_for() -> None:
+    """A mode by its name is told without a reason, and at the end not at all."""
+    assert report.choice(Choice("dind")) == "dind: mode dind"
+    assert report.summary([Choice("dind")], [], []) == []
+
+
+def test_file_of_choices(tmp_path: Path) -> None:
+    """Choices come back as they were written."""
+    choices = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
+    state.write_choices(tmp_path, choices)
+
+    assert state.read_choices(tmp_path) == choices
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '"x'])
+def test_file_of_choices_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    """Without a file, or with a broken one, nothing is known."""
+    if content is not None:
+        (tmp_path / state.CHOICES).write_text(content)
+
+    assert state.read_choices(tmp_path) == {}
+
+
+def test_user_namespace_is_in_the_state(tmp_path: Path) -> None:
+    """Whether a user namespace isolates a daemon is known to those who attach to it."""
+    home = backends.protocol.Home(tmp_path / "main")
+    home.path.mkdir()
+    fields: dict[str, Any] = dict.fromkeys(
+        ["id", "host", "address", "version", "api_version", "driver"], ""
+    )
+    record = backends.protocol.Record(
+        mode="sysbox", home=home, published=(), user_namespace=True, seconds=1, **fields
+    )
+    state.write(record, Settings())
+    found = state.read(home)
+    assert found is not None
+    assert found[0].user_namespace
+
+    written = json.loads((home.path / state.STATE).read_text())
+    del written["record"]["user_namespace"]
+    (home.path / state.STATE).write_text(json.dumps(written))
+    assert state.read(home) is None, "the state of a version that didn't know"
+
+
+def test_run_without_a_daemon(run: sharing.Run, tmp_path: Path) -> None:
+    """A choice makes no daemon, and nothing but the file of choices and its locks."""
+    run.choice(Settings(mode="dind"))
+
+    assert run.records == []
+    assert {path.suffix or path.name for path in tmp_path.iterdir()} == {".json", ".lock", LEASE}
