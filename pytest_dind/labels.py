@@ -15,6 +15,8 @@ ROLE = "pytest-dind.role"
 CREATED = "pytest-dind.created"
 MODE = "pytest-dind.mode"
 KEEP = "pytest-dind.keep"
+CACHE = "pytest-dind.cache"
+"""The key of the golden root that a daemon has, or that is made of it."""
 HOME = "pytest-dind.home"
 
 
@@ -65,7 +67,7 @@ def _started(pid: int) -> str:
         return ""
 
 
-def make(run: str, *, mode: str, keep: str, home: Path) -> dict[str, str]:
+def make(run: str, *, mode: str, keep: str, home: Path, cache: str = "") -> dict[str, str]:
     """The labels of a daemon's container and volume."""
     return {
         RUN: run,
@@ -76,4 +78,5 @@ def make(run: str, *, mode: str, keep: str, home: Path) -> dict[str, str]:
         MODE: mode,
         KEEP: keep,
         HOME: str(home),
+        CACHE: cache,
     }

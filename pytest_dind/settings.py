@@ -20,6 +20,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 AUTO = "auto"
 
 _PLANNED = {"mode": ("socket",)}
+_SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
 _DATA_ROOT = re.compile(r"(--data-root|--graph|-g)(=|$)")
 # Short: it is part of a unix socket's path.
 _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
@@ -68,7 +69,7 @@ def _seconds(text: str) -> float:
 
 
 def _bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
-    option = f"--dind-{name}"
+    option = f"--dind-{name.replace('_', '-')}"
     return SettingsError(
         f"{option}: {value!r} is not a valid value.",
         evidence=f"Valid: {', '.join(valid)}.",
@@ -115,6 +116,19 @@ class Settings:
     )
     load: tuple[str, ...] = _option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
+    )
+    cache: str = _option(
+        "on",
+        "the warm store behind --dind-load: on, off, or refresh (made anew)",
+        metavar="WHAT",
+        choices=("on", "off", "refresh"),
+        shapes=False,
+    )
+    cache_size: str = _option(
+        "10g",
+        "limit of the warm store, as 500m or 10g; the least recently used goes first",
+        metavar="SIZE",
+        shapes=False,
     )
     scope: str = _option(
         "session",
@@ -163,6 +177,8 @@ class Settings:
             raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
         if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
             raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
+        if not _SIZE.fullmatch(self.cache_size):
+            raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
         for arg in self.arg:
             if _DATA_ROOT.match(arg):
                 raise SettingsError(
@@ -244,7 +260,7 @@ def add_options(parser: pytest.Parser) -> None:
         elif field.default:
             text += f" (default: {field.default})"
         group.addoption(
-            f"--dind-{field.name}",
+            f"--dind-{field.name.replace('_', '-')}",
             action="append" if repeat else "store",
             dest=f"dind_{field.name}",
             # None tells "not given" from an empty value, which wins over the ini key.

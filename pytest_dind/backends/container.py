@@ -7,14 +7,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .. import health, images, labels
+from .. import health, images, labels, store
 from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
 from ..settings import Settings
 from ..workspace import SOCKET
@@ -22,6 +23,7 @@ from . import execution, network
 from .protocol import Home, Record
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..engine import Engine
@@ -33,6 +35,7 @@ Verify: TypeAlias = "Callable[[Engine, Mapping[str, Any]], None]"
 _HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
+_SCRIPTS = ("store.sh", "supervise.sh")
 # A bridge of the user's own; dockerd refuses it together with `--bip`.
 _OTHER_BRIDGE = {"--bridge", "-b"}
 
@@ -67,78 +70,21 @@ class ContainerBackend:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         began = time.monotonic()
         image = images.ensure(self._engine.client, settings.image, say)
-        subject = f"The daemon {home.name!r} (mode {self._mode}, image {settings.image})"
-        uninterrupted(lambda: self._create(home, settings, image))
-        return self._wait(home, settings, subject, began)
-
-    def _create(self, home: Home, settings: Settings, image: Mapping[str, Any]) -> None:
-        """Create and start the container."""
-        from docker.errors import APIError
-        from docker.types import DriverConfig, Mount
-
-        api = self._engine.client.api
-        ours = labels.make(home.run, mode=self._mode, keep=settings.keep, home=home.path)
-        mounts = [
-            Mount(_HOME, str(home.path), type="bind"),
-            # A volume without a name: it goes when the container goes.
-            Mount(
-                _DATA_ROOT, None, type="volume", labels=ours, driver_config=DriverConfig("local")
-            ),
-        ]
-        layout = network.nested(api.networks())
-        try:
-            api.create_container(
-                settings.image,
-                name=home.label,
-                labels=ours,
-                entrypoint=[
-                    "sh",
-                    "-c",
-                    files(__package__).joinpath("supervise.sh").read_text(),
-                    "sh",
-                ],
-                command=_command(image, settings, layout),
-                ports=settings.ports(),
-                host_config=api.create_host_config(
-                    mounts=mounts,
-                    auto_remove=True,
-                    port_bindings={
-                        f"{port}/{protocol}": ("127.0.0.1", port)
-                        for port, protocol in settings.ports()
-                    },
-                    **self._host_config,
-                ),
-            )
-            api.start(home.label)
-        except APIError as error:
-            raise _refused(home, settings, error.explanation or str(error)) from error
-
-    def _wait(self, home: Home, settings: Settings, subject: str, began: float) -> Record:
-        """Wait for the daemon in a started container, and ask what it is."""
-        import docker
-
+        ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
+        uninterrupted(lambda: self._create(home, settings, image, ticket))
         details = self._inspect(home.label)
-        host = f"unix://{home.path / SOCKET}"
-        api_version = health.wait_until_ready(
-            subject,
-            home.path,
-            host,
-            timeout=settings.timeout,
-            spent=time.monotonic() - began,
-            gone=lambda: not self._inspect(home.label),
-        )
-        daemon = docker.DockerClient(base_url=host, version=api_version)
-        try:
-            info = daemon.info()
-        finally:
-            daemon.close()
-        health.check(subject, info, api_version)
+        new = _New(self, home, settings, ticket)
+        api_version = new.wait(spent=time.monotonic() - began)
+        with new.client() as client:
+            info = client.info()
+        health.check(new.subject, info, api_version)
         self._verify(self._engine, info)
+        store.provide(home, ticket, settings, self._engine, new, say)
         return Record(
             mode=self._mode,
             home=home,
             id=details["Id"],
-            host=host,
+            host=new.host,
             address=_address(details),
             published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
             version=info["ServerVersion"],
@@ -147,6 +93,38 @@ class ContainerBackend:
             user_namespace=self._user_namespace,
             seconds=time.monotonic() - began,
         )
+
+    def _create(
+        self, home: Home, settings: Settings, image: Mapping[str, Any], ticket: store.Ticket
+    ) -> None:
+        """Create and start the container."""
+        from docker.errors import APIError
+
+        api = self._engine.client.api
+        ours = labels.make(
+            home.run, mode=self._mode, keep=settings.keep, home=home.path, cache=ticket.key
+        )
+        ports = settings.ports()
+        try:
+            api.create_container(
+                settings.image,
+                name=home.label,
+                labels=ours,
+                entrypoint=["sh", "-c", _script(), "sh"],
+                command=_command(home, image, settings, ticket, network.nested(api.networks())),
+                ports=ports,
+                host_config=api.create_host_config(
+                    mounts=_mounts(home, ticket, ours),
+                    auto_remove=True,
+                    port_bindings={
+                        f"{port}/{protocol}": ("127.0.0.1", port) for port, protocol in ports
+                    },
+                    **self._host_config,
+                ),
+            )
+            api.start(home.label)
+        except APIError as error:
+            raise _refused(home, settings, error.explanation or str(error)) from error
 
     def _inspect(self, name: str) -> dict[str, Any]:
         """The container's details; empty when it is gone."""
@@ -157,6 +135,19 @@ class ContainerBackend:
         except NotFound:
             return {}
         return details
+
+    @property
+    def mode(self) -> str:
+        """The mode these daemons are of."""
+        return self._mode
+
+    def is_gone(self, home: Home) -> bool:
+        """Whether the container of this home has ended."""
+        return not self._inspect(home.label)
+
+    def signal(self, home: Home, signal: str) -> None:
+        """Send a signal to the container's first process."""
+        self._engine.client.api.kill(home.label, signal)
 
     def container(self, record: Record) -> Container:
         """The outer container."""
@@ -228,8 +219,75 @@ def uninterrupted(call: Callable[[], T]) -> T:
         return pool.submit(call).result()
 
 
-def _command(image: Mapping[str, Any], settings: Settings, layout: network.Network) -> list[str]:
-    """Arguments of supervise.sh: deadline, whether the image is bare, and the daemon's command."""
+class _New:
+    """A daemon in a container that was started just now."""
+
+    def __init__(
+        self, backend: ContainerBackend, home: Home, settings: Settings, ticket: store.Ticket
+    ) -> None:
+        self._backend = backend
+        self._home = home
+        self._settings = settings
+        self._ticket = ticket
+        self.host = f"unix://{home.path / SOCKET}"
+        self.subject = f"The daemon {home.name!r} (mode {backend.mode}, image {settings.image})"
+
+    def wait(self, *, spent: float = 0) -> str:
+        """Wait until it serves; gives the newest API version it speaks."""
+        return health.wait_until_ready(
+            self.subject,
+            self._home.path,
+            self.host,
+            timeout=self._settings.timeout,
+            spent=spent,
+            gone=lambda: self._backend.is_gone(self._home),
+            # The answer of a daemon that is about to be published doesn't count.
+            awaited=lambda: not self._ticket.key or bool(store.outcome(self._home)),
+        )
+
+    @contextmanager
+    def client(self) -> Iterator[docker.DockerClient]:
+        """A client on it."""
+        import docker
+
+        client = docker.DockerClient(base_url=self.host)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def publish(self) -> None:
+        """Have a golden root made of it, and a new daemon with that root in its place."""
+        self._backend.signal(self._home, "SIGUSR2")
+        self.wait()
+
+
+def _script() -> str:
+    """What the container's first process runs."""
+    return "".join(files(__package__).joinpath(name).read_text() for name in _SCRIPTS)
+
+
+def _mounts(home: Home, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
+    from docker.types import DriverConfig, Mount
+
+    mounts = [
+        Mount(_HOME, str(home.path), type="bind"),
+        # A volume without a name: it goes when the container goes.
+        Mount(
+            _DATA_ROOT, None, type="volume", labels=dict(ours), driver_config=DriverConfig("local")
+        ),
+    ]
+    return [*mounts, Mount(store.PATH, store.VOLUME)] if ticket.key else mounts
+
+
+def _command(
+    home: Home,
+    image: Mapping[str, Any],
+    settings: Settings,
+    ticket: store.Ticket,
+    layout: network.Network,
+) -> list[str]:
+    """The arguments of supervise.sh, with the daemon's command as their last."""
     entrypoint = list(image["Config"].get("Entrypoint") or [])
     bare = not entrypoint
     if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
@@ -240,6 +298,8 @@ def _command(image: Mapping[str, Any], settings: Settings, layout: network.Netwo
     return [
         str(int(settings.timeout) + 1),
         "yes" if bare else "no",
+        home.label,
+        *ticket.arguments(),
         *entrypoint,
         _DOCKERD,
         f"--host=unix://{_HOME}/{SOCKET}",
