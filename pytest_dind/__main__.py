@@ -1,4 +1,4 @@
-"""The command: what of this plugin's is on an engine, and removing it."""
+"""The command: what a machine can do, what of this plugin's is on an engine, and removing it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from . import sweep, workspace
+from . import settings, sweep, workspace
 from .engine import Engine
 from .errors import DindError
 
 _PROGRAM = "pytest-dind"
+# 128 + SIGINT, as a shell counts it.
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=_PROGRAM, description="Daemons that pytest-dind left on a Docker engine, or keeps."
+        prog=_PROGRAM, description="What a machine can do, and what pytest-dind left there."
     )
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument(
@@ -53,7 +55,36 @@ def _parser() -> argparse.ArgumentParser:
         "--stale", action="store_true", help="what ended runs left behind, but nothing kept"
     )
     rm.set_defaults(call=_rm)
+    doctor = commands.add_parser(
+        "doctor", parents=[engine], help="say what this machine can do, mode by mode"
+    )
+    for name in ("mode", "image"):
+        default = getattr(settings.Settings(), name)
+        text = f"as --dind-{name} has it (default: {default})"
+        doctor.add_argument(f"--{name}", default=default, help=text)
+    doctor.add_argument(
+        "--full", action="store_true", help="start a daemon, and a container in it, in each mode"
+    )
+    doctor.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    doctor.set_defaults(call=_doctor)
     return parser
+
+
+def _doctor(options: argparse.Namespace, engine: Engine) -> int:
+    from .doctor import examine
+
+    chosen = settings.Settings(
+        mode=options.mode,
+        image=options.image,
+        host=options.host,
+        doctor=settings.DOCTOR_FULL if options.full else settings.DOCTOR_QUICK,
+    )
+    try:
+        found = examine(chosen, lambda line: print(line, file=sys.stderr))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    print(json.dumps(found.data(), indent=2) if options.json else found)
+    return found.exit_code
 
 
 def _ps(options: argparse.Namespace, engine: Engine) -> int:

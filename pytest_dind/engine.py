@@ -70,7 +70,10 @@ class Engine:
 
     def patient(self, seconds: int) -> Engine:
         """The same engine over a connection of its own, on which a call may take so long."""
-        return Engine(self._host, timeout=seconds)
+        other = Engine(self._host, timeout=seconds)
+        # A test may have changed the environment since.
+        other._where = self._where
+        return other
 
     def close(self) -> None:
         """Close the connection, if there is one."""

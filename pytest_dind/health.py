@@ -6,10 +6,11 @@ import itertools
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import security
 from .errors import (
     DaemonExited,
     DaemonUnhealthy,
@@ -30,6 +31,9 @@ EXIT = "exit"
 _NO_DOCKERD = 127
 _GONE = -1
 
+_LAST_LINES = 20
+"""How much of the log errors show."""
+
 # A look at a unix socket costs some microseconds; one at the container some milliseconds.
 _POLL_SECONDS = 0.01
 _POLLS_PER_LOOK_AT_CONTAINER = 25
@@ -42,13 +46,19 @@ _COPYING_DRIVERS = ("vfs", "native")
 _OLDEST_API = (1, 24)
 
 
-def log(home: Path, tail: int | None = 20) -> str:
+def log(home: Path, tail: int | None = _LAST_LINES) -> str:
     """The last `tail` lines of the daemon's log, or all of it."""
     try:
         with (home / LOG).open(encoding="utf-8", errors="replace") as lines:
             return "".join(deque(lines, maxlen=tail))
     except OSError:
         return ""
+
+
+def _last_words(home: Path) -> str:
+    """The log's end, but for the pages on its options that dockerd prints when it refuses one."""
+    said = log(home, None).partition("\nUsage:")[0]
+    return "\n".join(said.splitlines()[-_LAST_LINES:])
 
 
 def exit_code(home: Path) -> int | None:
@@ -116,10 +126,12 @@ def wait_until_ready(
     )
     api_version = waiting(look)
     if api_version is None:
+        cause, remedy = _denied(home)
         raise StartTimeout(
-            f"{subject} was not ready after {timeout:g} s.",
+            f"{subject} was not ready after {timeout:g} s{cause}.",
             evidence=log(home) or "The daemon has logged nothing yet.",
             remedy=[
+                *remedy,
                 "Give it longer: --dind-timeout SECONDS.",
                 "Look for what holds it up in the log lines above.",
             ],
@@ -136,6 +148,7 @@ def _exited(subject: str, home: Path, code: int) -> DindError:
                 "Run the tests on the engine's own machine.",
                 "If they run in a container that has the engine's socket mounted, mount the "
                 "temp dir into it under the same path.",
+                *(_SELINUX_HIDES if security.enforces_selinux() else ()),
             ],
         )
     if code == _NO_DOCKERD:
@@ -145,14 +158,30 @@ def _exited(subject: str, home: Path, code: int) -> DindError:
             remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
         )
     how = "without an exit code" if code == _GONE else f"with exit code {code}"
+    cause, remedy = _denied(home)
     return DaemonExited(
-        f"{subject} ended {how} before it was ready.",
-        evidence=log(home) or "The daemon has logged nothing.",
+        f"{subject} ended {how} before it was ready{cause}.",
+        evidence=_last_words(home) or "The daemon has logged nothing.",
         remedy=[
+            *remedy,
             "Mend what its last log lines say; a --dind-arg that dockerd refuses is a usual cause.",
             "Try the image without the plugin: docker run --rm --privileged IMAGE dockerd.",
         ],
     )
+
+
+# A container with a label may not read what has a user's label, as files in the temp dir do; a
+# --privileged one has no such label.
+_SELINUX_HIDES = (
+    "SELinux enforces its policy here, and may hide the directory from a container without "
+    '--privileged: use --dind-mode dind, or set "selinux-enabled": false in daemon.json.',
+)
+
+
+def _denied(home: Path) -> tuple[str, Sequence[str]]:
+    """What a security module has to do with it, by the daemon's log: the cause, and the ways on."""
+    denial = security.recognized(log(home))
+    return (f". {denial.cause}", denial.remedy) if denial else ("", ())
 
 
 def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:

@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 RUN = "pytest-dind.run"
@@ -45,9 +46,15 @@ def is_gone(label: str) -> bool:
     """
     machine, _, rest = label.partition(" ")
     pid, _, started = rest.partition(" ")
-    if not started or machine != _machine():
+    if not (started and pid.isdecimal()) or machine != _machine():
         return False
     return _started(int(pid)) != started
+
+
+def created(ours: Mapping[str, str]) -> float:
+    """When what has these labels was made, in seconds since 1970; now, where they don't say."""
+    text = ours.get(CREATED, "")
+    return float(text) if text.isdecimal() else time.time()
 
 
 def _machine() -> str:

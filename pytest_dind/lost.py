@@ -6,7 +6,7 @@ import contextlib
 
 from . import health, transport
 from .daemon import Daemon
-from .errors import DaemonLost, DindError
+from .errors import DaemonLost
 
 # 128 + SIGKILL, as a shell and the engine count it.
 _KILLED = 137
@@ -18,7 +18,8 @@ def lost(daemon: Daemon) -> DaemonLost | None:
     if health.exit_code(home) is None and transport.is_served(daemon.host):
         return None
     code = None
-    with contextlib.suppress(DindError):
+    # The loss matters more than what the engine, which may be lost too, knows of it.
+    with contextlib.suppress(Exception):
         code = daemon.exit_code()
     remedy = [
         "Look in its last log lines for what ended it.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,26 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", description)
 
 
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Print what this machine can do, instead of running tests, if that is asked for."""
+    if config.option.help or config.option.version:
+        return None
+    try:
+        chosen = settings.from_config(config)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    if chosen.doctor == settings.DOCTOR_OFF:
+        return None
+    from .doctor import examine
+
+    try:
+        found = examine(chosen, lambda line: print(f"dind: {line}", file=sys.stderr))
+    except KeyboardInterrupt:
+        return pytest.ExitCode.INTERRUPTED
+    print(found)
+    return found.exit_code
+
+
 def _begun(config: pytest.Config, chosen: settings.Settings) -> Run:
     """The run this process takes part in; begun, or joined, when first asked for."""
     from .sharing import Run
@@ -62,7 +83,10 @@ def _begun(config: pytest.Config, chosen: settings.Settings) -> Run:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let an xdist worker take part in this process's run."""
-    node.workerinput[_SHARED] = str(_begun(node.config, node.config.stash[_settings]).path)
+    # Where there can be no run, the first test that needs a daemon fails on the same, and says so.
+    with suppress(DindError):
+        run = _begun(node.config, node.config.stash[_settings])
+        node.workerinput[_SHARED] = str(run.path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -72,17 +96,27 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
-    """Check the markers of tests as they are collected, and have them applied first of all."""
-    made = yield
-    for item in made if isinstance(made, list) else [made]:
-        if isinstance(item, pytest.Function) and any(map(item.get_closest_marker, _MARKERS)):
-            try:
-                requirements.check(item)
-            except SettingsError as error:
-                raise pytest.Collector.CollectError(str(error)) from error
-            item.fixturenames.insert(0, _dind_requirements.__name__)
-    return made
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Make a collection error of the markers with bad arguments, all at once."""
+    report = yield
+    if report.passed:
+        tests = [node for node in report.result if isinstance(node, pytest.Item)]
+        errors = requirements.mistakes([collector, *tests])
+        if errors:
+            report.outcome, report.result = "failed", []
+            report.longrepr = "\n".join(map(str, errors))
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Have markers applied first of all, those too that another hook gave to a test."""
+    for item in items:
+        if hasattr(item, "fixturenames") and any(map(item.get_closest_marker, _MARKERS)):
+            # A list of its own: the parameter sets of a function share theirs.
+            item.fixturenames = [_dind_requirements.__name__, *item.fixturenames]
 
 
 def pytest_report_collectionfinish(
@@ -115,17 +149,28 @@ def _lost(item: pytest.Item) -> DindError | None:
     return None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
     error = _lost(item)
     if error is not None:
         raise error
+    return (yield from _explaining(item))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Say so when what a test failed on is the loss of its daemon."""
+    return (yield from _explaining(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Say so when what a fixture's end failed on is the loss of the daemon."""
+    return (yield from _explaining(item))
+
+
+def _explaining(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
     except Exception as error:
@@ -199,12 +244,17 @@ def _dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Set
     def version() -> str:
         return str(request.getfixturevalue("dind_daemon").version)
 
+    for error in requirements.mistakes(request.node.listchain()):
+        raise error
     with _unavailable(dind_config):
         choice = _begun(request.config, dind_config).choice(dind_config)
-    for found in requirements.unmet(request.node, choice, version):
+    unmet = list(requirements.unmet(request.node, choice))
+    unmet = unmet or list(requirements.unmet_by_engine(request.node, version))
+    for found in unmet:
         if {found.requirement, "all"}.intersection(dind_config.require):
             pytest.fail(f"{found.reason} (--dind-require)", pytrace=False)
-        pytest.skip(found.reason)
+    if unmet:
+        pytest.skip(unmet[0].reason)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,75 +29,152 @@ ENGINE = "engine"
 KEPT = "kept"
 """In a daemon's home: it stays when its last user is gone."""
 
+STATE = "state.json"
+"""In a daemon's home, from when it is ready: what the run's other processes must know of it."""
+
 _ENGINE_SECONDS = 30
+# A container that the engine makes later than that is left to the next run's sweep.
+_LATE_SECONDS = 3
+_POLL_SECONDS = 0.05
 
 
-def spawn(run: Path) -> subprocess.Popen[bytes]:
-    """Start the reaper of a run. The process that is returned ends at once; wait for it."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the reaper of a run, whose directory is to be made in this context.
+
+    It is there before the directory is, so that a kill at any moment leaves none. The process
+    that is returned ends at once; wait for it.
+    """
+    process = subprocess.Popen(
         # -I and -S: nothing of the user's environment, and nothing installed, is looked at.
         [sys.executable, "-I", "-S", __file__, str(run)],
-        stdin=subprocess.DEVNULL,
+        # Its end tells the reaper that the run is made, or that who was to make it is gone.
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
         start_new_session=True,
     )
+    assert process.stdin is not None
+    try:
+        yield process
+    except BaseException:
+        process.stdin.close()
+        process.wait()
+        raise
+    process.stdin.close()
 
 
-def finish(run: Path) -> None:
-    """Remove all that is left of a run that nobody uses, but for what was kept on purpose."""
+def finish(run: Path) -> list[str]:
+    """Remove all that is left of a run that nobody uses, but for what was kept on purpose.
+
+    Returns:
+        The containers that are not there, but may be soon: their starter is gone, but the engine
+        finishes a request also for a client that is gone.
+    """
+    engine = _engine(run)
+    late = []
     for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
         if not (home / KEPT).exists():
-            _remove_container(run, f"pytest-dind-{run.name}-{home.name}")
+            name = f"pytest-dind-{run.name}-{home.name}"
+            if not _remove_container(engine, name) and not (home / STATE).exists():
+                late.append(name)
             shutil.rmtree(home, ignore_errors=True)
     if not any(run.glob(f"*/{KEPT}")):
         shutil.rmtree(run, ignore_errors=True)
+    return late
 
 
-def _remove_container(run: Path, name: str) -> None:
-    """Remove a container with its volumes, on an engine that has a unix socket."""
+def _engine(run: Path) -> str:
+    """The URL of the engine that a run's daemons are on; empty where there are none."""
     try:
-        host = (run / ENGINE).read_text()
+        return (run / ENGINE).read_text()
     except OSError:
-        return
-    if not host.startswith("unix://"):
-        return
+        return ""
+
+
+def _remove_container(engine: str, name: str) -> bool:
+    """Remove a container with its volumes, on an engine that has a unix socket; whether it was."""
+    if not engine.startswith("unix://"):
+        return False
     connection = http.client.HTTPConnection("localhost", timeout=_ENGINE_SECONDS)
     try:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(_ENGINE_SECONDS)
-        connection.sock.connect(host.removeprefix("unix://"))
+        connection.sock.connect(engine.removeprefix("unix://"))
         connection.request("DELETE", f"/containers/{quote(name)}?force=1&v=1")
-        connection.getresponse().read()
+        status = connection.getresponse().status
     except (OSError, http.client.HTTPException):
         # The engine is gone, or no longer answers: the next run's sweep has another go.
-        pass
+        return False
     finally:
         connection.close()
+    # A conflict: the engine is removing it already.
+    return status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.CONFLICT)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock at `path`, as filelock does in the test process."""
+    while True:
+        with path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Some versions of filelock remove the file that they unlock: it must be there still.
+            if _is_at(path, lock.fileno()):
+                yield
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _main(run: Path) -> None:
     if os.fork():
         # The parent can wait for this process at any time; the other is init's child.
         return
-    with contextlib.suppress(FileNotFoundError):
+    sys.stdin.read()
+    try:
         lease = os.open(run / LEASE, os.O_RDONLY | os.O_NONBLOCK)
-        with (run.parent / LOCK).open("a") as lock:
-            while True:
-                os.set_blocking(lease, True)
-                while os.read(lease, 4096):
-                    pass
-                # Nobody can take up the lease again while the lock is held: a reused daemon's.
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                os.set_blocking(lease, False)
-                try:
-                    os.read(lease, 1)
-                except BlockingIOError:
-                    fcntl.flock(lock, fcntl.LOCK_UN)
-                else:
-                    finish(run)
-                    return
+    except FileNotFoundError:
+        with contextlib.suppress(FileNotFoundError), _locked(run.parent / LOCK):
+            if not (run / LEASE).exists():
+                finish(run)
+        return
+    while True:
+        os.set_blocking(lease, True)
+        while os.read(lease, 4096):
+            pass
+        # Nobody can take up the lease again while the lock is held: a reused daemon's.
+        with _locked(run.parent / LOCK):
+            if not _is_at(run / LEASE, lease):
+                # Others have removed the run; what is there now is none of this process's.
+                return
+            os.set_blocking(lease, False)
+            try:
+                os.read(lease, 1)
+            except BlockingIOError:
+                continue
+            engine = _engine(run)
+            late = finish(run)
+        _remove_late(run, engine, late)
+        return
+
+
+def _remove_late(run: Path, engine: str, names: list[str]) -> None:
+    """Remove containers that the engine was still making when their run ended."""
+    deadline = time.monotonic() + _LATE_SECONDS
+    while names and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        with _locked(run.parent / LOCK):
+            if run.exists():
+                # Another run of the same reused daemon has begun, and deals with them.
+                return
+            names = [name for name in names if not _remove_container(engine, name)]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,57 +43,61 @@ DESCRIPTIONS = (
 NAMES = tuple(re.split(r"[:(]", text)[0] for text in DESCRIPTIONS)
 
 
-def check(item: pytest.Item) -> None:
-    """Check the arguments of a test's markers.
-
-    Raises:
-        SettingsError: some are not valid; the text names the valid ones.
-    """
-    for mark in item.iter_markers():
-        if mark.name in ("requires_sysbox", "requires_isolation") and (mark.args or mark.kwargs):
-            raise _bad(item, mark, "It takes no arguments.", f"@pytest.mark.{mark.name}")
-        if mark.name == "requires_engine":
-            _specifier(item, mark)
-        if mark.name == "dind_modes" and (
-            mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
-        ):
-            valid = ", ".join(map(repr, MODES))
-            raise _bad(item, mark, f"Valid modes: {valid}.", f"@pytest.mark.dind_modes({valid})")
+def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsError]:
+    """What is wrong with the arguments of these nodes' own markers; the texts name valid ones."""
+    found: dict[int, SettingsError] = {}
+    for node in nodes:
+        for mark in node.own_markers:
+            error = _mistake(node, mark)
+            if error is not None:
+                # The parameter sets of a function share its markers.
+                found.setdefault(id(mark), error)
+    return list(found.values())
 
 
-def _specifier(item: pytest.Item, mark: pytest.Mark) -> SpecifierSet:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> SettingsError | None:
+    if mark.name in ("requires_sysbox", "requires_isolation") and (mark.args or mark.kwargs):
+        return _bad(node, mark, "It takes no arguments.", f"@pytest.mark.{mark.name}")
+    if mark.name == "requires_engine":
+        try:
+            _specifier(mark)
+        except ValueError as error:
+            evidence = f"It takes one version specifier (PEP 440): {error}."
+            return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
+    if mark.name == "dind_modes" and (
+        mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
+    ):
+        valid = ", ".join(map(repr, MODES))
+        return _bad(node, mark, f"Valid modes: {valid}.", f"@pytest.mark.dind_modes({valid})")
+    return None
 
-    try:
-        (text,) = mark.args
-        if mark.kwargs:
-            raise ValueError("keyword arguments")
-        return SpecifierSet(text)
-    except (ValueError, TypeError, AttributeError, InvalidSpecifier) as error:
-        raise _bad(
-            item,
-            mark,
-            f"It takes one version specifier (PEP 440): {error}.",
-            '@pytest.mark.requires_engine(">=28")',
-        ) from error
+
+def _specifier(mark: pytest.Mark) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
+    text = mark.args[0] if len(mark.args) == 1 and not mark.kwargs else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("one text, and nothing else")
+    return SpecifierSet(text)
 
 
-def _bad(item: pytest.Item, mark: pytest.Mark, evidence: str, example: str) -> SettingsError:
+def _bad(
+    node: pytest.Item | pytest.Collector, mark: pytest.Mark, evidence: str, example: str
+) -> SettingsError:
     arguments = [*map(repr, mark.args), *(f"{key}={val!r}" for key, val in mark.kwargs.items())]
     return SettingsError(
-        f"{item.nodeid}: the marker {mark.name}({', '.join(arguments)}) is not valid.",
+        f"{node.nodeid}: the marker {mark.name}({', '.join(arguments)}) is not valid.",
         evidence=evidence,
         remedy=[f"Write it like this: {example}."],
     )
 
 
-def unmet(item: pytest.Item, choice: Choice, version: Callable[[], str]) -> Iterator[Unmet]:
-    """What a test requires and doesn't have, what needs no daemon to be known first.
+def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
+    """What a test requires and doesn't have, as far as that is known without a daemon.
 
     Args:
         item: The test.
         choice: The mode in force, and why.
-        version: Gives the version of the daemon's engine; starts the daemon.
     """
     mode = choice.mode
     for mark in item.iter_markers("requires_sysbox"):
@@ -118,8 +122,17 @@ def unmet(item: pytest.Item, choice: Choice, version: Callable[[], str]) -> Iter
                 f"{mark.name}: the mode in force is {mode}. To run it, use "
                 f"--dind-mode={' or --dind-mode='.join(mark.args)}",
             )
+
+
+def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
+    """What a test requires of the daemon's engine and doesn't have.
+
+    Args:
+        item: The test.
+        version: Gives the version of the daemon's engine; starts the daemon.
+    """
     for mark in item.iter_markers("requires_engine"):
-        specifier, found = _specifier(item, mark), version()
+        specifier, found = _specifier(mark), version()
         if not specifier.contains(_release(found), prereleases=True):
             yield Unmet(
                 "engine",

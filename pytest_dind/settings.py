@@ -19,9 +19,12 @@ MODES: tuple[str, ...] = get_args(Mode)
 """In the order in which `auto` tries them."""
 AUTO = "auto"
 
+DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
+
 _PLANNED = {"mode": ("socket",)}
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
-_DATA_ROOT = re.compile(r"(--data-root|--graph|-g)(=|$)")
+# -g is --graph; short flags may stand together, and their value with them.
+_DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
 # Short: it is part of a unix socket's path.
 _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
@@ -36,6 +39,7 @@ def _option(
     choices: Sequence[str] = (),
     shapes: bool = True,
     commas: bool = False,
+    bare: str | None = None,
 ) -> Any:
     """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
 
@@ -47,6 +51,7 @@ def _option(
         choices: The valid values, where only some are.
         shapes: Whether daemons with other values of it are different daemons.
         commas: Whether one text may hold several values.
+        bare: What the option means without a value, where it may have none.
     """
     return dataclasses.field(
         default=default,
@@ -57,6 +62,7 @@ def _option(
             "choices": tuple(choices),
             "shapes": shapes,
             "commas": commas,
+            "bare": bare,
         },
     )
 
@@ -168,6 +174,16 @@ class Settings:
         shapes=False,
     )
 
+    doctor: str = _option(
+        DOCTOR_OFF,
+        "print what this machine can do, mode by mode, and exit: off, quick (what the option means "
+        "without a value), or full, which starts a daemon in each mode",
+        metavar="WHAT",
+        choices=(DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL),
+        shapes=False,
+        bare=DOCTOR_QUICK,
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._normalize(field)
@@ -259,8 +275,10 @@ def add_options(parser: pytest.Parser) -> None:
             text += "; repeatable"
         elif field.default:
             text += f" (default: {field.default})"
+        bare = field.metadata["bare"]
         group.addoption(
             f"--dind-{field.name.replace('_', '-')}",
+            **({"nargs": "?", "const": bare} if bare else {}),
             action="append" if repeat else "store",
             dest=f"dind_{field.name}",
             # None tells "not given" from an empty value, which wins over the ini key.

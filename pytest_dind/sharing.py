@@ -40,7 +40,8 @@ class Run:
     def __init__(self, path: Path, *, begins: bool, say: images.Say) -> None:
         self.path = path
         self._say = say
-        self._leases = [Lease(path / LEASE)]
+        self._leases: list[Lease] = []
+        self._hold(path)
         self._reapers: list[subprocess.Popen[bytes]] = []
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
@@ -54,10 +55,11 @@ class Run:
     def begin(cls, say: images.Say) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone."""
         base = workspace.base()
-        with workspace.locked(base):
-            # A directory whose lease nobody holds is swept, so both are made under the lock.
-            run = cls(workspace.make(base / uuid4().hex[:8]), begins=True, say=say)
-        run._reapers.append(reaper.spawn(run.path))
+        path = base / uuid4().hex[:8]
+        # A directory whose lease nobody holds is swept, so both are made under the lock.
+        with reaper.watching(path) as process, workspace.locked(base):
+            run = cls(workspace.make(path), begins=True, say=say)
+        run._reapers.append(process)
         return run
 
     @classmethod
@@ -159,6 +161,11 @@ class Run:
             workspace.remove(self.path)
         return kept
 
+    def _hold(self, path: Path) -> None:
+        """Take the lease in a run's directory, until `close`."""
+        with workspace.explained(path / LEASE):
+            self._leases.append(Lease(path / LEASE))
+
     def _engine(self, settings: Settings) -> Engine:
         return self._engines.setdefault(settings.host, Engine(settings.host))
 
@@ -194,11 +201,13 @@ class Run:
         if home.path.exists():
             chosen.stop(home)
             workspace.remove(home.path)
-        (home.path.parent / reaper.ENGINE).write_text(engine.url)
+        with workspace.explained(home.path.parent):
+            (home.path.parent / reaper.ENGINE).write_text(engine.url)
         workspace.make(home.path)
         try:
             # One FIFO under two names: who holds the run's lease holds the daemon's.
-            os.link(home.path.parent / LEASE, home.path / LEASE)
+            with workspace.explained(home.path / LEASE):
+                os.link(home.path.parent / LEASE, home.path / LEASE)
             daemon = Daemon(chosen.start(home, settings, self._say), chosen)
             state.write(daemon.record, settings)
         except BaseException:
@@ -220,16 +229,16 @@ class Run:
         prefix = f"{_REUSE}{settings.reuse}-"
         path = base / f"{prefix}{digest}"
         with workspace.locked(base, f"{_REUSE}{settings.reuse}"):
-            with workspace.locked(base):
+            with reaper.watching(path) as process, workspace.locked(base):
                 workspace.make(path)
-                self._leases.append(Lease(path / LEASE))
+                self._hold(path)
+            self._reapers.append(process)
             home = Home(path / MAIN)
             daemon = self._healthy(home, settings, began)
             if daemon is None:
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
                 others = [other for other in base.glob(f"{prefix}*/") if other != path]
                 self._retire(others, settings)
-                self._reapers.append(reaper.spawn(path))
                 daemon = self._started(home, settings)
                 (home.path / reaper.KEPT).touch()
             return daemon

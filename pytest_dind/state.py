@@ -10,10 +10,10 @@ from typing import Any
 from .backends import Choice, Obstacle
 from .backends.protocol import Home, Record
 from .errors import SettingsError
+from .reaper import STATE
 from .settings import Settings
+from .workspace import explained
 
-STATE = "state.json"
-"""In a daemon's home, from when it is ready."""
 CHOICES = "modes.json"
 """In a run's directory, from when a mode was looked into."""
 
@@ -72,5 +72,6 @@ def write_choices(run: Path, choices: dict[str, Choice]) -> None:
 def _replace(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     aside = path.with_name(f"{path.name}.new")
-    aside.write_text(json.dumps(content))
-    aside.replace(path)
+    with explained(path):
+        aside.write_text(json.dumps(content))
+        aside.replace(path)

@@ -51,21 +51,25 @@ def entries(engine: Engine, base: Path) -> list[Entry]:
     now = time.time()
     return [
         Entry(
-            name=item["Names"][0].lstrip("/"),
+            # One that is being removed has no name any more.
+            name=(item["Names"] or [item["Id"]])[0].lstrip("/"),
             mode=item["Labels"].get(labels.MODE, ""),
             owner=item["Labels"].get(labels.OWNER, ""),
-            age=max(0.0, now - float(item["Labels"].get(labels.CREATED, now))),
-            use=_use(item["Labels"], base),
+            age=max(0.0, now - labels.created(item["Labels"])),
+            use=_use(item["Labels"], base, runs=item["State"] == "running"),
             home=Path(item["Labels"].get(labels.HOME, "")),
         )
         for item in found
     ]
 
 
-def _use(ours: Mapping[str, Any], base: Path) -> str:
+def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
     """Who uses what has these labels, as far as this process can prove it."""
     home = Path(ours.get(labels.HOME, ""))
     if ours.get(labels.OWNER) != labels.owner() or home.parent.parent != base:
+        return UNKNOWN
+    if ".." in home.parts:
+        # Anybody can write a label; this one leads out of the directory.
         return UNKNOWN
     if is_held(home.parent / LEASE):
         return IN_USE
@@ -74,7 +78,7 @@ def _use(ours: Mapping[str, Any], base: Path) -> str:
     if home.is_dir():
         return STALE
     # Its directory was cleaned away. Kept on purpose, perhaps; else its process must be gone.
-    if ours.get(labels.KEEP, "never") != "never":
+    if runs and ours.get(labels.KEEP, "never") != "never":
         return KEPT
     return STALE if labels.is_gone(ours.get(labels.PROCESS, "")) else UNKNOWN
 
@@ -129,6 +133,6 @@ def _sweep_volumes(base: Path, engine: Engine) -> None:
     api = engine.client.api
     filters = {"label": labels.RUN, "dangling": True}
     for volume in api.volumes(filters=filters).get("Volumes") or []:
-        if _use(volume.get("Labels") or {}, base) == STALE:
+        if _use(volume.get("Labels") or {}, base, runs=False) == STALE:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])

@@ -63,7 +63,7 @@ def make(path: Path) -> Path:
     Raises:
         SettingsError: it can't be made: no room, or no right.
     """
-    with _explained(path):
+    with explained(path):
         path.mkdir(mode=0o700, exist_ok=True)
     return path
 
@@ -85,7 +85,7 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
     from filelock import FileLock
 
     lock = FileLock(path / f"{name}.lock", poll_interval=_LOCK_POLL_SECONDS)
-    with _explained(path / f"{name}.lock"):
+    with explained(path / f"{name}.lock"):
         lock.acquire()
     try:
         yield
@@ -94,7 +94,12 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Tell an error of the file system as what it means for `path`.
+
+    Raises:
+        SettingsError: for an OSError.
+    """
     try:
         yield
     except OSError as error:

@@ -1,7 +1,8 @@
 """The ways to make a daemon, one module for each mode, named as the mode is.
 
 Each module has `make(engine)`, which gives the backend, and `why_not(engine, probe)`, which gives
-what stands in the way of the mode on this engine, if anything does.
+what stands in the way of the mode on this engine, if anything does. A module whose `why_not` leaves
+something for the daemon's start to find out has `prove(engine, probe)` too, which tries that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from .protocol import Backend
 
-__all__ = ["Choice", "Obstacle", "Probe", "backend", "choose", "why_not"]
+__all__ = ["Choice", "Obstacle", "Probe", "backend", "choose", "prove", "why_not"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def backend(mode: str, engine: Engine) -> Backend:
 def why_not(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
     """What stands in the way of a mode on this engine; None where it works."""
     found: Obstacle | None = _module(mode).why_not(engine, probe)
+    return found
+
+
+def prove(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
+    """What stands in the way of a mode, tried as far as that goes without a daemon."""
+    module = _module(mode)
+    found: Obstacle | None = getattr(module, "prove", module.why_not)(engine, probe)
     return found
 
 

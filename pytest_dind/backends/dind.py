@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import security
 from .container import ContainerBackend
+from .probe import LOOK, MOUNT, MOUNTED, Obstacle, sections
+from .refusals import refusal
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from .probe import Obstacle, Probe
+    from .probe import Probe
 
 MODE = __name__.rpartition(".")[2]
 
@@ -21,3 +24,21 @@ def make(engine: Engine) -> ContainerBackend:
 def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
     """Nothing that is known beforehand: an engine that refuses privilege says so at the start."""
     return None
+
+
+def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+    """Why no privileged container can be had, or none that may mount; None where one could."""
+    sight = probe(LOOK, privileged=True)
+    evidence = sections(sight.output).get(MOUNT, "") if sight.ran else sight.output
+    if evidence == MOUNTED:
+        return None
+    if sight.ran:
+        cause = "a --privileged container may not mount"
+    elif sight.hangs:
+        cause = "a --privileged container hangs"
+    else:
+        cause = "the engine refuses a --privileged container"
+    denial = security.recognized(evidence)
+    if denial is not None:
+        return Obstacle(f"{cause}: {denial.cause}", evidence, denial.remedy)
+    return Obstacle(cause, evidence, tuple(refusal(evidence)[1]))

@@ -14,6 +14,9 @@ from uuid import uuid4
 if TYPE_CHECKING:
     import docker
 
+# A shell tells a command that isn't there, or can't be run, by its exit code; of the runtimes only
+# runc does.
+_PLAIN = 'exec "$@"'
 # Leaves the command's process id where a time-out finds it. A command that docker exec starts
 # leads a session of its own (runc, setns init), so its group has all of its children.
 _ANNOUNCED = 'echo $$ >"$0" && exec "$@"'
@@ -47,7 +50,7 @@ def run(
     api = engine.api
     exec_id = api.exec_create(
         container,
-        list(command) if timeout is None else ["sh", "-c", _ANNOUNCED, pid_file, *command],
+        ["sh", "-c", _PLAIN if timeout is None else _ANNOUNCED, pid_file, *command],
         stdin=stdin is not None,
         environment=dict(env or {}),
         workdir=workdir,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import images, labels
+from .container import uninterrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,41 @@ if TYPE_CHECKING:
 
 # A container under Sysbox takes half a second; one on an emulated machine 25 times as long.
 _PROBE_SECONDS = 20
+# An engine that waits for a runtime that hangs removes nothing, but keeps the request in mind.
+_REMOVAL_SECONDS = 5
+
+FILES = (
+    "/proc/sys/kernel/osrelease",
+    "/proc/sys/user/max_user_namespaces",
+    "/proc/sys/kernel/unprivileged_userns_clone",
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+    "/proc/filesystems",
+    "/proc/net/ip_tables_names",
+    "/sys/fs/selinux/enforce",
+    "/sys/module/apparmor/parameters/enabled",
+)
+"""What the kernel says of itself, as far as it matters to a daemon."""
+
+MOUNT = "mount"
+MOUNTED = "a tmpfs was mounted"
+DISK = "df"
+IPTABLES = "iptables"
+
+# It looks and mounts, but loads no kernel module and changes nothing outside of its container.
+LOOK = (
+    "sh",
+    "-c",
+    f"""
+see() {{ echo "=== $1"; shift; "$@" 2>&1; }}
+see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && echo {MOUNTED}'
+see {DISK} df -Pk /
+see {IPTABLES} iptables --version
+for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
+[ -c /dev/fuse ] && see /dev/fuse echo
+exit 0
+""",
+)
+"""A command that shows what a daemon in a container would have to work with."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +83,12 @@ class Sight:
     output: str
     ran: bool
     hangs: bool = False
+
+
+def sections(output: str) -> dict[str, str]:
+    """What `LOOK` saw, by what it looked at."""
+    parts = (part.partition("\n") for part in output.split("=== ")[1:])
+    return {name.strip(): content.strip() for name, _, content in parts}
 
 
 class Probe:
@@ -87,16 +129,19 @@ class Probe:
         name = f"pytest-dind-{self._run.name}-{home.name}"
         ours = labels.make(self._run.name, mode="", keep="never", home=home)
         try:
-            api.create_container(
-                self._image,
-                name=name,
-                entrypoint=list(command),
-                command=[],
-                labels=ours | {labels.ROLE: "probe"},
-                host_config=api.create_host_config(network_mode="none", **host),
+            uninterrupted(
+                lambda: api.create_container(
+                    self._image,
+                    name=name,
+                    entrypoint=list(command),
+                    command=[],
+                    labels=ours | {labels.ROLE: "probe"},
+                    host_config=api.create_host_config(network_mode="none", **host),
+                )
             )
             api.start(name)
-            code = api.wait(name)["StatusCode"]
+            # docker-py waits for ever unless it is told a time-out here too.
+            code = api.wait(name, timeout=api.timeout)["StatusCode"]
             output = api.logs(name).decode(errors="replace")
             return Sight(output, ran=code == 0)
         except APIError as error:
@@ -105,5 +150,6 @@ class Probe:
             # docker-py turns a time-out in the middle of an answer into a ConnectionError.
             return Sight(str(error), ran=False, hangs=True)
         finally:
+            api.timeout = _REMOVAL_SECONDS
             with contextlib.suppress(APIError, Timeout, Broken):
                 api.remove_container(name, force=True, v=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModeUnavailable
+from .. import security
 from .container import ContainerBackend
 from .probe import Obstacle
 
@@ -21,7 +21,7 @@ MODE = __name__.rpartition(".")[2]
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = ["sh", "-c", "cat /proc/self/uid_map && cat /proc/self/mountinfo"]
+_LOOK = ["sh", "-c", "cat /proc/self/uid_map && dockerd --version; cat /proc/self/mountinfo"]
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
@@ -40,7 +40,7 @@ _RESTART = "Start Sysbox's services on the engine's machine: sudo systemctl rest
 def make(engine: Engine) -> ContainerBackend:
     """The backend on this outer engine."""
     return ContainerBackend(
-        engine, mode=MODE, host_config={"runtime": RUNTIME}, verify=_verify, user_namespace=True
+        engine, mode=MODE, host_config={"runtime": RUNTIME}, user_namespace=True
     )
 
 
@@ -57,23 +57,34 @@ def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
         )
     sight = probe(_LOOK, runtime=RUNTIME)
     if sight.ran:
-        return _judge(sight.output)
+        return _judge(sight.output, str(runtimes[RUNTIME].get("path", "")))
     if sight.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", sight.output, _RESTART)
+    denial = security.recognized(sight.output)
+    if denial is not None:
+        return _obstacle(f"{RUNTIME}: {denial.cause}", sight.output, *denial.remedy)
+    if re.search(_NO_SHELL, sight.output):
+        remedy = "Name a Docker-in-Docker image: --dind-image docker:dind."
+        return Obstacle("the image has no shell", sight.output, (remedy,))
     for pattern, cause, remedy in _FAILURES:
         if re.search(pattern, sight.output):
             return _obstacle(cause, sight.output, remedy)
     return _obstacle(f"{RUNTIME} cannot run a container", sight.output, _RESTART)
 
 
-def _judge(seen: str) -> Obstacle | None:
-    """What a container under the runtime saw: its uid_map, and then its mounts."""
-    uid_map = seen.partition("\n")[0]
-    inside, outside = uid_map.split()[:2]
-    if inside == outside == "0":
+def _judge(seen: str, runtime: str) -> Obstacle | None:
+    """What a container under the runtime saw, as `_LOOK` writes it; the runtime is a path."""
+    uid_map = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)\n", seen)
+    if uid_map is None:
+        return _obstacle(
+            f"a container under {RUNTIME} does not do what it is told",
+            f"It wrote: {seen.strip()}" if seen.strip() else "It wrote nothing.",
+            _RESTART,
+        )
+    if uid_map.group(1, 2) == ("0", "0"):
         return _obstacle(
             f"what is registered as {RUNTIME} is not Sysbox",
-            f"In its container root is the host's root (uid_map: {' '.join(uid_map.split())}).",
+            f"In its container root is the host's root (uid_map: {' '.join(uid_map.groups())}).",
             f"Register the real {RUNTIME} in the engine's daemon.json, and restart the engine.",
         )
     if _EMULATED not in seen:
@@ -82,7 +93,32 @@ def _judge(seen: str) -> Obstacle | None:
             "Its container has a user namespace, but no sysboxfs mounts.",
             _RESTART,
         )
-    return None
+    if max(os.getuid(), os.getgid()) >= int(uid_map[3]):
+        return Obstacle(
+            f"{RUNTIME} gives its containers no access to what this user owns",
+            f"It maps ids below {uid_map[3]}; this user has uid {os.getuid()}, gid {os.getgid()}.",
+            (f"Run the tests as a user whose ids are below {uid_map[3]}.", *_WAYS_ON[1:]),
+        )
+    docker = re.search(r"^Docker version (\d[^\s,]*)", seen, re.MULTILINE)
+    return _too_old(docker[1], runtime) if docker else None
+
+
+def _too_old(docker: str, runtime: str) -> Obstacle | None:
+    """Whether this Sysbox is too old for the Docker in the daemon's image, where that is known."""
+    if _version(docker) < _STRICT_DOCKER:
+        return None
+    sysbox = installed(runtime)
+    if not sysbox or _version(sysbox) >= _STRICT_SYSBOX:
+        return None
+    return Obstacle(
+        f"Sysbox {sysbox} is too old for the daemon's Docker {docker}",
+        f"Docker {_dotted(_STRICT_DOCKER)} and later need Sysbox {_dotted(_STRICT_SYSBOX)}.",
+        (
+            f"Update Sysbox to {_dotted(_STRICT_SYSBOX)} or later.",
+            "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
+            *_WAYS_ON[1:],
+        ),
+    )
 
 
 def _runtimes(engine: Engine) -> dict[str, Any]:
@@ -93,7 +129,9 @@ def _obstacle(cause: str, evidence: str, *remedy: str) -> Obstacle:
     return Obstacle(cause, evidence, (*remedy, *_WAYS_ON))
 
 
-# What the engine says (Docker's and sysbox-runc's own texts), the cause, and the first way on.
+# What the engine says (Docker's and sysbox-runc's own texts): that it is the image's fault, or the
+# cause and the first way on.
+_NO_SHELL = r'exec: "sh"|stat sh: no such file'
 _FAILURES = [
     (
         r"sysbox-mgr|sysbox-fs|via grpc|Unavailable desc|connection refused",
@@ -108,32 +146,9 @@ _FAILURES = [
 ]
 
 
-def _verify(engine: Engine, info: Mapping[str, Any]) -> None:
-    """Check that this Sysbox is recent enough for the Docker that runs in it.
-
-    Raises:
-        ModeUnavailable: it is not. An engine on another machine can't be asked for its Sysbox.
-    """
-    docker = _version(info["ServerVersion"])
-    if docker < _STRICT_DOCKER:
-        return
-    sysbox = installed(str(_runtimes(engine).get(RUNTIME, {}).get("path", "")))
-    if sysbox and _version(sysbox) < _STRICT_SYSBOX:
-        raise ModeUnavailable(
-            f"Sysbox {sysbox} is too old for the daemon's Docker {info['ServerVersion']}.",
-            evidence=f"Docker {_dotted(_STRICT_DOCKER)} and later need Sysbox "
-            f"{_dotted(_STRICT_SYSBOX)}.",
-            remedy=[
-                f"Update Sysbox to {_dotted(_STRICT_SYSBOX)} or later.",
-                "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
-                *_WAYS_ON[1:],
-            ],
-        )
-
-
 def installed(runtime: str) -> str:
     """The version of the Sysbox whose runtime this is; empty where it can't be asked."""
-    if not Path(runtime).is_absolute() or not Path(runtime).is_file():
+    if not Path(runtime).is_absolute():
         return ""
     try:
         said = subprocess.run(

@@ -1,0 +1,1 @@
+"""Test files that cases run under pytest; they write samples."""

@@ -1,0 +1,100 @@
+"""The examination: the engine, its kernel, and each mode, within bounds of time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from .. import images
+from ..backends.probe import DISK, IPTABLES, LOOK, Probe, Sight, sections
+from ..engine import Engine
+from ..errors import DindError
+from ..settings import DOCTOR_FULL, MODES, Settings
+from . import kernel, outer, trial
+from .report import Report
+
+if TYPE_CHECKING:
+    from ..sharing import Run
+
+# What an engine that isn't well may take to say what it is.
+_ENGINE_SECONDS = 10
+# What may pass between two signs of life of a pull.
+_PULL_SECONDS = 60
+
+
+def examine(settings: Settings, say: images.Say) -> Report:
+    """Look into what these settings can have here; nothing of it is left.
+
+    Args:
+        settings: The mode asked for, the outer engine, and the daemon's image.
+        say: Where a line on what takes long goes.
+    """
+    from ..sharing import Run
+
+    with contextlib.closing(Engine(settings.host, timeout=_ENGINE_SECONDS)) as engine:
+        try:
+            found = outer.ask(engine)
+            with contextlib.closing(Run.begin(say)) as run:
+                report = _looked(settings, engine, found, run, say)
+        except DindError as error:
+            none = tuple(trial.failed(mode, error) for mode in MODES)
+            return Report(asked=settings.mode, kernel=kernel.here(), modes=none, error=error)
+    if settings.doctor != DOCTOR_FULL:
+        return report
+    tried = (trial.start(found, settings, say) if found.works else found for found in report.modes)
+    return dataclasses.replace(report, modes=tuple(tried))
+
+
+def _looked(
+    settings: Settings, engine: Engine, found: outer.Outer, run: Run, say: images.Say
+) -> Report:
+    """All that can be known without a daemon."""
+    probe = _Once(engine, settings.image, run.path, say)
+    try:
+        # Once for all modes; a pull takes longer than an answer.
+        with contextlib.closing(engine.patient(_PULL_SECONDS)) as slow, outer.answering(slow):
+            images.ensure(slow.client, settings.image, say)
+    except DindError as error:
+        probe.unavailable = error
+    # A Ctrl-C waits for these threads, so that their containers are gone before it is obeyed.
+    with ThreadPoolExecutor(max_workers=len(MODES)) as pool:
+        modes = tuple(pool.map(lambda mode: trial.look(mode, engine, probe), MODES))
+    privileged = plain = None
+    seen: dict[str, str] = {}
+    if probe.unavailable is None:
+        sight = probe(LOOK, privileged=True)
+        privileged = sight.ran
+        if not privileged:
+            sight = probe(LOOK)
+        plain = sight.ran
+        seen = sections(sight.output) if sight.ran else {}
+    return Report(
+        asked=settings.mode,
+        kernel=kernel.here() if found.local else kernel.judge(kernel.THERE, seen),
+        engine=found,
+        space=outer.space(found, seen.get(DISK, "")),
+        privileged=privileged,
+        unprivileged=plain,
+        image_iptables=kernel.flavour(seen.get(IPTABLES, "")),
+        modes=modes,
+    )
+
+
+class _Once(Probe):
+    """A probe that takes each look once, however many ask for it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.unavailable: DindError | None = None
+        self._seen: dict[str, Sight] = {}
+
+    def __call__(self, command: Sequence[str], **options: Any) -> Sight:
+        if self.unavailable is not None:
+            raise self.unavailable
+        key = repr((tuple(command), sorted(options.items())))
+        if key not in self._seen:
+            self._seen[key] = super().__call__(command, **options)
+        return self._seen[key]

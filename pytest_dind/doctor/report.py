@@ -1,0 +1,126 @@
+"""What the examination found: as data, and for reading."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..settings import AUTO, MODES
+from . import text
+
+if TYPE_CHECKING:
+    from ..errors import DindError
+    from .kernel import Flavour, Kernel
+    from .outer import Outer, Space
+    from .trial import Verdict
+
+# The decision table: what is needed, and the mode for it.
+_NEEDS = (
+    ("full isolation, or work on the engine itself", "dind"),
+    ("several nodes, stronger isolation, shared caches", "sysbox"),
+    ("just Docker in CI, and no isolation", "socket"),
+)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A row of the decision table.
+
+    Attributes:
+        need: What is needed.
+        mode: The mode for it.
+        works: Whether that works here; None where this version has no such mode.
+        instead: A mode that works and comes nearest, where this one doesn't.
+    """
+
+    need: str
+    mode: str
+    works: bool | None
+    instead: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the examination found.
+
+    Attributes:
+        asked: The mode asked for.
+        kernel: The kernel that daemons would run on.
+        modes: The verdict on each mode.
+        engine: The outer engine, where there is one.
+        error: Why there is none, or none that could be examined.
+        space: The room for its data, where it could be found out.
+        privileged: Whether it runs --privileged containers; None where that wasn't tried.
+        unprivileged: Whether it runs containers at all; None likewise.
+        image_iptables: The kernel interface that the iptables of the daemon's image uses.
+    """
+
+    asked: str
+    kernel: Kernel
+    modes: tuple[Verdict, ...]
+    engine: Outer | None = None
+    error: DindError | None = None
+    space: Space | None = None
+    privileged: bool | None = None
+    unprivileged: bool | None = None
+    image_iptables: Flavour = "unknown"
+
+    @property
+    def mode(self) -> str:
+        """The mode that would be in force; empty where the one asked for doesn't work."""
+        works = [verdict.mode for verdict in self.modes if verdict.works]
+        if self.asked == AUTO:
+            return next((mode for mode in MODES if mode in works), "")
+        return self.asked if self.asked in works else ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the mode asked for works, 1 where it doesn't."""
+        return 0 if self.mode else 1
+
+    @property
+    def nested(self) -> bool | None:
+        """Whether nested containers run in each daemon that was started; None where none was."""
+        started = [verdict for verdict in self.modes if verdict.daemon is not None]
+        return all(verdict.works for verdict in started) if started else None
+
+    def advice(self) -> list[Advice]:
+        """The decision table, with what holds here."""
+        verdicts = {verdict.mode: verdict.works for verdict in self.modes}
+        found = []
+        for need, mode in _NEEDS:
+            works = verdicts.get(mode)
+            others = [other for other, good in verdicts.items() if good and other != mode]
+            found.append(Advice(need, mode, works, "" if works or not others else others[0]))
+        return found
+
+    def data(self) -> dict[str, Any]:
+        """The report as JSON has it; its keys are stable."""
+        engine = None
+        if self.engine is not None:
+            engine = dataclasses.asdict(self.engine) | {
+                "space": self.space and dataclasses.asdict(self.space),
+                "privileged": self.privileged,
+                "unprivileged": self.unprivileged,
+                "nested": self.nested,
+                "image_iptables": self.image_iptables,
+            }
+        error = self.error and {
+            "what": self.error.what,
+            "evidence": self.error.evidence,
+            "remedy": list(self.error.remedy),
+        }
+        return {
+            "asked": self.asked,
+            "mode": self.mode or None,
+            "works": not self.exit_code,
+            "modes": [dataclasses.asdict(verdict) for verdict in self.modes],
+            "engine": engine,
+            "error": error,
+            "kernel": dataclasses.asdict(self.kernel),
+            "advice": [dataclasses.asdict(row) for row in self.advice()],
+        }
+
+    def __str__(self) -> str:
+        return text.render(self)

@@ -1,0 +1,176 @@
+"""The report for reading: short, aligned, in sections."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .. import security
+from ..settings import AUTO
+from .kernel import HERE
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+    from .outer import Outer
+    from .report import Advice, Report
+    from .trial import Verdict
+
+_WIDTH = 100
+_LEFT = 18
+_YES_NO = {True: "yes", False: "no", None: "unknown"}
+_PRESENCE = {
+    "present": "yes",
+    "loadable": "as a module, which is not loaded",
+    "missing": "no",
+    "unknown": "not loaded; whether it could be is not known",
+}
+
+
+def render(report: Report) -> str:
+    """The report as text."""
+    sections = [("Modes", [line for verdict in report.modes for line in _verdict(verdict, report)])]
+    if report.error is not None:
+        sections = [("Engine", str(report.error).splitlines())]
+    elif report.engine is not None:
+        sections.append(("Engine", _rows(_engine(report, report.engine))))
+    name = f"Kernel of {report.kernel.where}"
+    sections.append((name, _rows(_kernel(report.kernel))))
+    sections.append(("Recommendation", _advice(report)))
+    return "\n\n".join(f"{head}\n" + "\n".join(f"  {t}" for t in body) for head, body in sections)
+
+
+def _rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    return [line for name, content in pairs if content for line in _row(name, content)]
+
+
+def _row(name: str, content: str, indent: int = _LEFT) -> list[str]:
+    """A name and what it has, which goes on below itself; its own line breaks stay."""
+    lines: list[str] = []
+    for part in content.splitlines():
+        lines += textwrap.wrap(part, _WIDTH - indent, break_on_hyphens=False) or [""]
+    heads = [name] + [""] * (len(lines) - 1)
+    return [f"{head:{indent}}{line}".rstrip() for head, line in zip(heads, lines, strict=True)]
+
+
+def _verdict(verdict: Verdict, report: Report) -> list[str]:
+    answer = "works" if verdict.works else "no"
+    lines = [verdict.cause] if verdict.cause else ["a container proved it"]
+    if verdict.works and verdict.daemon is not None:
+        daemon = verdict.daemon
+        lines = [
+            f"a daemon was ready in {daemon.seconds:.2f} s (Docker {daemon.version}, "
+            f"{daemon.storage_driver})",
+            "nested containers were not tried: the image has no docker command"
+            if daemon.nested_seconds is None
+            else f"a nested container ran in {daemon.nested_seconds:.2f} s",
+        ]
+    if verdict.evidence:
+        lines += verdict.evidence.splitlines()
+    found = _row(f"{verdict.mode:9}{answer}", "\n".join(lines))
+    for remedy in verdict.remedy:
+        found += _row(" " * _LEFT + "- ", remedy, _LEFT + 2)
+    return found
+
+
+def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
+    space = report.space
+    users = ["rootless"] * engine.rootless + ["userns-remap"] * engine.userns_remap
+    others = [name for name in engine.runtimes if name != engine.default_runtime]
+    nested = {True: "run", False: "do not run", None: "not tried: no daemon was started"}
+    privileged = {True: "allowed", False: "refused", None: "not tried"}[report.privileged]
+    if report.unprivileged is False:
+        privileged += "; neither does it run other containers"
+    return [
+        ("host", engine.host + ("" if engine.local else " (not on this machine, or not provably)")),
+        (
+            "version",
+            f"{engine.product} {engine.version}".strip()
+            + f" (API {engine.api_min} to {engine.api_max}), {engine.os}",
+        ),
+        (
+            "storage",
+            engine.storage_driver
+            + (f" on {engine.backing_filesystem}" if engine.backing_filesystem else ""),
+        ),
+        (
+            "free space",
+            f"{_size(space.free)} of {_size(space.total)} at {engine.root_dir}"
+            if space
+            else "unknown",
+        ),
+        ("cgroups", f"version {engine.cgroup_version}, driver {engine.cgroup_driver or 'unknown'}"),
+        (
+            "container root",
+            f"a user of the machine ({', '.join(users)})" if users else "the machine's root",
+        ),
+        ("security", ", ".join(engine.security) or "none"),
+        ("", _module(engine)),
+        ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
+        ("image's iptables", report.image_iptables),
+        ("--privileged", privileged),
+        ("nested", nested[report.nested]),
+    ]
+
+
+def _module(engine: Outer) -> str:
+    """What a security module means for daemons, and the options a user has."""
+    found = {name.lower(): name for name in (security.SELINUX, security.APPARMOR)}
+    lines = []
+    for module in (found[name] for name in engine.security if name in found):
+        lines.append(
+            f"{module} confines containers; a --privileged one is free of it, its nested ones and "
+            "Sysbox's need not be. Should it deny something:"
+        )
+        lines += [f"- {option}" for option in security.OPTIONS[module]]
+    return "\n".join(lines)
+
+
+def _kernel(kernel: Kernel) -> list[tuple[str, str]]:
+    users = _YES_NO[kernel.user_namespaces]
+    if kernel.user_namespaces and not kernel.unprivileged_user_namespaces:
+        users = "yes, for root alone; rootless Docker takes more"
+    fuse = _PRESENCE[kernel.fuse]
+    if kernel.fuse == "present":
+        fuse += ", and /dev/fuse" if kernel.fuse_device else ", but no /dev/fuse"
+    tables = ""
+    if kernel.legacy_tables is None:
+        tables = "; only root may know which legacy tables are in use"
+    elif kernel.legacy_tables:
+        tables = f"; legacy tables in use: {', '.join(kernel.legacy_tables)}"
+    modules = [f"SELinux ({kernel.selinux})"] if kernel.selinux else []
+    modules += ["AppArmor"] if kernel.apparmor else []
+    return [
+        ("release", kernel.release or "unknown: not Linux, or hidden"),
+        ("user namespaces", users),
+        ("overlay", _PRESENCE[kernel.overlay]),
+        ("fuse", fuse),
+        ("iptables", kernel.iptables + tables if kernel.where == HERE else "unknown"),
+        ("security", ", ".join(modules) or "neither SELinux nor AppArmor"),
+    ]
+
+
+def _advice(report: Report) -> list[str]:
+    if report.mode and report.asked == AUTO:
+        lines = [f"--dind-mode=auto takes {report.mode}."]
+    elif report.mode:
+        lines = [f"--dind-mode={report.mode} works."]
+    elif report.asked == AUTO:
+        lines = ["No mode works here; see above for what each lacks."]
+    else:
+        lines = [f"--dind-mode={report.asked} does not work here; see above for what it lacks."]
+    width = max(len(row.need) for row in report.advice())
+    for row in report.advice():
+        lines.append(f"{row.need:{width}}  {row.mode:8}{_here(row)}")
+    return lines
+
+
+def _here(row: Advice) -> str:
+    if row.works:
+        return "works here"
+    lacks = "not part of this version" if row.works is None else "does not work here"
+    return f"{lacks}; nearest: {row.instead}" if row.instead else lacks
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

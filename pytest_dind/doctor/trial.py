@@ -1,0 +1,151 @@
+"""Whether a mode works, proved by a container; in full by a daemon and a nested container."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import images, security
+from ..backends import prove
+from ..errors import DindError
+
+if TYPE_CHECKING:
+    from ..backends import Probe
+    from ..daemon import Daemon
+    from ..engine import Engine
+    from ..settings import Settings
+
+_NESTED_SECONDS = 30
+_SAYS = "a nested container ran"
+_NOT_TRIED = 90
+
+# Writes a tar of a shell with all that it is linked with: ldd of glibc and of musl (Alpine) both
+# print paths, and none for a static program (busybox-static). It takes no registry.
+PACK = """
+shell=$(readlink -f "$(command -v busybox || command -v sh)")
+pack() { tar -chf - "$shell" $(ldd "$shell" 2>/dev/null | grep -o '/[^ :]*' | sort -u); }
+"""
+_IMAGE = "pytest-dind-doctor"
+_NESTED = f"""{PACK}
+command -v docker >/dev/null && command -v tar >/dev/null || exit {_NOT_TRIED}
+case $shell in */busybox) set -- "$shell" sh ;; *) set -- "$shell" ;; esac
+pack | docker import - {_IMAGE} >/dev/null && exec docker run --rm {_IMAGE} "$@" -c 'echo {_SAYS}'
+"""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A daemon that was started for the trial.
+
+    Attributes:
+        version: The version of its engine.
+        storage_driver: Its storage driver.
+        seconds: From request to healthy.
+        nested_seconds: What it took to run a nested container; None where that wasn't tried.
+    """
+
+    version: str
+    storage_driver: str
+    seconds: float
+    nested_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a mode works.
+
+    Attributes:
+        mode: The mode.
+        works: Whether it does.
+        cause: Why not.
+        evidence: What was seen.
+        remedy: What to do, as alternatives.
+        daemon: The daemon that proved it, where one was started.
+    """
+
+    mode: str
+    works: bool
+    cause: str = ""
+    evidence: str = ""
+    remedy: tuple[str, ...] = ()
+    daemon: Started | None = None
+
+
+def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
+    """Whether a mode works, as far as a container can prove it."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        obstacle = prove(mode, engine, probe)
+    except DindError as error:
+        return failed(mode, error)
+    except (DockerException, RequestException) as error:
+        remedy = ("Look at the engine's own log (journalctl -u docker).",)
+        return Verdict(mode, False, "the engine does not answer as it should", str(error), remedy)
+    if obstacle is None:
+        return Verdict(mode, True)
+    return Verdict(mode, False, obstacle.cause, obstacle.evidence.strip(), obstacle.remedy)
+
+
+def start(verdict: Verdict, settings: Settings, say: images.Say) -> Verdict:
+    """Whether a mode that seems to work does: a daemon of it, and a nested container in that.
+
+    Nothing of it is left, whatever happens: it is a run like any other.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    from ..sharing import Run
+
+    mode = verdict.mode
+    chosen = settings.replace(mode=mode, load=(), publish=(), keep="never", reuse="")
+    try:
+        with contextlib.closing(Run.begin(say)) as run:
+            return _nested(verdict, run.daemon(chosen))
+    except DindError as error:
+        return failed(mode, error)
+    except (DockerException, RequestException) as error:
+        remedy = ("Look at the engine's own log (journalctl -u docker).",)
+        return Verdict(mode, False, "the engine did not answer as it should", str(error), remedy)
+
+
+def _nested(verdict: Verdict, daemon: Daemon) -> Verdict:
+    """Run a nested container."""
+    record = daemon.record
+    started = Started(record.version, record.driver, record.seconds, None)
+    began = time.monotonic()
+    try:
+        done = daemon.exec(["sh", "-c", _NESTED], check=False, timeout=_NESTED_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        cause = f"a nested container did not end within {_NESTED_SECONDS} s"
+        return _unable(verdict, started, cause, str(error))
+    if done.returncode == _NOT_TRIED:
+        return dataclasses.replace(verdict, daemon=started)
+    if done.returncode or _SAYS not in done.stdout:
+        cause = "the daemon starts, but runs no nested container"
+        return _unable(verdict, started, cause, f"{done.stdout}{done.stderr}")
+    seconds = time.monotonic() - began
+    return dataclasses.replace(verdict, daemon=dataclasses.replace(started, nested_seconds=seconds))
+
+
+def _unable(verdict: Verdict, started: Started, cause: str, evidence: str) -> Verdict:
+    denial = security.recognized(evidence)
+    remedy: Sequence[str] = [
+        "Mend what the engine in the container says.",
+        "Look into such a daemon: run a test with --dind-keep=always.",
+    ]
+    if denial is not None:
+        cause, remedy = f"{cause}: {denial.cause}", denial.remedy
+    return Verdict(verdict.mode, False, cause, evidence.strip(), tuple(remedy), started)
+
+
+def failed(mode: str, error: DindError) -> Verdict:
+    """The verdict on a mode that an error stands in the way of."""
+    cause = error.what.rstrip(".")
+    return Verdict(mode, False, cause, error.evidence, error.remedy)

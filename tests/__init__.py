@@ -1,0 +1,1 @@
+"""The tests: unit, plugin (pytester) and integration (a real engine)."""

@@ -1,0 +1,155 @@
+"""The real engine, the modes, and what tests on them start: daemons, projects, derived images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from conftest import DAEMON_IMAGE, NESTED_IMAGE
+from pytest_dind import Settings
+from pytest_dind.backends import backend
+from pytest_dind.backends.protocol import Home
+from pytest_dind.daemon import Daemon
+from pytest_dind.engine import Engine
+from pytest_dind.lease import LEASE, Lease
+from pytest_dind.settings import AUTO, from_config
+
+from .projects import Project
+from .traces import Traces
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a daemon, by whatever fixture, in the modes under test.
+
+    These are mode dind, or the one that this run is told: `pytest tests/integration --dind-mode
+    sysbox` runs all the same tests on Sysbox.
+    """
+    if "mode" in metafunc.fixturenames:
+        asked = from_config(metafunc.config).mode
+        modes = ["dind"] if asked == AUTO else [asked]
+        metafunc.parametrize("mode", modes, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def mode(request: pytest.FixtureRequest) -> str:
+    """The mode under test."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def dind_config(dind_config: Settings, mode: str) -> Settings:
+    """One healthy daemon for the tests that need no more."""
+    return dind_config.replace(mode=mode, image=DAEMON_IMAGE, load=[NESTED_IMAGE])
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The outer engine. Without one, the tests that need it fail."""
+    with contextlib.closing(Engine()) as engine:
+        yield engine
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory that other users may enter, with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def traces(engine: Engine, room: Path) -> Iterator[Traces]:
+    """What the test leaves; in the end that is nothing."""
+    traces = Traces(engine.client, room)
+    yield traces
+    traces.assert_nothing_left()
+
+
+@pytest.fixture
+def project(room: Path, mode: str, traces: Traces) -> Iterator[Project]:
+    """A project whose tests a pytest run of its own runs."""
+    with Project(room, "--dind-image", DAEMON_IMAGE, "--dind-mode", mode) as project:
+        yield project
+
+
+StartDaemon = Callable[..., "Started"]
+
+
+class Started:
+    """A daemon of a test's own, and the lease that holds it."""
+
+    def __init__(self, engine: Engine, home: Home, settings: Settings) -> None:
+        home.path.mkdir(parents=True, mode=0o700)
+        self.home = home
+        self.lease = Lease(home.path / LEASE)
+        self.backend = backend(settings.mode, engine)
+        self.daemon = Daemon(self.backend.start(home, settings, print), self.backend)
+
+    def shared_temp_dir(self) -> str:
+        """A temp dir that this daemon, as an outer engine, sees under the same path.
+
+        It is in the daemon's home, which the container has under another path too.
+        """
+        path = self.home.path / "t"
+        path.mkdir(mode=0o700)
+        mount = f"mkdir -p {path} && mount --bind /run/pytest-dind/t {path}"
+        self.daemon.exec(["sh", "-c", mount])
+        return str(path)
+
+
+@pytest.fixture
+def start(engine: Engine, mode: str, room: Path, traces: Traces) -> Iterator[StartDaemon]:
+    """Start daemons of a test's own, by the backend alone."""
+    with contextlib.ExitStack() as ends:
+
+        def start(**settings: object) -> Started:
+            # Short, since a daemon's home may hold another run's directories.
+            home = Home(room / uuid4().hex[:4] / "m")
+            ends.callback(backend(mode, engine).stop, home)
+            given = Settings(mode=mode, image=DAEMON_IMAGE).replace(**settings)
+            started = Started(engine, home, given)
+            ends.callback(started.lease.release)
+            return started
+
+        yield start
+
+
+DeriveImage = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def derive(engine: Engine) -> Iterator[DeriveImage]:
+    """Make images from the daemon's image: a shell script run in it, and Dockerfile lines."""
+    made: list[str] = []
+
+    def derive(script: str = "true", *changes: str) -> str:
+        container = engine.client.containers.run(
+            DAEMON_IMAGE, ["sh", "-ec", script], detach=True, network_disabled=True
+        )
+        try:
+            assert container.wait()["StatusCode"] == 0, container.logs().decode()
+            tag = f"{os.getpid()}-{len(made)}"
+            container.commit("pytest-dind/derived", tag, changes=list(changes))
+        finally:
+            container.remove(force=True, v=True)
+        made.append(f"pytest-dind/derived:{tag}")
+        return made[-1]
+
+    yield derive
+    for name in made:
+        engine.client.images.remove(name, force=True)
+
+
+@pytest.fixture(scope="session")
+def slow_image(derive: DeriveImage) -> str:
+    """An image whose dockerd never gets ready."""
+    script = "printf '#!/bin/sh\\necho starting; exec sleep 600\\n' >/usr/local/bin/dockerd"
+    return derive(f"{script}; chmod +x /usr/local/bin/dockerd")

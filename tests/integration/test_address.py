@@ -1,0 +1,139 @@
+"""Published ports of nested containers, reached from the test process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from conftest import NESTED_IMAGE
+from pytest_dind import Address, AddressUnreachable, Daemon, images
+from pytest_dind.engine import Engine
+
+from ..support import until
+from .conftest import StartDaemon
+
+_TWO_SERVERS = (
+    "mkdir -p /a /b; echo one >/a/index.html; echo two >/b/index.html; "
+    "httpd -p 80 -h /a; exec httpd -f -p 81 -h /b"
+)
+
+
+def _get(address: Address) -> str:
+    """What an HTTP server says, once it is there."""
+
+    def answer() -> str:
+        try:
+            with urllib.request.urlopen(f"http://{address.host}:{address.port}/", timeout=5) as got:
+                return str(got.read().decode())
+        except (urllib.error.URLError, OSError):
+            return ""
+
+    return until(answer, 10, f"{address} answers")
+
+
+@contextlib.contextmanager
+def _servers(client: docker.DockerClient, ports: Any, **options: Any) -> Iterator[Container]:
+    """A nested container with a server on port 80 and another on port 81."""
+    container = client.containers.run(
+        NESTED_IMAGE, ["sh", "-c", _TWO_SERVERS], ports=ports, detach=True, **options
+    )
+    try:
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+@pytest.fixture
+def servers(dind_client: docker.DockerClient) -> Iterator[Container]:
+    """Both servers, both published, each on a port that the daemon picks."""
+    with _servers(dind_client, {"80/tcp": None, "81/tcp": None}, name="servers") as container:
+        yield container
+
+
+def test_two_ports(dind_daemon: Daemon, servers: Container) -> None:
+    """Two mapped ports of one nested container both answer, each with its own server."""
+    assert _get(dind_daemon.address(servers, 80)) == "one\n"
+    assert _get(dind_daemon.address(servers, 81)) == "two\n"
+
+
+def test_container_by_name_and_id(dind_daemon: Daemon, servers: Container) -> None:
+    """A container may be given as the object, its name, its id, or the id's beginning."""
+    assert servers.id is not None
+    expected = dind_daemon.address(servers, 80)
+    for name in ("servers", servers.id, servers.short_id):
+        assert dind_daemon.address(name, 80) == expected
+
+
+def test_port_of_choice(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A port that the test picked is that port."""
+    with _servers(dind_client, {"80/tcp": 18080}) as container:
+        address = dind_daemon.address(container, 80)
+
+        assert address.port == 18080
+        assert _get(address) == "one\n"
+
+
+def test_own_network(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A container on a network of the test's own is reached the same way."""
+    network = dind_client.networks.create("own")
+    try:
+        with _servers(dind_client, {"81/tcp": None}, network="own") as container:
+            assert _get(dind_daemon.address(container, 81)) == "two\n"
+    finally:
+        network.remove()
+
+
+@pytest.mark.parametrize(
+    ("ports", "published"),
+    [({}, "none"), ({"81/tcp": None}, "81/tcp"), ({"80/tcp": ("127.0.0.1", None)}, "80/tcp")],
+    ids=["none", "another", "loopback"],
+)
+def test_port_that_is_not_published(
+    dind_daemon: Daemon, dind_client: docker.DockerClient, ports: Any, published: str
+) -> None:
+    """A port not published, or on the daemon's own loopback only, is an error that says how."""
+    with (
+        _servers(dind_client, ports, name="hidden") as container,
+        pytest.raises(AddressUnreachable) as caught,
+    ):
+        dind_daemon.address(container, 80)
+
+    assert "Port 80/tcp of the nested container 'hidden' is not published" in str(caught.value)
+    assert f"Published ports: {published}; the container is running." in str(caught.value)
+    assert "ports={'80/tcp': None}" in str(caught.value)
+
+
+def test_container_that_has_ended(dind_daemon: Daemon, servers: Container) -> None:
+    """A container that has ended publishes nothing, and the error says that it has."""
+    servers.kill()
+    until(lambda: servers.reload() or servers.status == "exited", 5, "it has ended")
+    with pytest.raises(AddressUnreachable, match=r"Published ports: none; the container is exited"):
+        dind_daemon.address(servers, 80)
+
+
+def test_container_that_is_not_there(dind_daemon: Daemon) -> None:
+    """A container that is not there is an error with its name."""
+    with pytest.raises(AddressUnreachable, match="There is no nested container 'ghost'"):
+        dind_daemon.address("ghost", 80)
+
+
+def test_publish(start: StartDaemon, engine: Engine) -> None:
+    """A port that `publish` publishes is reached on loopback, where nothing else might lead in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    daemon = start(publish=[str(port)]).daemon
+    with contextlib.closing(daemon.client()) as client:
+        images.load(engine.client, client, [NESTED_IMAGE], print)
+        with _servers(client, {"80/tcp": port, "81/tcp": None}) as container:
+            assert daemon.address(container, 80) == ("127.0.0.1", port)
+            assert _get(daemon.address(container, 80)) == "one\n"
+            assert _get(daemon.address(container, 81)) == "two\n"

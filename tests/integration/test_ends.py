@@ -1,0 +1,166 @@
+"""How runs end, by their own will or not: nothing is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import NESTED_IMAGE
+
+from ..support import until
+from .projects import Project
+from .traces import Traces
+
+_IN_A_TEST = """
+    import signal
+
+    def test_it(dind_daemon, dind_client):
+        dind_client.networks.create("of-the-test")
+        open("in-a-test", "w").close()
+        signal.pause()
+"""
+
+
+def _interrupt(process: subprocess.Popen[str]) -> str:
+    """What Ctrl-C does in a terminal: SIGINT for all processes of the run; gives the output."""
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    return output
+
+
+def _has_container(traces: Traces, process: subprocess.Popen[str]) -> bool:
+    if process.poll() is not None:
+        raise AssertionError(process.communicate()[0])
+    return bool(traces.containers())
+
+
+def test_killed_in_a_test(project: Project, traces: Traces) -> None:
+    """A run that is killed while a test has a daemon leaves nothing, and soon."""
+    project.write(_IN_A_TEST)
+    process = project.start()
+    project.reached("in-a-test", process)
+    assert traces.containers()
+    process.kill()
+    process.wait()
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_killed_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
+    """A run that is killed while its daemon starts leaves nothing, and soon."""
+    project.write(_IN_A_TEST)
+    process = project.start(f"--dind-image={slow_image}")
+    until(lambda: _has_container(traces, process), 20, "there is a container")
+    process.kill()
+    process.wait()
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_interrupted_in_a_test(project: Project, traces: Traces) -> None:
+    """Ctrl-C in a test leaves nothing when the run has ended."""
+    project.write(_IN_A_TEST)
+    process = project.start()
+    project.reached("in-a-test", process)
+    assert traces.containers()
+    _interrupt(process)
+    traces.assert_nothing_left(seconds=1)
+
+
+def test_interrupted_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
+    """Ctrl-C while the daemon starts leaves nothing when the run has ended."""
+    project.write(_IN_A_TEST)
+    process = project.start(f"--dind-image={slow_image}")
+    until(lambda: _has_container(traces, process), 20, "there is a container")
+    _interrupt(process)
+    traces.assert_nothing_left(seconds=1)
+
+
+def test_interrupted_before_there_is_a_container(project: Project, traces: Traces) -> None:
+    """Ctrl-C at the very beginning of a start leaves nothing, whatever was on its way."""
+    project.write(_IN_A_TEST)
+    process = project.start()
+    until(
+        lambda: list(project.temp.glob("pytest-dind-*/*/")) or process.poll() is not None,
+        20,
+        "the run has begun",
+    )
+    _interrupt(process)
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_interrupted_twice(project: Project, traces: Traces) -> None:
+    """An impatient second Ctrl-C may cut the clean-up short; what is left then goes by itself."""
+    project.write(_IN_A_TEST)
+    process = project.start()
+    project.reached("in-a-test", process)
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=20)
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_terminated(project: Project, traces: Traces) -> None:
+    """SIGTERM, which pytest does not catch, leaves nothing either."""
+    project.write(_IN_A_TEST)
+    process = project.start()
+    project.reached("in-a-test", process)
+    process.terminate()
+    process.wait()
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_failing_tests(project: Project, traces: Traces) -> None:
+    """A run with a failing test, and one with an error in a fixture, leave nothing."""
+    project.write(
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def broken(dind_client):
+            raise RuntimeError("broken")
+
+        def test_failing(dind_client):
+            dind_client.containers.run("{NESTED_IMAGE}", "sleep 60", detach=True)
+            raise AssertionError("as it should")
+
+        def test_error(broken): ...
+        """
+    )
+    output = project.run(f"--dind-load={NESTED_IMAGE}", code=1)
+
+    assert "1 failed, 1 error" in output
+    traces.assert_nothing_left(seconds=1)
+
+
+def test_exit_in_a_test(project: Project, traces: Traces) -> None:
+    """A process that ends without pytest's own end leaves nothing, and soon."""
+    project.write("import os\ndef test_it(dind_daemon): os._exit(5)")
+    project.run(code=5)
+    traces.assert_nothing_left(seconds=3)
+
+
+def test_program_that_outlives_the_run(project: Project, traces: Traces) -> None:
+    """A program that a test left running does not keep the daemon."""
+    project.write(
+        """
+        import os, subprocess
+
+        def test_it(dind_env):
+            program = subprocess.Popen(["sleep", "60"], env=dind_env, close_fds=False,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with open("program", "w") as file:
+                print(program.pid, file=file)
+            program.returncode = 0
+            os.kill(os.getpid(), 9)
+        """
+    )
+    project.run(code=-signal.SIGKILL)
+    program = int((project.path / "program").read_text())
+    try:
+        traces.assert_nothing_left(seconds=3)
+        os.kill(program, 0)
+    finally:
+        os.kill(program, signal.SIGKILL)

@@ -1,0 +1,97 @@
+"""The first process of a daemon's container."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from conftest import NESTED_IMAGE
+from pytest_dind import Daemon
+
+from ..support import until
+from .conftest import StartDaemon, Started
+from .traces import Traces
+
+_CONTAINERS = 200
+
+
+def _zombies(daemon: Daemon) -> list[str]:
+    """The stat lines of processes in the container that ended and were not waited for."""
+    found = daemon.exec(["sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null; true"]).stdout
+    lines = found.splitlines()
+    assert len(lines) > 3
+    return [line for line in lines if line.rpartition(")")[2].split()[0] == "Z"]
+
+
+def test_no_zombies(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """Hundreds of nested containers leave no zombie, though each orphans its shim."""
+    host = dind_client.api.create_host_config(network_mode="none", auto_remove=True)
+
+    def run(number: int) -> None:
+        made = dind_client.api.create_container(NESTED_IMAGE, "true", host_config=host)
+        dind_client.api.start(made["Id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(run, range(_CONTAINERS)))) == _CONTAINERS
+    until(lambda: not dind_client.api.containers(all=True), 30, "all have ended")
+    until(lambda: not _zombies(dind_daemon), 5, "no zombies")
+
+
+def _is_gone(started: Started) -> bool:
+    try:
+        return started.daemon.container is None
+    except NotFound:
+        return True
+
+
+def test_docker_stop(start: StartDaemon) -> None:
+    """`docker stop` ends dockerd in good order, nested containers included, and soon."""
+    started = start()
+    container = started.daemon.container
+    assert container is not None
+    began = time.monotonic()
+    container.stop(timeout=30)
+
+    assert time.monotonic() - began < 10
+    until(lambda: _is_gone(started), 5, "the container is gone")
+    assert started.daemon.exit_code() == 0
+    assert "Daemon shutdown complete" in started.daemon.logs()
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_dockerd_that_ends(start: StartDaemon, traces: Traces, signal: str) -> None:
+    """The container ends at once when dockerd does, with dockerd's code, and takes its volume."""
+    started = start()
+    container = started.daemon.container
+    assert container is not None
+    script = f"kill -{signal} $(cat /var/run/docker.pid)"
+    container.exec_run(["sh", "-c", script], detach=True)
+
+    until(lambda: _is_gone(started), 5, "the container is gone")
+    assert started.daemon.exit_code() == {"KILL": 137, "TERM": 0}[signal]
+    traces.assert_nothing_left(seconds=1)
+
+
+def test_last_user(start: StartDaemon, traces: Traces) -> None:
+    """A daemon ends soon after its last user let go, nested containers and all."""
+    started = start()
+    assert not _is_gone(started)
+    started.lease.release()
+    traces.assert_nothing_left(seconds=3)
+    assert _is_gone(started)
+
+
+def test_other_signals_end_nothing_nested(start: StartDaemon) -> None:
+    """A signal that dockerd ignores, or that asks for a dump, does not end the daemon."""
+    started = start()
+    container = started.daemon.container
+    assert container is not None
+    with contextlib.closing(started.daemon.client()) as client:
+        for signal in ("SIGCHLD", "SIGWINCH", "SIGPIPE"):
+            container.kill(signal)
+            assert client.ping()

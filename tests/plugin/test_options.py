@@ -1,0 +1,145 @@
+"""The options, as a pytest run takes them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pytest_dind.settings import MODES
+
+# The contract: each option with what its help says of its default.
+_OPTIONS = {
+    "mode": "(default: auto)",
+    "image": "(default: docker:dind)",
+    "host": "as the docker CLI finds it",
+    "timeout": "(default: 60)",
+    "arg": "repeatable",
+    "publish": "repeatable",
+    "load": "repeatable",
+    "unavailable": "(default: fail)",
+}
+
+
+def _help(pytester: pytest.Pytester) -> str:
+    return " ".join(pytester.runpytest("--help").stdout.str().split())
+
+
+@pytest.mark.parametrize("name", _OPTIONS)
+def test_help(pytester: pytest.Pytester, name: str) -> None:
+    """`--help` has each option of the contract, its default, its ini key, and the ini key's own."""
+    text = _help(pytester)
+    found = re.search(rf"--dind-{name}=[A-Z]+ (.*?); ini key: dind_{name} ", text)
+
+    assert found is not None
+    assert "--dind-" not in found[1]
+    assert _OPTIONS[name] in found[1]
+    assert re.search(rf" dind_{name} \((string|linelist)\): ", text)
+
+
+def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
+    """`--help` says which modes there are."""
+    text = _help(pytester)
+
+    assert not [mode for mode in ("auto", *MODES) if not re.search(rf"how .*{mode}.*mode", text)]
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--dind-mode=dnid", "--dind-mode: 'dnid' is not a valid value."),
+        ("--dind-mode=socket", "--dind-mode: 'socket' is not part of this version."),
+        ("--dind-timeout=soon", "--dind-timeout: 'soon' is not a valid value."),
+        ("--dind-timeout=0", "--dind-timeout: 0.0 is not a valid value."),
+        ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),
+        ("--dind-unavailable=no", "--dind-unavailable: 'no' is not a valid value."),
+        ("--dind-image=", "--dind-image: '' is not a valid value."),
+    ],
+)
+def test_bad_value(pytester: pytest.Pytester, option: str, text: str) -> None:
+    """A bad value is a usage error that names the valid ones, before any test runs."""
+    pytester.makepyfile("def test_it(): print('a test ran')")
+    result = pytester.runpytest(option, "-s")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert text in result.stderr.str()
+    assert "Valid: " in result.stderr.str()
+    assert "a test ran" not in result.stdout.str()
+
+
+def test_bad_ini_value(pytester: pytest.Pytester) -> None:
+    """A bad value of an ini key is a usage error as well, and the command line can mend it."""
+    pytester.makeini("[pytest]\ndind_mode = dnid")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "(or the ini key dind_mode)" in result.stderr.str()
+    assert pytester.runpytest("--dind-mode=dind").ret == pytest.ExitCode.OK
+
+
+def test_unknown_option(pytester: pytest.Pytester) -> None:
+    """An option that does not exist is a usage error, even one of the plugin's own prefix."""
+    assert pytester.runpytest("--dind-imgae=x").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_fixtures(pytester: pytest.Pytester) -> None:
+    """`--fixtures` has each fixture with its scope and what it gives."""
+    text = pytester.runpytest("--fixtures").stdout.str()
+    for name in ("dind_client", "dind_daemon", "dind_env", "dind_mode", "dind_config"):
+        found = re.search(rf"^{name} \[session scope\] -- \S+\n    (\S.*)", text, re.MULTILINE)
+        assert found is not None, name
+        assert "no docstring" not in found[1]
+
+
+def test_config_fixture(pytester: pytest.Pytester) -> None:
+    """`dind_config` has what command line and ini file say; `dind_mode` the mode in force."""
+    pytester.makeini("[pytest]\ndind_timeout = 7\ndind_image = ini:tag")
+    pytester.makepyfile(
+        """
+        def test_it(dind_config, dind_mode):
+            assert (dind_config.image, dind_config.timeout) == ("cli:tag", 7)
+            assert dind_config.mode == dind_mode == "dind"
+        """
+    )
+    pytester.runpytest("--dind-image=cli:tag", "--dind-mode=dind").assert_outcomes(passed=1)
+
+
+def test_override(pytester: pytest.Pytester) -> None:
+    """A project's own `dind_config` changes the settings of all that asks for them."""
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def dind_config(dind_config):
+            return dind_config.replace(mode="dind", load=["busybox"])
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_it(dind_config, dind_mode):
+            assert dind_config.load == ("busybox",)
+            assert dind_config.image == "cli:tag"
+            assert dind_mode == "dind"
+        """
+    )
+    pytester.runpytest("--dind-image=cli:tag").assert_outcomes(passed=1)
+
+
+def test_bad_override(pytester: pytest.Pytester) -> None:
+    """An override that can't work fails the tests that ask for it, with the valid names."""
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def dind_config(dind_config):
+            return dind_config.replace(images="x")
+        """
+    )
+    pytester.makepyfile("def test_it(dind_config): pass")
+    result = pytester.runpytest()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*Settings have no images.", "*Valid: mode, image, *"])

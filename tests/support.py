@@ -1,0 +1,106 @@
+"""What tests of all kinds lean on: one way to wait, and an engine that is none."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], seconds: float, what: str) -> T:
+    """Poll `condition` until it is true, and fail when it is not in `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+    return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a fake engine says to a request."""
+
+    status: int = 200
+    body: Any = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Reply = Answer | Callable[[], Answer]
+
+PING = Answer(body="OK", headers={"Api-Version": "1.51"})
+
+
+class FakeEngine:
+    """The HTTP API of an engine on a unix socket, as far as `answers` knows it.
+
+    The keys of `answers` are a method and a path without the API's version: `GET /_ping`.
+    """
+
+    def __init__(self, path: Path, answers: Mapping[str, Reply]) -> None:
+        self._path = path
+        self.host = f"unix://{path}"
+        self._server = _Server(str(path), _Handler)
+        self._server.answers = {"GET /_ping": PING, **answers}
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> FakeEngine:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._path.unlink()
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    answers: Mapping[str, Reply]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = self.path.partition("?")[0]
+        if path.startswith("/v1."):
+            path = path[path.index("/", 1) :]
+        known = self.server.answers.get(
+            f"{self.command} {path}", Answer(404, {"message": f"No such thing: {path}"})
+        )
+        answer = known() if callable(known) else known
+        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if not isinstance(answer.body, str):
+            self.send_header("Content-Type", "application/json")
+        # In chunks, as engines send what docker-py reads as a stream.
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if text:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(text.encode()), text.encode()))
+        self.wfile.write(b"0\r\n\r\n")
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""

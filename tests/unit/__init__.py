@@ -1,0 +1,1 @@
+"""Tests that need no engine and do not sleep."""

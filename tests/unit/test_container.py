@@ -1,0 +1,242 @@
+"""What a daemon's container is told to run, and what an engine's refusal means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dind import (
+    DindError,
+    EngineUnavailable,
+    ImageUnavailable,
+    ModeUnavailable,
+    Settings,
+    SettingsError,
+    store,
+)
+from pytest_dind.backends import container, launch, network, refusals
+from pytest_dind.backends.protocol import Home
+
+_HOME = Home(Path("/h/0123abcd/main"))
+_LAYOUT = network.nested([])
+_BIP, _POOL = _LAYOUT.arguments()
+_TICKET = store.Ticket("k-1", refresh=True, limit=2048)
+
+
+def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
+    image = {"Config": {"Entrypoint": entrypoint}}
+    found = launch.command(_HOME, image, Settings(arg=arguments, timeout=timeout), _TICKET, _LAYOUT)
+    assert found[2:6] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048"]
+    return found[:2] + found[6:]
+
+
+def test_command_of_a_bare_image() -> None:
+    """An image without an entrypoint is prepared by the supervisor and gets dockerd's arguments."""
+    assert _command() == [
+        "61",
+        "yes",
+        "dockerd",
+        "--host=unix:///run/pytest-dind/docker.sock",
+        "--host=unix:///var/run/docker.sock",
+        f"--group={os.getgid()}",
+        _BIP,
+        _POOL,
+    ]
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_entrypoint_that_is_empty(empty: list[str] | None) -> None:
+    """An empty entrypoint is none, in both forms that engines give."""
+    assert _command(entrypoint=empty)[1:3] == ["yes", "dockerd"]
+
+
+def test_entrypoint_is_kept() -> None:
+    """The official image's entrypoint runs, with dockerd as its command."""
+    found = _command(entrypoint=["dockerd-entrypoint.sh"])
+
+    assert found[1:4] == ["no", "dockerd-entrypoint.sh", "dockerd"]
+
+
+@pytest.mark.parametrize("dockerd", ["dockerd", "/usr/bin/dockerd"])
+def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
+    """An entrypoint that is dockerd itself is not run as dockerd's argument."""
+    assert _command(entrypoint=[dockerd])[1:4] == [
+        "yes",
+        "dockerd",
+        "--host=unix:///run/pytest-dind/docker.sock",
+    ]
+    assert _command(entrypoint=["tini", "--", dockerd])[1:5] == ["no", "tini", "--", "dockerd"]
+
+
+def test_deadline_is_whole_seconds() -> None:
+    """The supervisor's own deadline is a whole number, for sleep, and not before the user's."""
+    assert _command(timeout=1.5)[0] == "2"
+    assert _command(timeout=2)[0] == "3"
+
+
+def test_user_arguments_come_last() -> None:
+    """A user's argument comes after the plugin's own, so that it wins."""
+    assert _command("--debug", "--group=docker")[-2:] == ["--debug", "--group=docker"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--bip=10.9.0.1/24"], ["--bip", "10.9.0.1/24"], ["--debug", "--bip=10.9.0.1/24"]]
+)
+def test_user_bip(arguments: list[str]) -> None:
+    """A user's own bridge replaces the plugin's; the pool stays."""
+    found = _command(*arguments)
+
+    assert _BIP not in found
+    assert _POOL in found
+    assert found[-len(arguments) :] == arguments
+
+
+def test_user_pool() -> None:
+    """A user's own pool replaces the plugin's: dockerd would take both."""
+    found = _command("--default-address-pool=base=10.9.0.0/16,size=24")
+
+    assert _POOL not in found
+    assert _BIP in found
+
+
+@pytest.mark.parametrize("argument", ["--bip6=fd00::1/64", "--label=--bip"])
+def test_argument_that_looks_like_bip(argument: str) -> None:
+    """An argument that only contains the name of the plugin's own takes nothing away."""
+    assert _BIP in _command(argument)
+
+
+@pytest.mark.parametrize("arguments", [["--bridge=none"], ["-b=none"], ["-b", "none"]])
+def test_user_bridge(arguments: list[str]) -> None:
+    """A user's own bridge leaves no place for `--bip`: dockerd refuses the two together."""
+    assert _BIP not in _command(*arguments)
+
+
+_REFUSALS: list[tuple[type[DindError], str, str]] = [
+    (
+        SettingsError,
+        "--dind-publish PORT",
+        "driver failed programming external connectivity on endpoint x (2b1c): Bind for "
+        "127.0.0.1:8080 failed: port is already allocated",
+    ),
+    (
+        SettingsError,
+        "--dind-publish PORT",
+        "driver failed programming external connectivity on endpoint x (2b1c): Error starting "
+        "userland proxy: listen tcp4 127.0.0.1:8080: bind: address already in use",
+    ),
+    (
+        SettingsError,
+        "--dind-publish PORT",
+        "failed to set up container networking: driver failed programming external connectivity "
+        "on endpoint x (2b1c): failed to bind host port for 127.0.0.1:80:172.18.0.4:80/tcp: "
+        "address already in use",
+    ),
+    (
+        SettingsError,
+        "--dind-publish PORT",
+        "Ports are not available: exposing port TCP 127.0.0.1:9091 -> 127.0.0.1:0: listen tcp "
+        "127.0.0.1:9091: bind: An attempt was made to access a socket in a way forbidden",
+    ),
+    (
+        ModeUnavailable,
+        "Use an engine that allows --privileged",
+        "privileged mode is incompatible with user namespaces.  You must run the container in the "
+        "host namespace when running privileged mode",
+    ),
+    (
+        ModeUnavailable,
+        "Use an engine that allows --privileged",
+        "OCI runtime create failed: runc create failed: unable to start container process: unable "
+        "to apply caps: operation not permitted: unknown",
+    ),
+    (
+        ModeUnavailable,
+        "Use an engine that allows --privileged",
+        "authorization denied by plugin opa-docker-authz: request rejected by administrative "
+        "policy",
+    ),
+    (
+        EngineUnavailable,
+        "Run the tests on the engine's own machine",
+        'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
+    ),
+    (
+        EngineUnavailable,
+        "Set TMPDIR to a directory that the engine may mount",
+        "Mounts denied: \nThe path /var/folders/x is not shared from the host and is not known to "
+        "Docker.",
+    ),
+    (
+        EngineUnavailable,
+        "Set TMPDIR to a directory that the engine may mount",
+        "Mounts denied: approving /path/to/work: file does not exist",
+    ),
+    (
+        ImageUnavailable,
+        "--dind-image docker:dind",
+        "OCI runtime create failed: container_linux.go:380: starting container process caused: "
+        'exec: "sh": executable file not found in $PATH: unknown',
+    ),
+    (
+        ImageUnavailable,
+        "--dind-image docker:dind",
+        "failed to create task for container: failed to create shim task: OCI runtime create "
+        'failed: runc create failed: unable to start container process: exec: "sh": executable '
+        "file not found in $PATH: unknown",
+    ),
+    (
+        ImageUnavailable,
+        "--dind-image docker:dind",
+        "OCI runtime create failed: executable file `sh` not found in $PATH: No such file or "
+        "directory: OCI runtime attempted to invoke a command that was not found",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "remedy", "text"), _REFUSALS)
+def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
+    """What engines say (Docker, Docker Desktop, runc, crun) becomes an error with a remedy."""
+    error = refusals.refused(_HOME, Settings(image="i:t"), text)
+
+    assert type(error) is kind
+    assert str(error).startswith("The outer engine cannot start the daemon 'main' (image i:t).\n")
+    assert " ".join(text.split()) in " ".join(str(error).split())
+    assert remedy in str(error)
+
+
+def test_refusal_without_a_pattern() -> None:
+    """What nobody foresaw is told as the engine said it, with ways on all the same."""
+    error = refusals.refused(_HOME, Settings(image="i:t"), "no space left on device")
+
+    assert type(error) is ModeUnavailable
+    assert str(error) == (
+        "The outer engine refused the container of the daemon 'main' (image i:t).\n"
+        "Evidence:\n"
+        "  no space left on device\n"
+        "To fix this, either:\n"
+        "  - Mend what the engine says.\n"
+        "  - Try it without the plugin: docker run --rm --privileged IMAGE dockerd."
+    )
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        ({"bridge": {"IPAddress": "172.17.0.2"}}, "172.17.0.2"),
+        ({"empty": {"IPAddress": ""}, "other": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
+        ({}, ""),
+    ],
+)
+def test_address(networks: dict[str, Any], expected: str) -> None:
+    """The container's address is read per network: newer engines have no other."""
+    assert container._address({"NetworkSettings": {"Networks": networks}}) == expected
+
+
+def test_uninterrupted() -> None:
+    """A call gives its result, and its error, as if it were made directly."""
+    assert container.uninterrupted(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        container.uninterrupted(lambda: 1 // 0)

@@ -1,0 +1,196 @@
+"""The handle: what it makes of a record and of what the daemon answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pytest_dind import Address, AddressUnreachable, Daemon
+from pytest_dind.backends.protocol import Backend, Home, Record
+
+from ..support import Answer, FakeEngine
+
+_RECORD = Record(
+    mode="dind",
+    home=Home(Path("/nowhere/0123abcd/main")),
+    id="c0ffee",
+    host="unix:///nowhere/docker.sock",
+    address="172.17.0.9",
+    published=("8080/tcp", "53/udp"),
+    version="28.5.2",
+    api_version="1.51",
+    driver="overlay2",
+    user_namespace=False,
+    seconds=0.5,
+)
+
+
+class _Backend:
+    """A backend whose commands end as told."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.calls: list[dict[str, Any]] = []
+
+    def exec(self, record: Record, command: list[str], **how: Any) -> Any:
+        self.calls.append(how)
+        return subprocess.CompletedProcess(command, self.code, b"out \xc3\xa9\n", b"err \xff\n")
+
+
+def _daemon(backend: _Backend | None = None, **changes: Any) -> Daemon:
+    record = dataclasses.replace(_RECORD, **changes)
+    return Daemon(record, cast("Backend", backend or _Backend()))
+
+
+def test_attributes() -> None:
+    """The handle shows what the record has."""
+    daemon = _daemon()
+
+    assert (daemon.mode, daemon.name, daemon.id) == ("dind", "main", "c0ffee")
+    assert (daemon.host, daemon.version) == ("unix:///nowhere/docker.sock", "28.5.2")
+    assert daemon.env == {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    assert "main" in repr(daemon)
+    assert "unix:///nowhere/docker.sock" in repr(daemon)
+
+
+def test_frozen() -> None:
+    """The handle is frozen, and equal to another one on the same daemon."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        _daemon().record = _RECORD  # type: ignore[misc]
+    assert _daemon() == _daemon()
+    assert _daemon() != _daemon(home=Home(Path("/nowhere/0123abcd/other")))
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every inherited `DOCKER_*` is replaced; all else of the environment stays."""
+    for name in ("HOST", "CONTEXT", "API_VERSION", "TLS_VERIFY", "CERT_PATH", "CONFIG", "NEW"):
+        monkeypatch.setenv(f"DOCKER_{name}", "inherited")
+    monkeypatch.setenv("NOT_DOCKER_HOST", "kept")
+    found = _daemon().environment()
+
+    assert {k: v for k, v in found.items() if k.startswith("DOCKER_")} == _daemon().env
+    assert found["NOT_DOCKER_HOST"] == "kept"
+    assert found["PATH"] == os.environ["PATH"]
+
+
+def test_exec_gives_text() -> None:
+    """Outputs are text, whatever bytes they are; stdin is sent as UTF-8, or not at all."""
+    backend = _Backend()
+    done = _daemon(backend).exec(["x"], stdin="é")
+    _daemon(backend).exec(["x"])
+
+    assert (done.args, done.returncode) == (["x"], 0)
+    assert (done.stdout, done.stderr) == ("out é\n", "err \N{REPLACEMENT CHARACTER}\n")
+    assert [call["stdin"] for call in backend.calls] == ["é".encode(), None]
+
+
+def test_exec_that_fails() -> None:
+    """A command that fails raises with both outputs in the text, unless told not to."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _daemon(_Backend(3)).exec(["x", "y"])
+
+    assert str(caught.value) == (
+        "Command '['x', 'y']' returned non-zero exit status 3.\n"
+        "stdout: out é\n\n"
+        "stderr: err \N{REPLACEMENT CHARACTER}\n"
+    )
+    assert (caught.value.returncode, caught.value.cmd) == (3, ["x", "y"])
+    assert _daemon(_Backend(3)).exec(["x"], check=False).returncode == 3
+
+
+def test_logs(tmp_path: Path) -> None:
+    """The log is whole, or its last lines."""
+    (tmp_path / "log").write_text("a\nb\nc\n")
+    daemon = _daemon(home=Home(tmp_path))
+
+    assert daemon.logs() == "a\nb\nc\n"
+    assert daemon.logs(tail=2) == "b\nc\n"
+
+
+def _address(path: Path, bindings: Any, port: int = 80, protocol: str = "tcp") -> Address:
+    answer = Answer(
+        body={
+            "Name": "/web",
+            "State": {"Status": "running"},
+            "NetworkSettings": {"Ports": bindings},
+        }
+    )
+    with FakeEngine(path / "s", {"GET /containers/web/json": answer}) as engine:
+        return _daemon(host=engine.host).address("web", port, protocol)
+
+
+def _binding(port: int, ip: str = "0.0.0.0") -> dict[str, str]:
+    return {"HostIp": ip, "HostPort": str(port)}
+
+
+def test_address(short_path: Path) -> None:
+    """A port published on all addresses is reached at the daemon's container."""
+    found = _address(short_path, {"80/tcp": [_binding(32768), _binding(32768, "::")]})
+
+    assert found == ("172.17.0.9", 32768)
+
+
+@pytest.mark.parametrize("ip", ["", "::", "172.17.0.9"])
+def test_address_on_some_interface(short_path: Path, ip: str) -> None:
+    """So is one published on an address of the daemon's, or on none as some engines write it."""
+    assert _address(short_path, {"80/tcp": [_binding(1000, ip)]}) == ("172.17.0.9", 1000)
+
+
+def test_address_that_the_outer_engine_publishes(short_path: Path) -> None:
+    """A port that `--dind-publish` publishes is reached on loopback, per protocol."""
+    assert _address(short_path, {"80/tcp": [_binding(8080)]}) == ("127.0.0.1", 8080)
+    assert _address(short_path, {"80/udp": [_binding(53)]}, protocol="udp") == ("127.0.0.1", 53)
+
+
+def test_protocols_are_told_apart(short_path: Path) -> None:
+    """A port published for udp is none for tcp, inside and outside."""
+    assert _address(short_path, {"80/tcp": [_binding(53)]}) == ("172.17.0.9", 53)
+    with pytest.raises(AddressUnreachable):
+        _address(short_path, {"80/udp": [_binding(1000)]})
+
+
+def test_loopback_is_passed_over(short_path: Path) -> None:
+    """Of two addresses the one that is not the daemon's own loopback is taken."""
+    both = [_binding(1000, "127.0.0.1"), _binding(1001)]
+
+    assert _address(short_path, {"80/tcp": both}) == ("172.17.0.9", 1001)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "published"),
+    [
+        ({}, "none"),
+        (None, "none"),
+        ({"80/tcp": None, "81/tcp": [_binding(1)]}, "81/tcp"),
+        ({"80/tcp": [_binding(1000, "127.0.0.1")]}, "80/tcp"),
+        ({"80/tcp": [_binding(1000, "::1")]}, "80/tcp"),
+    ],
+)
+def test_address_that_is_not_published(short_path: Path, bindings: Any, published: str) -> None:
+    """A port not published, or on loopback only, is an error that says how to publish it."""
+    with pytest.raises(AddressUnreachable) as caught:
+        _address(short_path, bindings)
+
+    assert str(caught.value) == (
+        "Port 80/tcp of the nested container 'web' is not published to the test process.\n"
+        "Evidence:\n"
+        f"  Published ports: {published}; the container is running.\n"
+        "To fix this, either:\n"
+        "  - Start it with ports={'80/tcp': None}; 127.0.0.1 would be the daemon's own loopback.\n"
+        "  - A container that has ended publishes nothing: look at its logs."
+    )
+
+
+def test_address_of_nothing(short_path: Path) -> None:
+    """A container that is not there is an error that names it and the daemon."""
+    with FakeEngine(short_path / "s", {}) as engine, pytest.raises(AddressUnreachable) as caught:
+        _daemon(host=engine.host).address("ghost", 80)
+
+    text = str(caught.value)
+    assert text.startswith("There is no nested container 'ghost' in the daemon 'main'.")
+    assert "Start the container in this daemon before asking for its address." in text

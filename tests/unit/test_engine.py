@@ -1,0 +1,159 @@
+"""The outer engine: where it is looked for, and what is said when it can't be had."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from pytest_dind import EngineUnavailable
+from pytest_dind.engine import Engine
+
+from ..support import Answer, FakeEngine
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither variables nor contexts of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith("DOCKER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+
+
+def _failure(host: str = "") -> str:
+    with pytest.raises(EngineUnavailable) as caught:
+        Engine(host).client.ping()
+    return str(caught.value)
+
+
+_VERSION = {"GET /version": Answer(body={"ApiVersion": "1.51", "Version": "28"})}
+
+
+def _answers(host: str) -> bool:
+    with contextlib.closing(Engine(host)) as engine:
+        return bool(engine.client.version()["Version"] == "28")
+
+
+def test_url(short_path: Path) -> None:
+    """A URL is taken as it is, whatever the environment says."""
+    with FakeEngine(short_path / "s", _VERSION) as engine:
+        assert _answers(engine.host)
+
+
+def test_docker_host(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a host, `DOCKER_HOST` has the engine."""
+    with FakeEngine(short_path / "s", _VERSION) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        assert _answers("")
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "current"])
+def test_context(
+    short_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A context is found by its name, by `DOCKER_CONTEXT`, and as the current one."""
+    with FakeEngine(short_path / "s", _VERSION) as engine:
+        meta = tmp_path / "contexts" / "meta" / hashlib.sha256(b"mine").hexdigest()
+        meta.mkdir(parents=True)
+        (meta / "meta.json").write_text(
+            json.dumps(
+                {"Name": "mine", "Metadata": {}, "Endpoints": {"docker": {"Host": engine.host}}}
+            )
+        )
+        if how == "variable":
+            monkeypatch.setenv("DOCKER_CONTEXT", "mine")
+        if how == "current":
+            (tmp_path / "config.json").write_text('{"currentContext": "mine"}')
+        assert _answers("mine" if how == "option" else "")
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_unknown_context(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """A context that does not exist is an error that names those that do."""
+    if how == "variable":
+        monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
+    text = _failure("nowhere" if how == "option" else "")
+
+    assert text.startswith("The docker context 'nowhere' does not exist.")
+    assert "Contexts found: default." in text
+    assert "Give --dind-host a URL (unix:///…) or the name of one of these contexts." in text
+    assert "Correct the variable DOCKER_CONTEXT" in text
+
+
+def test_no_socket(short_path: Path) -> None:
+    """A socket that is not there: start an engine, or name another."""
+    assert _failure(f"unix://{short_path}/s") == (
+        f"The Docker engine at unix://{short_path}/s cannot be used.\n"
+        "Evidence:\n"
+        f"  There is no socket {short_path}/s.\n"
+        "To fix this, either:\n"
+        "  - Start a Docker engine, or install one (https://docs.docker.com/engine/install/).\n"
+        "  - Name another engine with --dind-host or DOCKER_HOST."
+    )
+
+
+def test_not_a_socket(short_path: Path) -> None:
+    """A path that is something else is told so."""
+    (short_path / "s").touch()
+    text = _failure(f"unix://{short_path}/s")
+
+    assert f"{short_path}/s is not a socket." in text
+    assert "Name another engine with --dind-host or DOCKER_HOST." in text
+
+
+def test_nobody_listens(short_path: Path) -> None:
+    """A socket left from an engine that ended is told so."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{short_path}/s")
+    text = _failure(f"unix://{short_path}/s")
+
+    assert f"The socket {short_path}/s is there, but: " in text
+    assert "Connection refused" in text
+    assert "Start the engine; the socket may be left from one that ended." in text
+
+
+def test_no_right(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that this user may not write to: the group, or a rootless engine."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{short_path}/s")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    text = _failure(f"unix://{short_path}/s")
+
+    assert f"This user (uid {os.getuid()}) may not write to the socket {short_path}/s." in text
+    assert "sudo usermod -aG docker $USER" in text
+    assert "rootless Docker" in text
+
+
+def test_elsewhere() -> None:
+    """An engine on the network that does not answer is told as the connection said it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        text = _failure(host)
+
+    assert f"The Docker engine at {host} cannot be used." in text.replace("http://", "tcp://")
+    assert "Connection refused" in text
+    assert "Check that the engine runs and is reachable from here." in text
+
+
+def test_bad_url() -> None:
+    """A URL that makes no sense is no traceback but the same error."""
+    assert "The Docker engine at gopher://x cannot be used." in _failure("gopher://x")
+
+
+def test_certificates_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A TLS environment without its certificates is the same error, not docker-py's own."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "missing"))
+    text = _failure()
+
+    assert "The Docker engine at tcp://127.0.0.1:1 cannot be used." in text
+    assert "certificate" in text

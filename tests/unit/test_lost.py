@@ -1,0 +1,86 @@
+"""A daemon that is gone: told apart from a busy one, and explained."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pytest_dind import Daemon, DaemonLost
+from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.lost import lost
+
+from ..support import FakeEngine
+
+
+class _Backend:
+    """A backend that knows how a daemon ended."""
+
+    def __init__(self, code: int | None) -> None:
+        self._code = code
+
+    def post_mortem(self, record: Record) -> int | None:
+        return self._code
+
+
+def _daemon(home: Path, code: int | None = None) -> Daemon:
+    known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+    record = Record(
+        **{**known, "mode": "dind", "home": Home(home), "host": f"unix://{home / 'docker.sock'}"}
+    )
+    return Daemon(record, cast("Backend", _Backend(code)))
+
+
+def _text(error: DaemonLost | None) -> str:
+    assert error is not None
+    return str(error)
+
+
+def test_daemon_that_serves(short_path: Path) -> None:
+    """A daemon that answers is not lost."""
+    with FakeEngine(short_path / "docker.sock", {}):
+        assert lost(_daemon(short_path)) is None
+
+
+def test_daemon_that_is_busy(short_path: Path) -> None:
+    """A daemon that accepts and does not answer is busy, not lost."""
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(short_path / "docker.sock"))
+        busy.listen()
+        assert lost(_daemon(short_path)) is None
+
+
+def test_daemon_that_was_killed(short_path: Path) -> None:
+    """A daemon that the out-of-memory killer ended is told so, with the remedy first."""
+    (short_path / "log").write_text("last words\n")
+
+    assert _text(lost(_daemon(short_path, 137))) == (
+        f"The daemon {short_path.name!r} (mode dind) is gone; tests that need it fail.\n"
+        "Evidence:\n"
+        "  Exit code 137: it was killed (SIGKILL), most often by the out-of-memory killer.\n"
+        "  last words\n"
+        "To fix this, either:\n"
+        "  - Give the machine more memory, or run fewer tests at once.\n"
+        "  - Look in its last log lines for what ended it.\n"
+        "  - A test that stops or kills the daemon needs a run of its own."
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"), [(1, "It ended with exit code 1."), (None, "It left no exit code.")]
+)
+def test_daemon_that_ended(short_path: Path, code: int | None, ended: str) -> None:
+    """A daemon that ended otherwise has its exit code, where one is known."""
+    text = _text(lost(_daemon(short_path, code)))
+
+    assert ended in text
+    assert "more memory" not in text
+
+
+def test_daemon_that_wrote_its_exit_code(short_path: Path) -> None:
+    """A daemon that has written an exit code is lost, even while its socket still accepts."""
+    (short_path / "exit").write_text("0\n")
+    with FakeEngine(short_path / "docker.sock", {}):
+        assert "It ended with exit code 0." in _text(lost(_daemon(short_path, 0)))

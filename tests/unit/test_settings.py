@@ -1,0 +1,209 @@
+"""The settings: where values come from, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from pytest_dind import Settings, SettingsError
+from pytest_dind.settings import _PLANNED, AUTO, MODES, from_config
+
+
+def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
+    pytester.makeini(f"[pytest]\n{ini}")
+    return from_config(pytester.parseconfig(*options))
+
+
+def test_defaults(pytester: pytest.Pytester) -> None:
+    """Without options and ini keys, the defaults of the contract hold."""
+    assert dataclasses.asdict(_read(pytester)) == {
+        "mode": "auto",
+        "image": "docker:dind",
+        "host": "",
+        "timeout": 60,
+        "arg": (),
+        "publish": (),
+        "load": (),
+        "cache": "on",
+        "cache_size": "10g",
+        "scope": "session",
+        "keep": "never",
+        "reuse": "",
+        "require": (),
+        "unavailable": "fail",
+    }
+
+
+@pytest.mark.parametrize(
+    ("ini", "expected"),
+    [
+        ("dind_mode = dind", {"mode": "dind"}),
+        ("dind_image = some:tag", {"image": "some:tag"}),
+        ("dind_host = unix:///x", {"host": "unix:///x"}),
+        ("dind_timeout = 7.5", {"timeout": 7.5}),
+        ("dind_arg =\n  --debug\n  --mtu=1400", {"arg": ("--debug", "--mtu=1400")}),
+        ("dind_publish =\n  80\n  81/udp", {"publish": ("80", "81/udp")}),
+        ("dind_load = a\n  b", {"load": ("a", "b")}),
+        ("dind_cache = off", {"cache": "off"}),
+        ("dind_cache_size = 500m", {"cache_size": "500m"}),
+        ("dind_scope = worker", {"scope": "worker"}),
+        ("dind_keep = always", {"keep": "always"}),
+        ("dind_reuse = mine", {"reuse": "mine"}),
+        ("dind_unavailable = skip", {"unavailable": "skip"}),
+    ],
+)
+def test_ini_over_default(pytester: pytest.Pytester, ini: str, expected: dict[str, Any]) -> None:
+    """An ini key sets what its option sets."""
+    assert _read(pytester, ini=ini) == Settings(**expected)
+
+
+def test_command_line_over_ini(pytester: pytest.Pytester) -> None:
+    """The command line wins over the ini file; a list replaces the other, it adds nothing."""
+    found = _read(
+        pytester,
+        "--dind-image=cli:tag",
+        "--dind-load=c",
+        "--dind-load=d",
+        ini="dind_image = ini:tag\ndind_load = a\n  b",
+    )
+
+    assert (found.image, found.load) == ("cli:tag", ("c", "d"))
+
+
+def test_empty_value_on_the_command_line_wins(pytester: pytest.Pytester) -> None:
+    """An empty value given on the command line is a value: it wins over the ini key."""
+    found = _read(
+        pytester,
+        "--dind-host=",
+        "--dind-load=",
+        "--dind-arg=",
+        ini="dind_host = unix:///x\ndind_load = a\ndind_arg = --debug",
+    )
+
+    assert (found.host, found.load, found.arg) == ("", (), ())
+
+
+def test_false_value_on_the_command_line_wins(pytester: pytest.Pytester) -> None:
+    """A timeout of 0 is not taken for "not given": it is refused, not replaced by the ini key's."""
+    with pytest.raises(SettingsError, match=r"--dind-timeout: 0\.0 is not a valid value"):
+        _read(pytester, "--dind-timeout=0", ini="dind_timeout = 30")
+
+
+@pytest.mark.parametrize(
+    ("option", "valid"),
+    [
+        ("--dind-mode=dnid", [AUTO, *MODES]),
+        ("--dind-mode=", [AUTO, *MODES]),
+        ("--dind-image=", ["an image's name, such as docker:dind"]),
+        ("--dind-timeout=soon", ["a number of seconds above 0, such as 60"]),
+        ("--dind-timeout=-1", ["a number of seconds above 0, such as 60"]),
+        ("--dind-timeout=nan", ["a number of seconds above 0, such as 60"]),
+        ("--dind-timeout=inf", ["a number of seconds above 0, such as 60"]),
+        ("--dind-unavailable=ignore", ["fail", "skip"]),
+        ("--dind-scope=module", ["session", "worker"]),
+        ("--dind-keep=yes", ["never", "on-failure", "always"]),
+        ("--dind-reuse=a/b", ["1 to 22 letters, digits, _ and -"]),
+        ("--dind-reuse=12345678901234567890123", ["1 to 22 letters, digits, _ and -"]),
+        ("--dind-publish=http", ["a port (8080)", "a range (8000-8010)", "udp (53/udp)"]),
+        ("--dind-publish=0", ["a port (8080)"]),
+        ("--dind-publish=65536", ["a port (8080)"]),
+        ("--dind-publish=81-80", ["a range (8000-8010)"]),
+        ("--dind-publish=80/sctp", ["udp (53/udp)"]),
+        ("--dind-publish=8080:80", ["a port (8080)"]),
+    ],
+)
+def test_bad_value(pytester: pytest.Pytester, option: str, valid: list[str]) -> None:
+    """A bad value's error names the option, the ini key, and every valid value."""
+    name = option.partition("=")[0]
+    with pytest.raises(SettingsError) as caught:
+        _read(pytester, option)
+
+    text = str(caught.value)
+    assert text.startswith(f"{name}: ")
+    assert name[2:].replace("-", "_") in text
+    assert not [value for value in valid if value not in text]
+
+
+@pytest.mark.parametrize("name", _PLANNED)
+def test_value_of_another_version(name: str) -> None:
+    """A value that is planned is told apart from a typing error."""
+    for value in _PLANNED[name]:
+        with pytest.raises(SettingsError) as caught:
+            Settings().replace(**{name: value})
+
+        text = str(caught.value)
+        assert text.startswith(f"--dind-{name}: {value!r} is not part of this version.\n")
+        assert "Valid: " in text
+        assert "Use one of these." in text
+
+
+@pytest.mark.parametrize("arg", ["--data-root=/x", "--data-root", "-g", "--graph=/x"])
+def test_data_root_is_not_taken(arg: str) -> None:
+    """A data-root of the user's own is refused: two daemons on one would destroy it."""
+    with pytest.raises(SettingsError) as caught:
+        Settings().replace(arg=["--debug", arg])
+
+    assert f"--dind-arg: {arg!r} is not taken." in str(caught.value)
+    assert "Each daemon has its data-root on a volume of its own" in str(caught.value)
+    assert "--dind-load IMAGE" in str(caught.value)
+
+
+def test_commas(pytester: pytest.Pytester) -> None:
+    """Where an option says so, one text holds several values, each of them checked."""
+    assert _read(pytester, "--dind-require=sysbox, engine").require == ("sysbox", "engine")
+    with pytest.raises(SettingsError, match="'sysbx' is not a valid value"):
+        _read(pytester, "--dind-require=all,sysbx")
+
+
+def test_string_where_a_list_belongs() -> None:
+    """A string is not taken for a list of its letters."""
+    with pytest.raises(SettingsError, match=re.escape("Valid: a list of values, such as ['abc']")):
+        Settings().replace(load="abc")
+
+
+def test_replace() -> None:
+    """A copy has the changes, lists as tuples; the original stays as it was."""
+    before = Settings(image="a")
+    after = before.replace(load=["x"], timeout=5)
+
+    assert after == Settings(image="a", load=("x",), timeout=5)
+    assert before == Settings(image="a")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "60", None])
+def test_replace_validates(timeout: object) -> None:
+    """A copy is validated like the options themselves, types included."""
+    with pytest.raises(SettingsError, match=f"--dind-timeout: {timeout!r} is not a valid value"):
+        Settings().replace(timeout=timeout)
+
+
+def test_replace_of_an_unknown_setting() -> None:
+    """A setting that does not exist is refused with the names that do."""
+    with pytest.raises(SettingsError) as caught:
+        Settings().replace(images="x")
+
+    assert "Settings have no images." in str(caught.value)
+    assert "mode, image, host, timeout, arg, publish, load" in str(caught.value)
+
+
+def test_frozen() -> None:
+    """Settings are frozen, and hashable."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().image = "x"  # type: ignore[misc]
+    assert len({Settings(load=["x"]), Settings(load=("x",))}) == 1  # type: ignore[arg-type]
+
+
+def test_ports() -> None:
+    """Ports, ranges and protocols are spelled out one by one, tcp unless said otherwise."""
+    assert Settings(publish=("80", "8000-8002", "53/udp", "60-61/tcp")).ports() == [
+        (80, "tcp"),
+        (8000, "tcp"),
+        (8001, "tcp"),
+        (8002, "tcp"),
+        (53, "udp"),
+        (60, "tcp"),
+        (61, "tcp"),
+    ]

@@ -1,0 +1,66 @@
+"""The ping: an answer only from a daemon that serves."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pytest_dind.transport import ping
+
+from ..support import Answer, FakeEngine
+
+
+def test_answer(short_path: Path) -> None:
+    """A daemon that serves answers with the newest API version it speaks."""
+    with FakeEngine(short_path / "s", {}) as engine:
+        assert ping(engine.host) == "1.51"
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(503, "starting"), Answer(404, "what?"), Answer(200, "OK, but no version")]
+)
+def test_no_good_answer(short_path: Path, answer: Answer) -> None:
+    """An answer that is no good ping is none."""
+    with FakeEngine(short_path / "s", {"GET /_ping": answer}) as engine:
+        assert ping(engine.host) is None
+
+
+def test_nothing_there(short_path: Path) -> None:
+    """No socket, and a socket that nobody listens on, are no answer and no error."""
+    assert ping(f"unix://{short_path / 's'}") is None
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(short_path / "s"))
+    assert ping(f"unix://{short_path / 's'}") is None
+
+
+def test_accepts_and_is_silent(short_path: Path) -> None:
+    """A socket that accepts is no daemon that serves: the time-out ends the wait."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(short_path / "s"))
+        silent.listen()
+        assert ping(f"unix://{short_path / 's'}", timeout=0.05) is None
+
+
+def test_not_http(short_path: Path) -> None:
+    """Something else that answers is no daemon."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "s"))
+        listener.listen()
+        # Sent before it is asked: the connection is made by the kernel, without an accept.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(short_path / "s"))
+            accepted, _ = listener.accept()
+            accepted.close()
+        from threading import Thread
+
+        def greet() -> None:
+            other, _ = listener.accept()
+            with other:
+                other.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = Thread(target=greet)
+        thread.start()
+        assert ping(f"unix://{short_path / 's'}") is None
+        thread.join()

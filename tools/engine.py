@@ -1,0 +1,195 @@
+"""An engine for a bare machine, and the two images the tests need.
+
+python tools/engine.py up        use the engine that answers, or install and start one
+python tools/engine.py images    make sure of the images the tests use
+python tools/engine.py status    what answers, whose it is, what it has
+python tools/engine.py down      stop the engine that `up` started, and no other
+python tools/engine.py run --cgroup2 -- COMMAND
+                                 run COMMAND on an engine with a cgroup v2 view
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import _cgroup2
+import _daemon
+import _images
+import _packages
+import docker
+from _connection import DEFAULT_HOST, address, find
+from _console import Problem, say, step
+from filelock import FileLock, Timeout
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks for; give the exit status."""
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    places = _daemon.Places(options.state_dir)
+    try:
+        status: int = options.action(places, options)
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("engine.py", description=__doc__, formatter_class=formatter)
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=_daemon.state_directory(),
+        metavar="DIR",
+        help="where the log, the pid and the lock of an engine of ours are (default: %(default)s)",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, action, text in (
+        ("up", up, "make sure that an engine answers: use the one there, or install and start one"),
+        ("images", images, f"make sure of {_images.DAEMON} and {_images.NESTED}"),
+        ("status", status, "say what answers and whose it is; exit status 0 if something does"),
+        ("down", down, "stop the engine that `up` started; leave any other alone"),
+        ("run", run, "run a command on an engine with a cgroup v2 view; its status is ours"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=action)
+        if action is images:
+            command.add_argument(
+                "--rebuild", action="store_true", help="make the images anew, also if they exist"
+            )
+        if action is run:
+            command.add_argument(
+                "--cgroup2",
+                action="store_true",
+                required=True,
+                help="the view to give: on a machine with cgroup v1 a second dockerd has it, in "
+                "namespaces of its own; on one with v2 the machine's engine does",
+            )
+            command.add_argument(
+                "--keep-data",
+                action="store_true",
+                help="leave that dockerd's images in place for the next time",
+            )
+            command.add_argument("command", nargs="+", metavar="COMMAND", help="after a --")
+    return parser.parse_args(arguments)
+
+
+def up(places: _daemon.Places, _options: argparse.Namespace) -> int:
+    """Make sure that an engine answers."""
+    client = find()
+    if client is None:
+        _packages.require_installable()
+        with lock(places, "engine"):
+            client = find() or _bring_up(places)
+    say(f"engine {client.version()['Version']} answers at {address()}")
+    return 0
+
+
+def _bring_up(places: _daemon.Places) -> docker.DockerClient:
+    if _daemon.program("dockerd") is None:
+        _packages.install_engine()
+        client = find()
+        if client is not None:  # where systemd runs, the package has started it
+            return client
+    _daemon.start(places)
+    client = find()
+    if client is None:
+        raise Problem(
+            "dockerd was healthy and is gone", _daemon.last_lines(places.log), "run this again"
+        )
+    return client
+
+
+def images(places: _daemon.Places, options: argparse.Namespace) -> int:
+    """Make sure of both images."""
+    client = require_engine()
+    with lock(places, "images"):
+        _images.ensure(client, rebuild=options.rebuild)
+    return 0
+
+
+def status(places: _daemon.Places, _options: argparse.Namespace) -> int:
+    """Say what answers."""
+    client = find()
+    if client is None:
+        say(f"no engine answers at {DEFAULT_HOST}")
+        return 1
+    answer = client.version()
+    say(f"engine {answer['Version']} (API {answer['ApiVersion']}) at {address()}")
+    say(f"started by us: {'yes' if 'dockerd' in _daemon.ours(places) else 'no'}")
+    for name in (_images.DAEMON, _images.NESTED):
+        say(f"{name}: {'there' if _images.present(client, name) else 'missing'}")
+    return 0
+
+
+def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
+    """Stop what `up` started."""
+    with lock(places, "engine"):
+        if _daemon.ours(places):
+            _daemon.stop_ours(places)
+            say("stopped the engine that `up` had started")
+        else:
+            say("no engine of ours runs; one that others started is left alone")
+    with lock(places, "cgroup2"):
+        _cgroup2.clean(places.directory / "cgroup2")
+    return 0
+
+
+def run(places: _daemon.Places, options: argparse.Namespace) -> int:
+    """Run a command on an engine with a cgroup v2 view."""
+    machine = find()
+    if machine is not None and _cgroup2.is_seen_by(machine):
+        say("the machine's engine is on cgroup v2: the command runs on that one")
+        _cgroup2.become(options.command)
+    with lock(places, "cgroup2"):
+        directory = places.directory / "cgroup2"
+        return _cgroup2.run(options.command, machine, directory, keep=options.keep_data)
+
+
+def require_engine() -> docker.DockerClient:
+    """Connect to the engine, or say how to get one."""
+    client = find()
+    if client is None:
+        raise Problem(
+            "no engine answers",
+            f"nothing at {DEFAULT_HOST}, and DOCKER_HOST is not set",
+            "python tools/engine.py up",
+        )
+    return client
+
+
+@contextlib.contextmanager
+def lock(places: _daemon.Places, name: str) -> Iterator[None]:
+    """Let one run at a time do this."""
+    places.directory.mkdir(parents=True, exist_ok=True)
+    file = FileLock(places.directory / f"{name}.lock")
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        with step("waiting for another run of this command"):
+            file.acquire()
+    try:
+        yield
+    finally:
+        file.release()
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
