@@ -1,21 +1,25 @@
 """A Docker daemon of its own for your tests."""
 
-from .backends.protocol import Address
-from .daemon import Daemon
-from .errors import (
-    AddressUnreachable,
-    DaemonExited,
-    DaemonLost,
-    DaemonUnhealthy,
-    DindError,
-    DindWarning,
-    EngineUnavailable,
-    ImageUnavailable,
-    ModeUnavailable,
-    SettingsError,
-    StartTimeout,
-)
-from .settings import Settings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backends.protocol import Address as Address
+    from .daemon import Daemon as Daemon
+    from .errors import AddressUnreachable as AddressUnreachable
+    from .errors import DaemonExited as DaemonExited
+    from .errors import DaemonLost as DaemonLost
+    from .errors import DaemonUnhealthy as DaemonUnhealthy
+    from .errors import DindError as DindError
+    from .errors import DindWarning as DindWarning
+    from .errors import EngineUnavailable as EngineUnavailable
+    from .errors import ImageUnavailable as ImageUnavailable
+    from .errors import ModeUnavailable as ModeUnavailable
+    from .errors import SettingsError as SettingsError
+    from .errors import StartTimeout as StartTimeout
+    from .settings import Settings as Settings
 
 __all__ = [
     "Address",
@@ -33,3 +37,12 @@ __all__ = [
     "SettingsError",
     "StartTimeout",
 ]
+
+_ELSEWHERE = {"Address": ".backends.protocol", "Daemon": ".daemon", "Settings": ".settings"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is: pytest loads this package in every run."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, ".errors"), __name__), name)

@@ -77,6 +77,7 @@ def wait_until_ready(
     timeout: float,
     spent: float = 0,
     gone: Callable[[], bool],
+    awaited: Callable[[], bool] = lambda: True,
 ) -> str:
     """Wait until the daemon answers, has ended, or the deadline has passed.
 
@@ -87,6 +88,7 @@ def wait_until_ready(
         timeout: Seconds from the request to the deadline.
         spent: Seconds of these that are gone already.
         gone: Whether the container has ended without a word, asked now and then.
+        awaited: What must have come to pass besides.
 
     Returns:
         The newest API version the daemon speaks.
@@ -104,7 +106,7 @@ def wait_until_ready(
     def look() -> str | None:
         # dockerd listens long before it serves: a ping may hang until then.
         patience = min(_PING_SECONDS, deadline - time.monotonic())
-        answer = ping(host, timeout=max(patience, _POLL_SECONDS))
+        answer = ping(host, timeout=max(patience, _POLL_SECONDS)) if awaited() else None
         if answer is not None:
             return answer
         code = exit_code(home)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageUnavailable
 
 if TYPE_CHECKING:
     import docker
+
+BROUGHT = "images"
+"""In a daemon's home: the images that came from the outer engine, an id and a name a line."""
 
 Say = Callable[[str], None]
 """Where a line on what takes long goes."""
@@ -58,20 +62,46 @@ def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
     )
 
 
-def missing(
-    engine: docker.DockerClient, daemon: docker.DockerClient, names: Sequence[str], say: Say
-) -> list[str]:
-    """Which of these images a daemon lacks, or has under another id than the outer engine."""
+def bring(
+    engine: docker.DockerClient,
+    daemon: docker.DockerClient,
+    names: Sequence[str],
+    home: Path,
+    say: Say,
+) -> None:
+    """Have images of the outer engine in a daemon, in their present state; load what is not.
+
+    What came from outside is noted in the daemon's home, by the ids it has there: the same image
+    has other ids in other kinds of image store.
+
+    Raises:
+        ImageUnavailable: one is missing outside and cannot be pulled.
+    """
+    note = home / BROUGHT
+    had = _noted(note)
+    wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
+    lacking = [
+        name for name, id_ in wanted.items() if had.get(name) != id_ or not _has(daemon, name)
+    ]
+    load(engine, daemon, lacking, say)
+    note.write_text("".join(f"{id_} {name}\n" for name, id_ in (had | wanted).items()))
+
+
+def _noted(note: Path) -> dict[str, str]:
+    lines = note.read_text().splitlines() if note.exists() else []
+    pairs = (line.partition(" ") for line in lines)
+    return {name: id_ for id_, _, name in pairs}
+
+
+def _has(daemon: docker.DockerClient, name: str) -> bool:
     from docker.errors import ImageNotFound
 
-    def has(name: str) -> bool:
-        api: Any = daemon.api
-        try:
-            return bool(api.inspect_image(name)["Id"] == ensure(engine, name, say)["Id"])
-        except ImageNotFound:
-            return False
-
-    return [name for name in names if not has(name)]
+    api: Any = daemon.api
+    try:
+        api.inspect_image(name)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def load(

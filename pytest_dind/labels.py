@@ -16,6 +16,8 @@ ROLE = "pytest-dind.role"
 CREATED = "pytest-dind.created"
 MODE = "pytest-dind.mode"
 KEEP = "pytest-dind.keep"
+CACHE = "pytest-dind.cache"
+"""The key of the golden root that a daemon has, or that is made of it."""
 HOME = "pytest-dind.home"
 
 
@@ -72,7 +74,7 @@ def _started(pid: int) -> str:
         return ""
 
 
-def make(run: str, *, mode: str, keep: str, home: Path) -> dict[str, str]:
+def make(run: str, *, mode: str, keep: str, home: Path, cache: str = "") -> dict[str, str]:
     """The labels of a daemon's container and volume."""
     return {
         RUN: run,
@@ -83,4 +85,5 @@ def make(run: str, *, mode: str, keep: str, home: Path) -> dict[str, str]:
         MODE: mode,
         KEEP: keep,
         HOME: str(home),
+        CACHE: cache,
     }

@@ -22,6 +22,7 @@ AUTO = "auto"
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
 _PLANNED = {"mode": ("socket",)}
+_SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
 # -g is --graph; short flags may stand together, and their value with them.
 _DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
 # Short: it is part of a unix socket's path.
@@ -74,7 +75,7 @@ def _seconds(text: str) -> float:
 
 
 def _bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
-    option = f"--dind-{name}"
+    option = f"--dind-{name.replace('_', '-')}"
     return SettingsError(
         f"{option}: {value!r} is not a valid value.",
         evidence=f"Valid: {', '.join(valid)}.",
@@ -121,6 +122,19 @@ class Settings:
     )
     load: tuple[str, ...] = _option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
+    )
+    cache: str = _option(
+        "on",
+        "the warm store behind --dind-load: on, off, or refresh (made anew)",
+        metavar="WHAT",
+        choices=("on", "off", "refresh"),
+        shapes=False,
+    )
+    cache_size: str = _option(
+        "10g",
+        "limit of the warm store, as 500m or 10g; the least recently used goes first",
+        metavar="SIZE",
+        shapes=False,
     )
     scope: str = _option(
         "session",
@@ -179,6 +193,8 @@ class Settings:
             raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
         if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
             raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
+        if not _SIZE.fullmatch(self.cache_size):
+            raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
         for arg in self.arg:
             if _DATA_ROOT.match(arg):
                 raise SettingsError(
@@ -261,7 +277,7 @@ def add_options(parser: pytest.Parser) -> None:
             text += f" (default: {field.default})"
         bare = field.metadata["bare"]
         group.addoption(
-            f"--dind-{field.name}",
+            f"--dind-{field.name.replace('_', '-')}",
             **({"nargs": "?", "const": bare} if bare else {}),
             action="append" if repeat else "store",
             dest=f"dind_{field.name}",

@@ -209,9 +209,6 @@ class Run:
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             daemon = Daemon(chosen.start(home, settings, self._say), chosen)
-            if settings.load:
-                with contextlib.closing(daemon.client()) as client:
-                    images.load(engine.client, client, settings.load, self._say)
             state.write(daemon.record, settings)
         except BaseException:
             # What failed matters more than a clean-up that fails too: the sweep has another go.
@@ -258,8 +255,7 @@ class Run:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
-            missing = images.missing(engine.client, client, settings.load, self._say)
-            images.load(engine.client, client, missing, self._say)
+            images.bring(engine.client, client, settings.load, record.home.path, self._say)
         # What is reported is what this run had to wait.
         record = dataclasses.replace(record, seconds=time.monotonic() - began)
         return dataclasses.replace(daemon, record=record)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels, security
-from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from .. import health, images, labels, store
 from ..settings import Settings
-from ..workspace import SOCKET
-from . import execution, network
+from . import execution, launch, network
+from .new import New, inspect
 from .protocol import Home, Record
+from .refusals import refused
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -28,15 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
-HOME = "/run/pytest-dind"
-_DATA_ROOT = "/var/lib/docker"
-_DOCKERD = "dockerd"
 _LATE_SECONDS = 10
 _POST_MORTEM_SECONDS = 3
 _POLL_SECONDS = 0.05
-# A bridge of the user's own; dockerd refuses it together with `--bip`.
-_OTHER_BRIDGE = {"--bridge", "-b"}
 
 
 class ContainerBackend:
@@ -66,25 +56,40 @@ class ContainerBackend:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         began = time.monotonic()
         image = images.ensure(self._engine.client, settings.image, say)
-        subject = f"The daemon {home.name!r} (mode {self._mode}, image {settings.image})"
-        uninterrupted(lambda: self._create(home, settings, image))
-        return self._wait(home, settings, subject, began)
+        ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
+        uninterrupted(lambda: self._create(home, settings, image, ticket))
+        details = inspect(self._engine, home)
+        new = New(self._engine, home, settings, ticket, self._mode)
+        api_version = new.wait(spent=time.monotonic() - began)
+        with new.client() as client:
+            info = client.info()
+        health.check(new.subject, info, api_version)
+        store.provide(home, ticket, settings, self._engine, new, say)
+        return Record(
+            mode=self._mode,
+            home=home,
+            id=details["Id"],
+            host=new.host,
+            address=_address(details),
+            published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
+            version=info["ServerVersion"],
+            api_version=api_version,
+            driver=info["Driver"],
+            user_namespace=self._user_namespace,
+            seconds=time.monotonic() - began,
+        )
 
-    def _create(self, home: Home, settings: Settings, image: Mapping[str, Any]) -> None:
+    def _create(
+        self, home: Home, settings: Settings, image: Mapping[str, Any], ticket: store.Ticket
+    ) -> None:
         """Create and start the container."""
         from docker.errors import APIError
-        from docker.types import DriverConfig, Mount
 
         api = self._engine.client.api
-        ours = labels.make(home.run, mode=self._mode, keep=settings.keep, home=home.path)
-        mounts = [
-            Mount(HOME, str(home.path), type="bind"),
-            # A volume without a name: it goes when the container goes.
-            Mount(
-                _DATA_ROOT, None, type="volume", labels=ours, driver_config=DriverConfig("local")
-            ),
-        ]
-        layout = network.nested(api.networks())
+        ours = labels.make(
+            home.run, mode=self._mode, keep=settings.keep, home=home.path, cache=ticket.key
+        )
+        ports = settings.ports()
         try:
             self._in_place_of_another(
                 home,
@@ -92,27 +97,23 @@ class ContainerBackend:
                 settings.image,
                 name=home.label,
                 labels=ours,
-                entrypoint=[
-                    "sh",
-                    "-c",
-                    files(__package__).joinpath("supervise.sh").read_text(),
-                    "sh",
-                ],
-                command=_command(image, settings, layout),
-                ports=settings.ports(),
+                entrypoint=["sh", "-c", launch.script(), "sh"],
+                command=launch.command(
+                    home, image, settings, ticket, network.nested(api.networks())
+                ),
+                ports=ports,
                 host_config=api.create_host_config(
-                    mounts=mounts,
+                    mounts=launch.mounts(home, ticket, ours),
                     auto_remove=True,
                     port_bindings={
-                        f"{port}/{protocol}": ("127.0.0.1", port)
-                        for port, protocol in settings.ports()
+                        f"{port}/{protocol}": ("127.0.0.1", port) for port, protocol in ports
                     },
                     **self._host_config,
                 ),
             )
             api.start(home.label)
         except APIError as error:
-            raise _refused(home, settings, error.explanation or str(error)) from error
+            raise refused(home, settings, error.explanation or str(error)) from error
 
     def _in_place_of_another(
         self, home: Home, create: Callable[..., object], *args: Any, **kwargs: Any
@@ -131,50 +132,6 @@ class ContainerBackend:
                     raise
                 self.stop(home)
                 time.sleep(_POLL_SECONDS)
-
-    def _wait(self, home: Home, settings: Settings, subject: str, began: float) -> Record:
-        """Wait for the daemon in a started container, and ask what it is."""
-        import docker
-
-        details = self._inspect(home.label)
-        host = f"unix://{home.path / SOCKET}"
-        api_version = health.wait_until_ready(
-            subject,
-            home.path,
-            host,
-            timeout=settings.timeout,
-            spent=time.monotonic() - began,
-            gone=lambda: not self._inspect(home.label),
-        )
-        daemon = docker.DockerClient(base_url=host, version=api_version)
-        try:
-            info = daemon.info()
-        finally:
-            daemon.close()
-        health.check(subject, info, api_version)
-        return Record(
-            mode=self._mode,
-            home=home,
-            id=details["Id"],
-            host=host,
-            address=_address(details),
-            published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
-            version=info["ServerVersion"],
-            api_version=api_version,
-            driver=info["Driver"],
-            user_namespace=self._user_namespace,
-            seconds=time.monotonic() - began,
-        )
-
-    def _inspect(self, name: str) -> dict[str, Any]:
-        """The container's details; empty when it is gone."""
-        from docker.errors import NotFound
-
-        try:
-            details: dict[str, Any] = self._engine.client.api.inspect_container(name)
-        except NotFound:
-            return {}
-        return details
 
     def container(self, record: Record) -> Container:
         """The outer container."""
@@ -253,96 +210,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
         return pool.submit(call).result()
 
 
-def _command(image: Mapping[str, Any], settings: Settings, layout: network.Network) -> list[str]:
-    """Arguments of supervise.sh: deadline, whether the image is bare, and the daemon's command."""
-    entrypoint = list(image["Config"].get("Entrypoint") or [])
-    if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
-        entrypoint.pop()
-    bare = not entrypoint
-    given = {argument.partition("=")[0] for argument in settings.arg}
-    if given & _OTHER_BRIDGE:
-        given.add("--bip")
-    return [
-        str(int(settings.timeout) + 1),
-        "yes" if bare else "no",
-        *entrypoint,
-        _DOCKERD,
-        f"--host=unix://{HOME}/{SOCKET}",
-        # Where tools in the container, and nested containers that mount it, look for a daemon.
-        "--host=unix:///var/run/docker.sock",
-        # The socket's group, so that a test process that is not root may use it.
-        f"--group={os.getgid()}",
-        *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
-        *settings.arg,
-    ]
-
-
 def _address(details: Mapping[str, Any]) -> str:
     """The container's address: per network, since API 1.52 has no other."""
     networks = details["NetworkSettings"]["Networks"].values()
     return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")
-
-
-def _refused(home: Home, settings: Settings, text: str) -> DindError:
-    """The error for an engine that did not create or start the container."""
-    subject = f"the daemon {home.name!r} (image {settings.image})"
-    denial = security.recognized(text)
-    if denial is not None:
-        return ModeUnavailable(
-            f"The outer engine cannot start {subject}. {denial.cause}.",
-            evidence=text,
-            remedy=denial.remedy,
-        )
-    error, remedy = refusal(text)
-    if error is None:
-        what = f"The outer engine refused the container of {subject}."
-        return ModeUnavailable(what, evidence=text, remedy=remedy)
-    return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
-
-
-def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
-    """What an engine means that starts no container: the error, where it is known, and ways on."""
-    for pattern, error, remedy in _REFUSALS:
-        if re.search(pattern, text, re.IGNORECASE):
-            return error, remedy
-    return None, [
-        "Mend what the engine says.",
-        "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
-    ]
-
-
-# What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
-_REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
-    (
-        r"port is already allocated|address already in use|ports are not available",
-        SettingsError,
-        [
-            "Name another port: --dind-publish PORT.",
-            "End what holds the port (ss -ltnp shows it).",
-        ],
-    ),
-    (
-        r"privileged|unable to apply caps|operation not permitted|authorization denied",
-        ModeUnavailable,
-        [
-            "Use an engine that allows --privileged: --dind-host HOST.",
-            "Where the engine remaps user namespaces (userns-remap) or its policy forbids "
-            "--privileged, ask who runs it for an exception.",
-        ],
-    ),
-    (
-        r"bind source path does not exist|mounts denied|not shared from",
-        EngineUnavailable,
-        [
-            "Run the tests on the engine's own machine.",
-            "If they run in a container that has the engine's socket mounted, mount the temp dir "
-            "into it under the same path.",
-            "Set TMPDIR to a directory that the engine may mount.",
-        ],
-    ),
-    (
-        r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
-        ImageUnavailable,
-        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
-    ),
-]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import security
-from .container import ContainerBackend, refusal
+from .container import ContainerBackend
 from .probe import LEASES, LOOK, MOUNT, MOUNTED, SHARED, Obstacle, sections, unshared
+from .refusals import refusal
 
 if TYPE_CHECKING:
     from ..engine import Engine

@@ -10,7 +10,9 @@ from uuid import uuid4
 
 from .. import images, labels, security
 from ..lease import LEASE
-from .container import HOME, refusal, uninterrupted
+from .container import uninterrupted
+from .launch import HOME
+from .refusals import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

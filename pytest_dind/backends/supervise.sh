@@ -1,7 +1,9 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat supervise.sh)" sh DEADLINE BARE COMMAND...
+#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT COMMAND...
 #
+# DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
+# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
 # directory, which the test process shares, it reads the FIFO `lease` and writes `log` and `exit`;
 # once there is a file `kept`, the daemon outlives its users.
@@ -9,8 +11,8 @@
 # 0 when the last user is gone.
 
 home=/run/pytest-dind
-deadline=$1 bare=$2
-shift 2
+deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6
+shift 6
 
 finish() {
 	echo "$1" >"$home/exit.new" && mv "$home/exit.new" "$home/exit"
@@ -54,14 +56,28 @@ prepare() {
 }
 [ "$bare" = no ] || prepare
 
-# Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits.
-"$@" &
-daemon=$!
+# Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
+# USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
 trap 'interrupted=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
-while
-	interrupted=
-	wait "$daemon"
-	code=$?
-	[ -n "$interrupted" ]
-do :; done
-finish "$code"
+trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
+seed
+while :; do
+	again=
+	"$@" &
+	daemon=$!
+	while
+		interrupted=
+		wait "$daemon"
+		code=$?
+		[ -n "$interrupted" ]
+	do :; done
+	[ -n "$again" ] || finish "$code"
+	# Not with `||`, where the shell would ignore -e.
+	(set -e && publish)
+	if [ $? -eq 0 ]; then
+		refresh=
+		seed
+	else
+		give_up
+	fi
+done

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import security
-from .container import HOME, ContainerBackend
+from .container import ContainerBackend
+from .launch import HOME
 from .probe import SEE_LEASE, SHARED, Obstacle, unshared
 
 if TYPE_CHECKING:

@@ -26,11 +26,15 @@ def _names(cell: str) -> list[str]:
     return re.findall(r"`(\w+)[^`]*`", cell)
 
 
+def _option(setting: str) -> str:
+    return f"--dind-{setting.replace('_', '-')}"
+
+
 def test_options_table() -> None:
     """Each setting has its row: the option, its ini key, and its default."""
     found = [row[:3] for row in _table("Options")]
     for row, field in zip(found, dataclasses.fields(Settings), strict=True):
-        assert row[:2] == [f"`--dind-{field.name}`", f"`dind_{field.name}`"]
+        assert row[:2] == [f"`{_option(field.name)}`", f"`dind_{field.name}`"]
         if field.default:
             assert row[2] == f"`{field.default}`"
         else:
@@ -41,14 +45,16 @@ def test_repeatable_options() -> None:
     """The README calls repeatable what is."""
     called = [row[0] for row in _table("Options") if row[3].endswith("; repeatable")]
     fields = [field for field in dataclasses.fields(Settings) if isinstance(field.default, tuple)]
-    assert called == [f"`--dind-{field.name}`" for field in fields]
+    assert called == [f"`{_option(field.name)}`" for field in fields]
 
 
 def test_help_has_the_options_of_the_readme(pytester: pytest.Pytester) -> None:
     """`--help` lists each option and each ini key of the README, and no others."""
     text = pytester.runpytest("--help").stdout.str()
     rows = _table("Options")
-    assert re.findall(r"^  (--dind-\w+)", text, re.MULTILINE) == [row[0].strip("`") for row in rows]
+    assert re.findall(r"^  (--dind-[\w-]+)", text, re.MULTILINE) == [
+        row[0].strip("`") for row in rows
+    ]
     assert re.findall(r"^  (dind_\w+) \(", text, re.MULTILINE) == [
         row[1].strip("`") for row in rows
     ]
@@ -79,8 +85,9 @@ def test_errors_table() -> None:
     """Each error that the package exports has its row."""
     exported = [
         name
-        for name, value in vars(pytest_dind).items()
-        if isinstance(value, type) and issubclass(value, DindError) and value is not DindError
+        for name in pytest_dind.__all__
+        for value in [getattr(pytest_dind, name)]
+        if issubclass(value, DindError) and value is not DindError
     ]
     assert sorted(row[0].strip("`") for row in _table("Errors")) == sorted(exported)
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_dind import ModeUnavailable, Settings, backends, report, sharing, state
 from pytest_dind.backends import Choice, Obstacle, choose
 from pytest_dind.lease import LEASE
+from pytest_dind.reaper import STATE
 from pytest_dind.settings import AUTO, MODES
 
 _DOWN = Obstacle("the services are down", "connection refused", ("Start them.", "Do without."))
@@ -188,9 +189,9 @@ def test_user_namespace_is_in_the_state(tmp_path: Path) -> None:
     assert found is not None
     assert found[0].user_namespace
 
-    written = json.loads((home.path / state.STATE).read_text())
+    written = json.loads((home.path / STATE).read_text())
     del written["record"]["user_namespace"]
-    (home.path / state.STATE).write_text(json.dumps(written))
+    (home.path / STATE).write_text(json.dumps(written))
     assert state.read(home) is None, "the state of a version that didn't know"
 
 

@@ -15,18 +15,22 @@ from pytest_dind import (
     ModeUnavailable,
     Settings,
     SettingsError,
+    store,
 )
-from pytest_dind.backends import container, network
+from pytest_dind.backends import container, launch, network, refusals
 from pytest_dind.backends.protocol import Home
 
 _HOME = Home(Path("/h/0123abcd/main"))
 _LAYOUT = network.nested([])
 _BIP, _POOL = _LAYOUT.arguments()
+_TICKET = store.Ticket("k-1", refresh=True, limit=2048)
 
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
     image = {"Config": {"Entrypoint": entrypoint}}
-    return container._command(image, Settings(arg=arguments, timeout=timeout), _LAYOUT)
+    found = launch.command(_HOME, image, Settings(arg=arguments, timeout=timeout), _TICKET, _LAYOUT)
+    assert found[2:6] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048"]
+    return found[:2] + found[6:]
 
 
 def test_command_of_a_bare_image() -> None:
@@ -195,7 +199,7 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
 @pytest.mark.parametrize(("kind", "remedy", "text"), _REFUSALS)
 def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
     """What engines say (Docker, Docker Desktop, runc, crun) becomes an error with a remedy."""
-    error = container._refused(_HOME, Settings(image="i:t"), text)
+    error = refusals.refused(_HOME, Settings(image="i:t"), text)
 
     assert type(error) is kind
     assert str(error).startswith("The outer engine cannot start the daemon 'main' (image i:t).\n")
@@ -205,7 +209,7 @@ def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
 
 def test_refusal_without_a_pattern() -> None:
     """What nobody foresaw is told as the engine said it, with ways on all the same."""
-    error = container._refused(_HOME, Settings(image="i:t"), "no space left on device")
+    error = refusals.refused(_HOME, Settings(image="i:t"), "no space left on device")
 
     assert type(error) is ModeUnavailable
     assert str(error) == (

@@ -114,15 +114,16 @@ def test_forked_child_is_no_holder(lease: Lease, reader: _Reader) -> None:
         os.write(to_parent[1], b"x")
         os.read(to_child[0], 1)
         os._exit(0)
-    os.read(to_parent[0], 1)
-    assert reader.held()
-    lease.release()
-    assert not reader.held()
-
-    os.write(to_child[1], b"x")
-    assert os.waitpid(child, 0) == (child, 0)
-    for fd in (*to_child, *to_parent):
-        os.close(fd)
+    try:
+        os.read(to_parent[0], 1)
+        assert reader.held()
+        lease.release()
+        assert not reader.held()
+    finally:
+        os.write(to_child[1], b"x")
+        assert os.waitpid(child, 0) == (child, 0)
+        for fd in (*to_child, *to_parent):
+            os.close(fd)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -19,7 +19,7 @@ def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
 
 def test_defaults(pytester: pytest.Pytester) -> None:
     """Without options and ini keys, the defaults of the contract hold."""
-    assert dataclasses.asdict(_read(pytester)) == {
+    contract = {
         "mode": "auto",
         "image": "docker:dind",
         "host": "",
@@ -27,6 +27,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "arg": (),
         "publish": (),
         "load": (),
+        "cache": "on",
+        "cache_size": "10g",
         "scope": "session",
         "keep": "never",
         "reuse": "",
@@ -34,6 +36,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "unavailable": "fail",
         "doctor": "off",
     }
+    assert dataclasses.asdict(_read(pytester)).items() >= contract.items()
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_arg =\n  --debug\n  --mtu=1400", {"arg": ("--debug", "--mtu=1400")}),
         ("dind_publish =\n  80\n  81/udp", {"publish": ("80", "81/udp")}),
         ("dind_load = a\n  b", {"load": ("a", "b")}),
+        ("dind_cache = off", {"cache": "off"}),
+        ("dind_cache_size = 500m", {"cache_size": "500m"}),
         ("dind_scope = worker", {"scope": "worker"}),
         ("dind_keep = always", {"keep": "always"}),
         ("dind_reuse = mine", {"reuse": "mine"}),
@@ -162,7 +167,8 @@ def test_data_root_is_not_taken(arg: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arg", ["--debug", "-D", "--group=1", "-Gdocker", "--label=-g", "--data-root-x", "-l=debug", "g"]
+    "arg",
+    ["--debug", "-D", "--group=1", "-Gdocker", "--label=-g", "--data-root-x", "-l=debug", "g"],
 )
 def test_argument_that_is_no_data_root(arg: str) -> None:
     """An argument that only looks a little like a data-root is taken."""

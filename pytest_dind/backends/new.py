@@ -1,0 +1,71 @@
+"""A daemon in a container that was started just now, until it is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .. import health, store
+from ..settings import Settings
+from ..workspace import SOCKET
+from .protocol import Home
+
+if TYPE_CHECKING:
+    import docker
+
+    from ..engine import Engine
+
+
+class New:
+    """A daemon in a container that was started just now."""
+
+    def __init__(
+        self, engine: Engine, home: Home, settings: Settings, ticket: store.Ticket, mode: str
+    ) -> None:
+        self._engine = engine
+        self._home = home
+        self._settings = settings
+        self._ticket = ticket
+        self.host = f"unix://{home.path / SOCKET}"
+        self.subject = f"The daemon {home.name!r} (mode {mode}, image {settings.image})"
+
+    def wait(self, *, spent: float = 0) -> str:
+        """Wait until it serves; gives the newest API version it speaks."""
+        return health.wait_until_ready(
+            self.subject,
+            self._home.path,
+            self.host,
+            timeout=self._settings.timeout,
+            spent=spent,
+            gone=lambda: not inspect(self._engine, self._home),
+            # The answer of a daemon that is about to be published doesn't count.
+            awaited=lambda: not self._ticket.key or bool(store.outcome(self._home)),
+        )
+
+    @contextmanager
+    def client(self) -> Iterator[docker.DockerClient]:
+        """A client on it."""
+        import docker
+
+        client = docker.DockerClient(base_url=self.host)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def publish(self) -> None:
+        """Have a golden root made of it, and a new daemon with that root in its place."""
+        self._engine.client.api.kill(self._home.label, "SIGUSR2")
+        self.wait()
+
+
+def inspect(engine: Engine, home: Home) -> dict[str, Any]:
+    """The details of a home's container; empty when it is gone."""
+    from docker.errors import NotFound
+
+    try:
+        details: dict[str, Any] = engine.client.api.inspect_container(home.label)
+    except NotFound:
+        return {}
+    return details

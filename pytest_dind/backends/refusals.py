@@ -1,0 +1,76 @@
+"""What an engine says that starts no container, what it means, and the ways on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .. import security
+from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from ..settings import Settings
+from .protocol import Home
+
+
+def refused(home: Home, settings: Settings, text: str) -> DindError:
+    """The error for an engine that did not create or start the container."""
+    subject = f"the daemon {home.name!r} (image {settings.image})"
+    denial = security.recognized(text)
+    if denial is not None:
+        return ModeUnavailable(
+            f"The outer engine cannot start {subject}. {denial.cause}.",
+            evidence=text,
+            remedy=denial.remedy,
+        )
+    error, remedy = refusal(text)
+    if error is None:
+        what = f"The outer engine refused the container of {subject}."
+        return ModeUnavailable(what, evidence=text, remedy=remedy)
+    return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
+
+
+def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
+    """What an engine means that starts no container: the error, where it is known, and ways on."""
+    for pattern, error, remedy in _REFUSALS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return error, remedy
+    return None, [
+        "Mend what the engine says.",
+        "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
+    ]
+
+
+# What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
+_REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
+    (
+        r"port is already allocated|address already in use|ports are not available",
+        SettingsError,
+        [
+            "Name another port: --dind-publish PORT.",
+            "End what holds the port (ss -ltnp shows it).",
+        ],
+    ),
+    (
+        r"privileged|unable to apply caps|operation not permitted|authorization denied",
+        ModeUnavailable,
+        [
+            "Use an engine that allows --privileged: --dind-host HOST.",
+            "Where the engine remaps user namespaces (userns-remap) or its policy forbids "
+            "--privileged, ask who runs it for an exception.",
+        ],
+    ),
+    (
+        r"bind source path does not exist|mounts denied|not shared from",
+        EngineUnavailable,
+        [
+            "Run the tests on the engine's own machine.",
+            "If they run in a container that has the engine's socket mounted, mount the temp dir "
+            "into it under the same path.",
+            "Set TMPDIR to a directory that the engine may mount.",
+        ],
+    ),
+    (
+        r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
+        ImageUnavailable,
+        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
+    ),
+]
