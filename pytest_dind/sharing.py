@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
-from . import images, reaper, state, workspace
+from . import images, reaper, state, transport, workspace
 from .backends import Choice, Probe, backend, choose
 from .backends.protocol import Home, Record
 from .daemon import Daemon
@@ -251,7 +251,7 @@ class Run:
         record, _ = found
         engine = self._engine(settings)
         daemon = Daemon(record, backend(record.mode, engine))
-        if lost(daemon) is not None:
+        if lost(daemon) is not None or transport.ping(daemon.host) is None:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
-_POST_MORTEM_SECONDS = 3
 _POLL_SECONDS = 0.05
 
 
@@ -160,23 +160,19 @@ class ContainerBackend:
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
-        from requests.exceptions import ConnectionError as Broken
-        from requests.exceptions import Timeout
-
-        ends = []
+        api: Any = self._engine.client.api
         # The engine removed the container, but remembers its last events (moby: 256 of them).
-        # It is asked for them up to the next second, since the end may be on its way; its clock
-        # need not be this process's, so that the second may be long.
-        with contextlib.closing(self._engine.patient(_POST_MORTEM_SECONDS)) as engine:
-            stream: Any = engine.client.api.events(
-                since=0,
-                until=int(time.time()) + 1,
-                filters={"container": record.id, "event": "die"},
-                decode=True,
-            )
-            with contextlib.closing(stream), contextlib.suppress(Timeout, Broken):
-                for event in stream:
-                    ends.append(event["Actor"]["Attributes"].get("exitCode"))
+        # It is asked for them up to the next second, since the end may be on its way; by its own
+        # clock, since docker-py waits for that second however long it takes to come.
+        now = parsedate_to_datetime(api.get(f"{api.base_url}/_ping").headers["Date"])
+        stream = api.events(
+            since=0,
+            until=int(now.timestamp()) + 1,
+            filters={"container": record.id, "event": "die"},
+            decode=True,
+        )
+        with contextlib.closing(stream):
+            ends = [event["Actor"]["Attributes"].get("exitCode") for event in stream]
         written = health.exit_code(record.home.path)
         if written is not None:
             return written
@@ -190,13 +186,23 @@ class ContainerBackend:
         try:
             api.remove_container(home.label, force=True, v=True)
         except NotFound:
-            pass
+            self._remove_volumes(home)
         except APIError as error:
             # 409: it ended by itself just now, and the engine is removing it already.
             if error.status_code != HTTPStatus.CONFLICT:
                 raise
             with contextlib.suppress(NotFound):
                 api.wait(home.label, condition="removed")
+
+    def _remove_volumes(self, home: Home) -> None:
+        """Remove the volume of a container that somebody removed without it."""
+        from docker.errors import APIError
+
+        api = self._engine.client.api
+        filters = {"label": f"{labels.HOME}={home.path}", "dangling": True}
+        for volume in api.volumes(filters=filters)["Volumes"] or []:
+            with contextlib.suppress(APIError):
+                api.remove_volume(volume["Name"])
 
 
 def uninterrupted(call: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from .. import images, labels, security
 from ..lease import LEASE
 from .container import uninterrupted
 from .launch import HOME
-from .refusals import refusal
+from .refusals import ELSEWHERE, ELSEWHERE_REMEDY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,14 +104,12 @@ def sections(output: str) -> dict[str, str]:
 
 def unshared() -> Obstacle:
     """Why no daemon can be had where containers don't see this process's directories."""
-    _, remedy = refusal("not shared from")
-    if security.enforces_selinux():
-        remedy = (*remedy, *security.OPTIONS[security.SELINUX])
+    selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        tuple(remedy),
+        (*ELSEWHERE_REMEDY, *selinux),
     )
 
 
@@ -142,7 +141,7 @@ class Probe:
 
         Args:
             command: The command.
-            shares: Whether the run's directory is mounted in it, as a daemon's is.
+            shares: Whether the run's directory is mounted in it, as a daemon's is, if that works.
             seconds: What each answer of the engine may take.
             host_config: As docker-py's `create_host_config` takes it.
 
@@ -155,7 +154,12 @@ class Probe:
 
             host_config["mounts"] = [Mount(HOME, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
-            return self._look(engine, command, host_config)
+            sight = self._look(engine, command, host_config)
+            if shares and not sight.ran and re.search(ELSEWHERE, sight.output):
+                # It goes without the directory then, and shows all else.
+                del host_config["mounts"]
+                sight = self._look(engine, command, host_config)
+            return sight
 
     def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> Sight:
         from docker.errors import APIError

@@ -39,6 +39,15 @@ def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
     ]
 
 
+ELSEWHERE = r"bind source path does not exist|mounts denied|not shared from"
+"""What engines say that can't mount this process's directories."""
+ELSEWHERE_REMEDY = [
+    "Run the tests on the engine's own machine.",
+    "If they run in a container that has the engine's socket mounted, mount the temp dir "
+    "into it under the same path.",
+    "Set TMPDIR to a directory that the engine may mount.",
+]
+
 # What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
 _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
     (
@@ -58,16 +67,7 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
             "--privileged, ask who runs it for an exception.",
         ],
     ),
-    (
-        r"bind source path does not exist|mounts denied|not shared from",
-        EngineUnavailable,
-        [
-            "Run the tests on the engine's own machine.",
-            "If they run in a container that has the engine's socket mounted, mount the temp dir "
-            "into it under the same path.",
-            "Set TMPDIR to a directory that the engine may mount.",
-        ],
-    ),
+    (ELSEWHERE, EngineUnavailable, ELSEWHERE_REMEDY),
     (
         r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
         ImageUnavailable,

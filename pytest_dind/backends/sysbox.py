@@ -169,7 +169,7 @@ def installed(runtime: str) -> str:
         return ""
     try:
         said = subprocess.run(
-            [runtime, "--version"], capture_output=True, text=True, timeout=5, check=False
+            [runtime, "--version"], capture_output=True, errors="replace", timeout=5, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -14,8 +14,11 @@ _HEAVY = ("docker", "requests", "tenacity", "filelock")
 
 
 @pytest.fixture(autouse=True)
-def base(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the runs of these tests have their directories."""
+def base(
+    short_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Where the runs of these tests have their directories, unlike this run itself."""
+    tmp_path_factory.getbasetemp()
     monkeypatch.setenv("TMPDIR", str(short_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return short_path

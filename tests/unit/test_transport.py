@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from pytest_dind.transport import ping
 
-from ..support import Answer, FakeEngine
+from ..support import PING, Answer, FakeEngine
 
 
 def test_answer(short_path: Path) -> None:
@@ -19,7 +20,12 @@ def test_answer(short_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(503, "starting"), Answer(404, "what?"), Answer(200, "OK, but no version")]
+    "answer",
+    [
+        Answer(503, "starting", PING.headers),
+        Answer(404, "what?", PING.headers),
+        Answer(200, "OK, but no version"),
+    ],
 )
 def test_no_good_answer(short_path: Path, answer: Answer) -> None:
     """An answer that is no good ping is none."""
@@ -48,17 +54,11 @@ def test_not_http(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(short_path / "s"))
         listener.listen()
-        # Sent before it is asked: the connection is made by the kernel, without an accept.
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(short_path / "s"))
-            accepted, _ = listener.accept()
-            accepted.close()
-        from threading import Thread
 
         def greet() -> None:
-            other, _ = listener.accept()
-            with other:
-                other.sendall(b"220 mail.example ESMTP\r\n")
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.sendall(b"220 mail.example ESMTP\r\n")
 
         thread = Thread(target=greet)
         thread.start()

@@ -1,0 +1,343 @@
+"""The doctor's examination, on engines that are none, with what containers would have shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dind import ModeUnavailable, Settings
+from pytest_dind.__main__ import main
+from pytest_dind.backends import Probe
+from pytest_dind.backends.probe import LOOK, MOUNTED, SHARED, Sight
+from pytest_dind.doctor import Report, examine, trial
+from pytest_dind.doctor.trial import Started, Verdict
+from pytest_dind.settings import MODES
+
+from ..support import Answer, FakeEngine
+
+_VERSION = {"ApiVersion": "1.51", "MinAPIVersion": "1.24", "Components": [{"Name": "Engine"}]}
+_INFO = {
+    "ServerVersion": "28.5.2",
+    "Driver": "overlay2",
+    "CgroupVersion": "2",
+    "CgroupDriver": "systemd",
+    "KernelVersion": "6.8.0",
+    "Name": "elsewhere",
+    "OperatingSystem": "Ubuntu 24.04.3 LTS",
+    "DockerRootDir": "/var/lib/docker",
+    "Runtimes": {"runc": {"path": "runc"}, "sysbox-runc": {"path": "/usr/bin/sysbox-runc"}},
+    "DefaultRuntime": "runc",
+    "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin"],
+}
+_SEEN = Sight(
+    f"=== mount\n{MOUNTED}\n=== lease\n{SHARED}\n"
+    "=== df\nFilesystem 1024-blocks Used Available Capacity Mounted on\n"
+    "overlay 10485760 1048576 8388608 11% /\n"
+    "=== iptables\niptables v1.8.11 (nf_tables)\n"
+    "=== /proc/filesystems\nnodev\toverlay\n",
+    ran=True,
+)
+_SYSBOX = Sight(f"0 100000 65536\nsysboxfs /proc/sys\n{SHARED}\n", ran=True)
+_NO_SYSBOX = Sight("0 0 4294967295\n", ran=True)
+_DENIED = Sight(
+    "privileged mode is incompatible with user namespaces.  You must run the container in the host "
+    "namespace when running privileged mode",
+    ran=False,
+)
+
+_Examine = Callable[..., Report]
+
+
+class _Shown:
+    """What containers show, by what they are; and what was asked."""
+
+    privileged = _SEEN
+    plain = _SEEN
+    sysbox = _NO_SYSBOX
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, probe: Probe, command: Sequence[str], **how: Any) -> Sight:
+        self.asked.append({"command": tuple(command), **how})
+        if "runtime" in how:
+            return self.sysbox
+        return self.privileged if how.get("privileged") else self.plain
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> _Shown:
+    """What containers show."""
+    shown = _Shown()
+    monkeypatch.setattr(Probe, "__call__", lambda *given, **how: shown(*given, **how))
+    return shown
+
+
+@pytest.fixture
+def answers() -> dict[str, Any]:
+    """What the engine answers."""
+    return {
+        "GET /version": Answer(body=_VERSION),
+        "GET /info": Answer(body=dict(_INFO)),
+        "GET /images/i:t/json": Answer(body={"Id": "sha256:1"}),
+    }
+
+
+@pytest.fixture
+def on_engine(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any], shown: _Shown
+) -> _Examine:
+    """Examine such an engine; in the end no directory of the run is left."""
+    monkeypatch.setattr("tempfile.tempdir", str(short_path))
+
+    def on_engine(**settings: Any) -> Report:
+        with FakeEngine(short_path / "s", answers) as engine:
+            chosen = Settings(image="i:t", host=engine.host, doctor="quick").replace(**settings)
+            report = examine(chosen, print)
+        assert not list(short_path.glob("pytest-dind-*/*/"))
+        return report
+
+    return on_engine
+
+
+def _verdict(report: Report, mode: str) -> Verdict:
+    (found,) = (verdict for verdict in report.modes if verdict.mode == mode)
+    return found
+
+
+def test_each_mode_has_a_verdict(on_engine: _Examine) -> None:
+    """Each mode of this version is judged, in the order in which auto tries them."""
+    assert tuple(verdict.mode for verdict in on_engine().modes) == MODES
+
+
+@pytest.mark.parametrize(
+    ("asked", "privileged", "sysbox", "mode"),
+    [
+        ("auto", _SEEN, _SYSBOX, "sysbox"),
+        ("auto", _SEEN, _NO_SYSBOX, "dind"),
+        ("auto", _DENIED, _SYSBOX, "sysbox"),
+        ("auto", _DENIED, _NO_SYSBOX, ""),
+        ("dind", _SEEN, _SYSBOX, "dind"),
+        ("dind", _DENIED, _SYSBOX, ""),
+        ("sysbox", _SEEN, _NO_SYSBOX, ""),
+        ("sysbox", _DENIED, _SYSBOX, "sysbox"),
+    ],
+)
+def test_mode_and_exit_code(
+    on_engine: _Examine, shown: _Shown, asked: str, privileged: Sight, sysbox: Sight, mode: str
+) -> None:
+    """The exit code is 0 where the mode asked for works; auto: where any does."""
+    shown.privileged, shown.sysbox = privileged, sysbox
+    report = on_engine(mode=asked)
+
+    assert report.mode == mode
+    assert report.exit_code == (0 if mode else 1)
+    assert f"--dind-mode={asked}" in str(report) or "No mode works here" in str(report)
+
+
+def test_proof_is_a_container(on_engine: _Examine, shown: _Shown) -> None:
+    """One container proves a mode, made as its daemons are, with a directory of this process."""
+    report = on_engine()
+
+    assert (report.privileged, report.unprivileged) == (True, True)
+    dind = {"command": LOOK, "shares": True, "privileged": True}
+    assert shown.asked.count(dind) == 1
+    assert sorted(str(asked.get("runtime")) for asked in shown.asked) == ["None", "sysbox-runc"]
+
+
+def test_privilege_refused(on_engine: _Examine, shown: _Shown) -> None:
+    """An engine that refuses privilege is told from one that runs no containers at all."""
+    shown.privileged = _DENIED
+    report = on_engine(mode="dind")
+    dind = _verdict(report, "dind")
+
+    assert (report.privileged, report.unprivileged) == (False, True)
+    assert dind.cause == "the engine refuses a --privileged container"
+    assert "incompatible with user namespaces" in dind.evidence
+    assert any("userns-remap" in remedy for remedy in dind.remedy)
+    shown.plain = Sight("no space left on device", ran=False)
+    assert "neither does it run other containers" in str(on_engine(mode="dind"))
+
+
+def test_mount_denied(on_engine: _Examine, shown: _Shown) -> None:
+    """Privilege that may not mount is none; a security module's denial is told as one."""
+    shown.privileged = Sight(
+        "=== mount\nmount: permission denied (are you root?)\n=== lease\n", ran=True
+    )
+    dind = _verdict(on_engine(), "dind")
+
+    assert not dind.works
+    assert dind.cause.startswith("a --privileged container may not mount: A mount was denied")
+    assert any("label=disable" in remedy for remedy in dind.remedy)
+
+
+def test_container_that_hangs(on_engine: _Examine, shown: _Shown) -> None:
+    """A container that doesn't end is no proof."""
+    shown.privileged = Sight("Read timed out.", ran=False, hangs=True)
+
+    assert _verdict(on_engine(), "dind").cause == "a --privileged container hangs"
+
+
+def test_directories_are_elsewhere(on_engine: _Examine, shown: _Shown) -> None:
+    """No mode works where containers don't see this process's directories (Docker Desktop)."""
+    shown.privileged = Sight(_SEEN.output.replace(SHARED, ""), ran=True)
+    shown.sysbox = Sight(_SYSBOX.output.replace(SHARED, ""), ran=True)
+    report = on_engine()
+
+    for verdict in report.modes:
+        assert verdict.cause == "containers have no part in this process's directories"
+        assert any("engine's own machine" in remedy for remedy in verdict.remedy)
+    assert report.privileged
+    assert report.exit_code == 1
+
+
+def test_facts_from_a_container(on_engine: _Examine) -> None:
+    """Of an engine elsewhere, room and kernel are those that a container shows."""
+    report = on_engine()
+
+    assert report.space is not None
+    assert report.space.free == 8 * 2**30
+    assert report.kernel.where == "the engine's machine"
+    assert (report.kernel.release, report.kernel.overlay) == ("6.8.0", "present")
+    assert report.image_iptables == "nft"
+
+
+def test_image_that_is_missing(on_engine: _Examine, answers: dict[str, Any]) -> None:
+    """Without the daemon's image nothing can be tried: why, and no container is asked for."""
+    answers["GET /images/i:t/json"] = Answer(404, {"message": "No such image: i:t"})
+    answers["POST /images/create"] = Answer(500, {"message": "no such host"})
+    report = on_engine()
+    dind = _verdict(report, "dind")
+
+    assert dind.cause == "The image 'i:t' is not on the outer engine and cannot be pulled"
+    assert "no such host" in dind.evidence
+    assert (report.privileged, report.unprivileged) == (None, None)
+    assert report.engine is not None
+
+
+def test_engine_that_fails(on_engine: _Examine, answers: dict[str, Any]) -> None:
+    """An engine that is there and gives no good answer is told with its own words."""
+    answers["GET /info"] = Answer(500, {"message": "authorization denied by plugin"})
+    report = on_engine()
+
+    assert report.exit_code == 1
+    assert report.engine is None
+    assert "does not answer as it should" in str(report)
+    assert "authorization denied by plugin" in str(report)
+    assert "Kernel of this machine" in str(report)
+
+
+def test_no_engine() -> None:
+    """Without an engine it is said why; the kernel is shown all the same."""
+    report = examine(Settings(host="unix:///none/s", doctor="quick"), print)
+
+    assert report.exit_code == 1
+    assert "There is no socket /none/s." in str(report)
+    assert "Kernel of this machine" in str(report)
+    assert not any(verdict.works for verdict in report.modes)
+
+
+def test_full(on_engine: _Examine, shown: _Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full, what passed is started; what did not is left alone."""
+    started = Started("28.5.2", "overlay2", 0.7, 0.5)
+
+    def start(verdict: Verdict, *given: object) -> Verdict:
+        return Verdict(verdict.mode, True, daemon=started)
+
+    monkeypatch.setattr(trial, "start", start)
+    report = on_engine(doctor="full")
+
+    assert _verdict(report, "dind").daemon == started
+    assert _verdict(report, "sysbox").daemon is None
+    assert report.nested
+    assert "a daemon was ready in 0.70 s (Docker 28.5.2, overlay2)" in str(report)
+    assert "a nested container ran in 0.50 s" in str(report)
+
+
+def test_full_that_fails(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode whose daemon does not start does not work, whatever a container showed."""
+
+    def begin(say: object) -> None:
+        raise ModeUnavailable("It cannot.", evidence="seen", remedy=["Do it."])
+
+    verdict = Verdict("dind", True)
+    monkeypatch.setattr("pytest_dind.sharing.Run.begin", begin)
+
+    assert trial.start(verdict, Settings(), print) == Verdict(
+        "dind", False, "It cannot", "seen", ("Do it.",)
+    )
+
+
+def test_json(on_engine: _Examine) -> None:
+    """The report as JSON has the keys that its page lists, and they hold what was found."""
+    data = json.loads(json.dumps(on_engine().data()))
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    table = page.partition("\n## JSON\n")[2].partition("\n## ")[0]
+
+    keys = [*data, *data["modes"][0], *data["engine"], *data["kernel"], *data["advice"][0]]
+    assert not [key for key in keys if f"`{key}`" not in table]
+    assert (data["asked"], data["mode"], data["works"]) == ("auto", "dind", True)
+    assert data["engine"]["space"] == {"free": 8 * 2**30, "total": 10 * 2**30}
+    assert data["error"] is None
+    assert [row["mode"] for row in data["advice"]] == ["dind", "sysbox", "socket"]
+
+
+def test_json_without_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints JSON, and nothing else, also without an engine."""
+    assert main(["doctor", "--json", "--host", "unix:///none/s"]) == 1
+    data = json.loads(capsys.readouterr().out)
+
+    assert (data["engine"], data["mode"], data["works"]) == (None, None, False)
+    assert data["error"]["evidence"] == "There is no socket /none/s."
+
+
+def test_bad_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad value is an error that names the valid ones."""
+    assert main(["doctor", "--mode", "dnid"]) == 1
+    assert "Valid: auto, sysbox, dind" in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the command with the code that a shell gives it."""
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_dind.doctor.examine", interrupted)
+
+    assert main(["doctor"]) == 130
+
+
+def test_text(on_engine: _Examine) -> None:
+    """The text has its sections in order, is no wider than a terminal, and ends no line blank."""
+    text = str(on_engine())
+    heads = [line for line in text.splitlines() if line and not line.startswith(" ")]
+
+    assert heads == ["Modes", "Engine", "Kernel of the engine's machine", "Recommendation"]
+    assert max(map(len, text.splitlines())) <= 102
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+def test_options_of_a_security_module(on_engine: _Examine) -> None:
+    """Of an engine under AppArmor the text says what that means, and the options."""
+    text = " ".join(str(on_engine()).split())
+
+    assert "AppArmor confines containers" in text
+    assert "--security-opt apparmor=unconfined" in text
+    assert "label=disable" not in text
+
+
+def test_recommendation(on_engine: _Examine) -> None:
+    """The decision table says what works here, what is nearest, and what isn't there yet."""
+    text = str(on_engine())
+
+    assert "--dind-mode=auto takes dind." in text
+    rows = {row.mode: row for row in on_engine().advice()}
+    assert (rows["dind"].works, rows["dind"].instead) == (True, "")
+    assert (rows["sysbox"].works, rows["sysbox"].instead) == (False, "dind")
+    assert (rows["socket"].works, rows["socket"].instead) == (None, "dind")
+    assert "socket  not part of this version; nearest: dind" in text
