@@ -124,7 +124,7 @@ def pytest_report_collectionfinish(
 ) -> list[str]:
     """Say which mode is in force, and why, when a test that was collected needs a daemon."""
     chosen = config.stash[_settings]
-    if config.option.collectonly or config.option.setupplan or not _known(items):
+    if not _starts(config, items):
         return []
     try:
         return [report.choice(_begun(config, chosen).choice(chosen))]
@@ -133,13 +133,24 @@ def pytest_report_collectionfinish(
         return []
 
 
-def _known(items: Sequence[pytest.Item]) -> bool:
-    """Whether one of these tests needs a daemon whose settings are the options' own."""
-    for item in items:
-        if _FIXTURES.intersection(getattr(item, "fixturenames", ())):
-            info: Any = getattr(item, "_fixtureinfo", None)
-            return len(info.name2fixturedefs.get("dind_config", ())) == 1
-    return False
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the daemon while tests run that don't need it."""
+    config = session.config
+    # Of xdist's workers one is enough, and which of them need one each can't be known.
+    first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
+    failed = session.testsfailed and not config.option.continue_on_collection_errors
+    if first and not failed and _starts(config, getattr(session, "items", ())):
+        chosen = config.stash[_settings]
+        if chosen.scope == "session" or not hasattr(config, "workerinput"):
+            with suppress(DindError):
+                _begun(config, chosen).start_ahead(chosen)
+
+
+def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
+    """Whether this run is going to start a daemon whose settings are the options' own."""
+    only_looks = config.option.collectonly or config.option.setupplan
+    return not only_looks and requirements.needs_daemon(items, _FIXTURES)
 
 
 def _lost(item: pytest.Item) -> DindError | None:
@@ -190,7 +201,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     del config.stash[_run]
     kept = run.close(failed=bool(session.testsfailed))
     lines = config.stash[_summary]
-    lines += report.summary(run.choices, run.records, kept)
+    # Without xdist it was said when the tests had been collected.
+    choices = run.choices if hasattr(config, "workeroutput") else []
+    lines += report.summary(choices, run.records, kept)
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SHARED] = lines
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,16 +15,22 @@ if TYPE_CHECKING:
     from .backends.protocol import Record
 
 
+_waiting: deque[str] = deque()
+
+
 def say(config: pytest.Config, text: str) -> None:
     """Print a line on what takes long, past pytest's capturing."""
+    if threading.current_thread() is not threading.main_thread():
+        # Capturing is not to be touched while a test runs: the next line takes this one with it.
+        _waiting.append(text)
+        return
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None:
         return
-    if capture is not None:
-        with capture.global_and_fixture_disabled():
-            reporter.write_line(f"dind: {text}")
-    else:
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        while _waiting:
+            reporter.write_line(f"dind: {_waiting.popleft()}")
         reporter.write_line(f"dind: {text}")
 
 
@@ -31,9 +40,16 @@ def choice(made: Choice) -> str:
     return f"dind: {why}"
 
 
+def said() -> list[str]:
+    """The lines that nobody has printed yet."""
+    lines = [f"dind: {text}" for text in _waiting]
+    _waiting.clear()
+    return lines
+
+
 def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
-    lines = [choice(made) for made in choices if made.because]
+    lines = said() + [choice(made) for made in choices if made.because]
     lines += [
         f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import SettingsError
 from .settings import MODES
@@ -147,3 +147,20 @@ def _release(version: str) -> Version:
 
     match = re.match(r"\d+(\.\d+)*", version)
     return Version(match[0] if match else "0")
+
+
+def needs_daemon(items: Sequence[pytest.Item], fixtures: set[str]) -> bool:
+    """Whether one of these tests is certain to need the daemon that the options describe.
+
+    One that a marker may skip is not; and where a conftest.py has a `dind_config` of its own, what
+    it gives isn't known yet.
+    """
+    using = [item for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))]
+    if any(_overrides(item) for item in using):
+        return False
+    return any(not any(map(item.get_closest_marker, (*NAMES, "skip", "skipif"))) for item in using)
+
+
+def _overrides(item: pytest.Item) -> bool:
+    info: Any = getattr(item, "_fixtureinfo", None)
+    return info is None or len(info.name2fixturedefs.get("dind_config", ())) != 1

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from . import images, reaper, state, transport, workspace
+from .ahead import Ahead
 from .backends import Choice, Probe, backend, choose
 from .backends.protocol import Home, Record
 from .daemon import Daemon
@@ -28,6 +29,11 @@ MAIN = "main"
 """The name of the daemon that the fixtures give."""
 
 _REUSE = "reuse-"
+
+# A start that was cut short ends at its next look at the container. One that pulls an image may
+# not; what it makes after that goes with the lease.
+_CUT_SECONDS = 0.2
+_SETTLE_SECONDS = 10
 
 
 class Run:
@@ -46,6 +52,7 @@ class Run:
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
         self._choices: dict[str, Choice] = {}
+        self._ahead: tuple[Settings, Ahead] | None = None
         self._loss: DaemonLost | None = None
         self._swept = False
         # A forked child has the run too, but must not end it.
@@ -77,12 +84,22 @@ class Run:
         """The daemons that this process has used."""
         return [daemon.record for daemon in self._daemons.values()]
 
+    def start_ahead(self, settings: Settings) -> None:
+        """Start the daemon of these settings in the background, for `daemon` to hand over."""
+        self._ahead = settings, Ahead(lambda: self._made(settings))
+
     def daemon(self, settings: Settings) -> Daemon:
         """The daemon of these settings: whoever asks first starts it, the others attach to it.
 
         Raises:
             DindError: it can't be had; nothing of it is left.
         """
+        asked, ahead = self._ahead or (None, None)
+        if ahead is not None and asked == settings:
+            return ahead.result()
+        return self._made(settings)
+
+    def _made(self, settings: Settings) -> Daemon:
         if settings.reuse:
             daemon = self._reused(settings)
         else:
@@ -132,6 +149,7 @@ class Run:
             The daemons that stay on purpose, of those that this process ended or used.
         """
         kept = [record for record in self.records if _is_kept(record.home)]
+        self._settle()
         try:
             if self._ends_in == os.getpid():
                 kept += self._end(failed=failed)
@@ -143,6 +161,18 @@ class Run:
             for process in self._reapers:
                 process.wait()
         return kept
+
+    def _settle(self) -> None:
+        """Wait for a start that is under way; cut it short where nobody else may wait for it."""
+        settings, ahead = self._ahead or (None, None)
+        if settings is None or ahead is None:
+            return
+        home = Home(self.path / MAIN)
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not ahead.wait(_CUT_SECONDS) and time.monotonic() < deadline:
+            if self._ends_in == os.getpid():
+                with contextlib.suppress(Exception):
+                    backend(self.choice(settings).mode, self._engine(settings)).stop(home)
 
     def _end(self, *, failed: bool) -> list[Record]:
         kept = []

@@ -1,0 +1,126 @@
+"""The daemon starts while tests run that don't need it."""
+
+from __future__ import annotations
+
+import signal
+
+from ..support import until
+from .conftest import DeriveImage
+from .projects import Project
+from .traces import Traces
+
+_WAITS_FOR_THE_DAEMON = """
+    import glob, os, time
+
+    def test_without():
+        # Ends as soon as the daemon is there, which nothing has asked for yet.
+        pattern = os.environ["TMPDIR"] + "/pytest-dind-*/*/main/state.json"
+        deadline = time.monotonic() + 30
+        while not glob.glob(pattern):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+"""
+
+
+def test_boot_is_hidden(project: Project) -> None:
+    """A test that needs no daemon runs meanwhile, and the first that does has it at once."""
+    project.write(
+        f"""
+        {_WAITS_FOR_THE_DAEMON}
+    def test_with(dind_client):
+        assert dind_client.ping()
+    """
+    )
+    assert "2 passed" in project.run()
+
+
+def test_boot_is_hidden_from_workers(project: Project) -> None:
+    """Under xdist the first worker starts the daemon for all of them."""
+    project.write(
+        f"""
+        {_WAITS_FOR_THE_DAEMON}
+    def test_with(dind_client):
+        assert dind_client.ping()
+    """
+    )
+    assert "2 passed" in project.run("-n", "2")
+
+
+def test_error_surfaces_in_the_test_that_asks(project: Project) -> None:
+    """What goes wrong ahead fails no test but the first that asks, with its whole text."""
+    project.write(
+        """
+        def test_without():
+            pass
+
+        def test_with(dind_client):
+            pass
+        """
+    )
+    output = project.run("--dind-arg=--nonsense", code=1)
+
+    assert "1 passed, 1 error" in output
+    assert "DaemonExited" in output
+    assert "unknown flag: --nonsense" in output
+
+
+def test_own_settings_are_waited_for(project: Project) -> None:
+    """Where a conftest.py has settings of its own, nothing starts before they are known."""
+    project.write(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def dind_config(dind_config):
+            return dind_config.replace(arg=["--label=of=conftest"])
+        """,
+        "conftest.py",
+    )
+    project.write(
+        """
+        def test_with(dind_client):
+            assert "of=conftest" in dind_client.info()["Labels"]
+        """
+    )
+    assert "1 passed" in project.run()
+
+
+def test_skipped_tests_start_nothing(project: Project, traces: Traces) -> None:
+    """Tests that a marker skips need no daemon, so none starts."""
+    project.write(
+        """
+        import os, pathlib, pytest
+
+        @pytest.mark.requires_engine(">=1000")
+        @pytest.mark.skip
+        def test_with(dind_client):
+            pass
+
+        def test_without():
+            base = pathlib.Path(os.environ["TMPDIR"], f"pytest-dind-{os.getuid()}")
+            assert not list(base.glob("*/main"))
+        """
+    )
+    assert "1 passed, 1 skipped" in project.run()
+
+
+def test_interrupt_while_it_starts(project: Project, traces: Traces, derive: DeriveImage) -> None:
+    """Ctrl-C in a test, while a daemon starts that never gets ready, ends it and leaves nothing."""
+    project.write(
+        """
+        import threading
+
+        def test_without():
+            threading.Event().wait()
+
+        def test_with(dind_client):
+            pass
+        """
+    )
+    never_ready = derive("printf '#!/bin/sh\\nexec sleep 1000' >$(command -v dockerd)")
+    process = project.start("--dind-image", never_ready)
+    until(traces.containers, 30, "a container is there")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    assert process.returncode == 2
