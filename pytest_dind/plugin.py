@@ -204,8 +204,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     del config.stash[_run]
     kept = run.close(failed=bool(session.testsfailed))
     lines = config.stash[_summary]
-    summary = report.summary(run.choices, run.records, kept)
-    lines += [line for line in summary if line not in config.stash[_said]]
+    lines += report.summary(run.choices, run.records, kept)
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SHARED] = lines
 
@@ -214,7 +213,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
-    lines: list[str] = config.stash[_summary]
+    lines = [line for line in config.stash[_summary] if line not in config.stash[_said]]
     for line in dict.fromkeys(lines):
         terminalreporter.write_line(line)
 

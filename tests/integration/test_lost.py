@@ -140,7 +140,7 @@ def test_clock_that_jumps(project: Project, traces: Traces, ahead: int) -> None:
 
 
 def test_cleaned_temp_dir(project: Project, traces: Traces) -> None:
-    """Where a cleaner of temp dirs took the run's directory, tests fail clearly; nothing is left."""
+    """When a tmp cleaner took the run's directory, tests fail clearly; nothing is left."""
     project.write(
         """
         import shutil

@@ -72,7 +72,7 @@ def test_namespaces(start: StartDaemon) -> None:
     kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]
     command = ["readlink", *(f"/proc/self/ns/{kind}" for kind in kinds)]
     inside = start().daemon.exec(command).stdout.split()
-    outside = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    outside = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds]
 
     assert [text.partition(":")[0] for text in inside] == kinds
     assert not set(inside) & set(outside)
@@ -253,6 +253,16 @@ def test_lease_under_xdist(project: Project, traces: Traces, engine: Engine, roo
     assert created(engine.client, room, "daemon", began) == 1
     assert created(engine.client, room, "probe", began) == 1
     os.killpg(process.pid, signal.SIGKILL)
+    traces.assert_nothing_left(seconds=5)
+
+
+def test_killed_while_it_looks(project: Project, traces: Traces) -> None:
+    """A run that is killed while it finds out whether Sysbox works leaves nothing either."""
+    project.write("def test_it(dind_mode): pass")
+    process = project.start()
+    until(traces.containers, 30, "the container to look into is there")
+    os.killpg(process.pid, signal.SIGKILL)
+
     traces.assert_nothing_left(seconds=5)
 
 
