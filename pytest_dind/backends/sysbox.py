@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import security
+from ..errors import ImageUnavailable
 from .container import ContainerBackend
 from .launch import HOME
 from .probe import SEE_LEASE, SHARED, Obstacle, unshared
@@ -25,7 +26,7 @@ MODE = __name__.rpartition(".")[2]
 _LOOK = [
     "sh",
     "-c",
-    "cat /proc/self/uid_map && dockerd --version; cat /proc/self/mountinfo\n"
+    "cat /proc/self/uid_map && timeout 5 dockerd --version; cat /proc/self/mountinfo\n"
     f"[ ! -e {HOME} ] || {SEE_LEASE} || true",
 ]
 _EMULATED = "sysboxfs"
@@ -81,8 +82,11 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     if denial is not None:
         return _obstacle(f"{RUNTIME}: {denial.cause}", sight.output, *denial.remedy)
     if re.search(_NO_SHELL, sight.output):
-        remedy = "Name a Docker-in-Docker image: --dind-image docker:dind."
-        return Obstacle("the image has no shell", sight.output, (remedy,))
+        raise ImageUnavailable(
+            "The daemon's image has no shell.",
+            evidence=sight.output,
+            remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
+        )
     for pattern, cause, remedy in _FAILURES:
         if re.search(pattern, sight.output):
             return _obstacle(cause, sight.output, remedy)

@@ -186,9 +186,8 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
     # That a process with threads forks is what newer versions of Python warn of, and it is meant.
     # A forked child has the output open, so that reading to its end would wait for the child.
     project.run(
-        *("-W", "ignore::DeprecationWarning"),
+        *("-W", "ignore::DeprecationWarning", "-o", "pythonpath=."),
         before=["sh", "-c", 'exec "$@" >output 2>&1', "sh"],
-        env={"PYTHONPATH": str(project.path)},
         code=3,
     )
     child = int((project.path / "child").read_text())

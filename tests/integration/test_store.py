@@ -209,7 +209,7 @@ echo x >"/made/a name with spaces"; touch -d @1000000000 /made/link1
 """
 _CHANGED = """
 rm /made/deleted; rm -rf /made/gone /made/opaque; mkdir /made/opaque; echo 2 >/made/opaque/new
-ln /made/link1 /made/link3
+echo 3 >/made/link3; ln /made/link3 /made/link4
 """
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _ARCHIVE = """
@@ -274,7 +274,7 @@ def test_files_are_as_loaded(begin: StartDaemon, special_image: str) -> None:
     assert (files["made/setuid"].uid, files["made/setuid"].gid) == (1234, 2345)
     assert _CAPABILITY in files["made/marked"].pax_headers
     assert files["made/link2"].islnk()
-    assert files["made/link3"].islnk()
+    assert files["made/link4"].islnk()
     assert files["made/device"].ischr()
     assert files["made/fifo"].isfifo()
     assert "made/opaque/new" in files
@@ -332,8 +332,8 @@ def changing(engine: Engine) -> Iterator[str]:
     name = f"pytest-dind/changing:{uuid4().hex[:8]}"
     _tag(engine, NESTED_IMAGE, name)
     yield name
+    # Each is made from the last, which goes with it.
     engine.client.images.remove(name, force=True)
-    engine.client.images.prune()
 
 
 def test_image_that_changed(begin: StartDaemon, warm: Warm, engine: Engine, changing: str) -> None:

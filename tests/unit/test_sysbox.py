@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from pytest_dind import ImageUnavailable
 from pytest_dind.backends import Obstacle, sysbox
 from pytest_dind.backends.probe import Sight
 
@@ -192,10 +193,16 @@ def test_registered_but(cause: str, said: str) -> None:
 )
 def test_image_without_a_shell(said: str) -> None:
     """That the image can't be looked into is the image's fault, not that of a missing program."""
-    found = _why_not(Sight(said, ran=False))
+    with pytest.raises(ImageUnavailable) as caught:
+        _why_not(Sight(said, ran=False))
 
-    assert found.cause == "the image has no shell"
-    assert found.remedy == ("Name a Docker-in-Docker image: --dind-image docker:dind.",)
+    assert str(caught.value) == (
+        "The daemon's image has no shell.\n"
+        "Evidence:\n"
+        f"  {said}\n"
+        "To fix this:\n"
+        "  - Name a Docker-in-Docker image: --dind-image docker:dind."
+    )
 
 
 @pytest.mark.parametrize("said", ["something new", ""])
