@@ -21,6 +21,8 @@ data=/var/lib/docker
 content=containerd/daemon/io.containerd.content.v1.content/blobs/sha256
 snapshots=containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots
 
+# Nothing here uses `read`: busybox 1.38 spins in it for ever once a signal was trapped.
+
 # util-linux from 2.39 on mounts by new system calls, which Sysbox refuses; this makes it use
 # mount(2), as busybox always does.
 export LIBMOUNT_FORCE_MOUNT2=always
@@ -64,9 +66,9 @@ hold() {
 
 is_sound() {
 	[ "$(sum "$1")" = "$(cat "$1/sum")" ] || damaged=yes
-	while read -r entry; do
+	for entry in $(cat "$1/refs"); do
 		[ -e "$store/$entry" ] || damaged=yes
-	done <"$1/refs"
+	done
 	[ -z "$damaged" ]
 }
 
@@ -238,7 +240,7 @@ mounts_below() {
 }
 
 unmount_below() {
-	mounts_below "$1" | while read -r mounted; do
+	for mounted in $(mounts_below "$1"); do
 		umount "$mounted"
 	done
 }

@@ -107,7 +107,7 @@ def test_killed_while_the_container_is_made(project: Project, traces: Traces) ->
 def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
     """A daemon whose run and reaper were gone before it could see a lease ends by its deadline."""
     project.write(
-        _DIE_IN_REQUEST.format(part="/start")
+        _DIE_IN_REQUEST.format(part="-main/start")
         + """
     import contextlib
     from pytest_dind import reaper

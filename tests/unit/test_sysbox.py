@@ -259,6 +259,20 @@ def test_too_old(program: Callable[[str], str], version: str, docker: str, works
         assert "--dind-image docker:28.5.1-dind" in found.remedy[1]
 
 
+@pytest.mark.parametrize(("version", "asks"), [("0.6.7", True), ("0.7.0", False), ("", False)])
+def test_docker_is_asked_only_where_it_matters(
+    program: Callable[[str], str], version: str, asks: bool
+) -> None:
+    """The image's dockerd, which may be slow to answer, isn't run where any version will do."""
+    engine, probe = Mock(), Mock(return_value=Sight(_SEEN, ran=True))
+    path = program(_says(version)) if version else "/nonexistent"
+    engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {"path": path}}}
+    sysbox.why_not(engine, probe)
+    ((command,), _) = probe.call_args
+
+    assert ("dockerd" in command[-1]) is asks
+
+
 def test_image_whose_docker_is_not_known(program: Callable[[str], str]) -> None:
     """An image whose dockerd says no version is not held to be any."""
     seen = _SEEN.replace(_DOCKER, "sh: dockerd: not found\n")
