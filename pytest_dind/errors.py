@@ -49,6 +49,10 @@ class EngineUnavailable(DindError):
     """The outer engine cannot be reached, or not by this user."""
 
 
+class NotShared(EngineUnavailable):
+    """The outer engine's containers don't see this process's directories."""
+
+
 class ModeUnavailable(DindError):
     """The outer engine cannot run a daemon in the mode asked for."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageUnavailable
+from .files import Files
 
 if TYPE_CHECKING:
     import docker
@@ -66,7 +66,7 @@ def bring(
     engine: docker.DockerClient,
     daemon: docker.DockerClient,
     names: Sequence[str],
-    home: Path,
+    files: Files,
     say: Say,
 ) -> None:
     """Have images of the outer engine in a daemon, in their present state; load what is not.
@@ -77,19 +77,17 @@ def bring(
     Raises:
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
-    note = home / BROUGHT
-    had = _noted(note)
+    had = _noted(files.read(BROUGHT) or "")
     wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
     lacking = [
         name for name, id_ in wanted.items() if had.get(name) != id_ or not _has(daemon, name)
     ]
     load(engine, daemon, lacking, say)
-    note.write_text("".join(f"{id_} {name}\n" for name, id_ in (had | wanted).items()))
+    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in (had | wanted).items()))
 
 
-def _noted(note: Path) -> dict[str, str]:
-    lines = note.read_text().splitlines() if note.exists() else []
-    pairs = (line.partition(" ") for line in lines)
+def _noted(note: str) -> dict[str, str]:
+    pairs = (line.partition(" ") for line in note.splitlines())
     return {name: id_ for id_, _, name in pairs}
 
 

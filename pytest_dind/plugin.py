@@ -127,7 +127,8 @@ def pytest_report_collectionfinish(
     if not _starts(config, items):
         return []
     try:
-        return [report.choice(_begun(config, chosen).choice(chosen))]
+        made = _begun(config, chosen).choice(chosen)
+        return [report.choice(made), *([report.way(made.way)] if made.way else [])]
     except DindError:
         # The first test that asks for the daemon says so in full.
         return []

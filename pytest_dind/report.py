@@ -40,6 +40,11 @@ def choice(made: Choice) -> str:
     return f"dind: {why}"
 
 
+def way(because: str) -> str:
+    """A line on how the daemon is reached, where that isn't by a shared directory."""
+    return f"dind: {because}"
+
+
 def said() -> list[str]:
     """The lines that nobody has printed yet."""
     lines = [f"dind: {text}" for text in _waiting]
@@ -50,6 +55,8 @@ def said() -> list[str]:
 def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
     lines = said() + [choice(made) for made in choices if made.because]
+    used = list(used)
+    lines += [way(record.because) for record in used if record.because]
     lines += [
         f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
@@ -58,7 +65,7 @@ def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Re
     for record in kept:
         lines += [
             f"dind: kept {record.home.label}; to use it, and to remove it:",
-            f"  export DOCKER_HOST={record.host}",
+            *(f"  export {name}={value}" for name, value in record.variables().items()),
             f"  python -m pytest_dind rm {record.home.label}",
         ]
     return lines

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from . import images, labels
-from .backends.protocol import Home
+from .files import Files
 
 if TYPE_CHECKING:
     import docker
@@ -39,7 +39,13 @@ _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
 
 
 class New(Protocol):
-    """A daemon that is ready."""
+    """A daemon that is ready.
+
+    Attributes:
+        files: Its files.
+    """
+
+    files: Files
 
     def client(self) -> AbstractContextManager[docker.DockerClient]:
         """A client on it."""
@@ -98,21 +104,15 @@ def kibibytes(size: str) -> int:
     return int(float(size[:-1]) * _UNITS[size[-1].lower()])
 
 
-def outcome(home: Home) -> str:
+def outcome(files: Files) -> str:
     """What became of the golden root: seeded, cold, preloaded or failed; empty while unknown."""
-    try:
-        return (home.path / _OUTCOME).read_text().strip()
-    except OSError:
-        return ""
+    return (files.read(_OUTCOME) or "").strip()
 
 
-def provide(
-    home: Home, ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say
-) -> None:
+def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say) -> None:
     """Have the images in a daemon that is ready; make a golden root of them where there is none.
 
     Args:
-        home: The daemon's home.
         ticket: The ticket it was started with.
         settings: Its settings.
         engine: The outer engine.
@@ -121,34 +121,34 @@ def provide(
     """
 
     def bring(client: docker.DockerClient) -> None:
-        images.bring(engine.client, client, settings.load, home.path, say)
+        images.bring(engine.client, client, settings.load, new.files, say)
 
     if not settings.load:
         return
     with new.client() as client:
         bring(client)
-        if not ticket.key or outcome(home) == SEEDED:
+        if not ticket.key or outcome(new.files) == SEEDED:
             return
         driver = client.info()["Driver"]
-        if outcome(home) != COLD or driver not in _DRIVERS:
-            why = _WHY.get(outcome(home), f"storage driver {driver}")
+        if outcome(new.files) != COLD or driver not in _DRIVERS:
+            why = _WHY.get(outcome(new.files), f"storage driver {driver}")
             say(f"images are loaded without the warm store ({why})")
             return
         # Images that a new id took the place of, in a root made from an earlier one.
         client.images.prune()
-    _announce(home, engine)
+    _announce(new.files, engine)
     say("making a warm data-root of the images, once")
-    (home.path / _OUTCOME).unlink()
+    new.files.write(_OUTCOME, "")
     new.publish()
-    if outcome(home) != SEEDED:
+    if outcome(new.files) != SEEDED:
         say(f"images are loaded without the warm store ({_WHY[FAILED]})")
         with new.client() as client:
             bring(client)
 
 
-def _announce(home: Home, engine: Engine) -> None:
+def _announce(files: Files, engine: Engine) -> None:
     """Tell the container what must not be evicted."""
     ours = engine.client.api.containers(all=True, filters={"label": labels.RUN})
     used = [item["Names"][0].lstrip("/") for item in ours]
     used += [item["Labels"][labels.CACHE] for item in ours if item["Labels"].get(labels.CACHE)]
-    (home.path / "in-use").write_text("\n".join(used) + "\n")
+    files.write("in-use", "\n".join(used) + "\n")

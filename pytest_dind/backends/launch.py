@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 from .. import store
 from ..settings import Settings
-from ..workspace import SOCKET
 from . import network
 from .protocol import Home
+from .ways import HOME as HOME
+from .ways import Way
 
-# Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
-HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
 _SCRIPTS = ("store.sh", "supervise.sh")
@@ -28,12 +26,11 @@ def script() -> str:
     return "".join(files(__package__).joinpath(name).read_text() for name in _SCRIPTS)
 
 
-def mounts(home: Home, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
-    """The home, the data-root, and the warm store where the daemon has a ticket for it."""
+def mounts(ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
+    """The data-root, and the warm store where the daemon has a ticket for it."""
     from docker.types import DriverConfig, Mount
 
     made = [
-        Mount(HOME, str(home.path), type="bind"),
         # A volume without a name: it goes when the container goes.
         Mount(
             _DATA_ROOT, None, type="volume", labels=dict(ours), driver_config=DriverConfig("local")
@@ -44,6 +41,7 @@ def mounts(home: Home, ticket: store.Ticket, ours: Mapping[str, str]) -> list[An
 
 def command(
     home: Home,
+    way: Way,
     image: Mapping[str, Any],
     settings: Settings,
     ticket: store.Ticket,
@@ -62,13 +60,12 @@ def command(
         "yes" if bare else "no",
         home.label,
         *ticket.arguments(),
+        way.name,
         *entrypoint,
         _DOCKERD,
-        f"--host=unix://{HOME}/{SOCKET}",
+        *way.arguments(),
         # Where tools in the container, and nested containers that mount it, look for a daemon.
         "--host=unix:///var/run/docker.sock",
-        # The socket's group, so that a test process that is not root may use it.
-        f"--group={os.getgid()}",
         *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
         *settings.arg,
     ]

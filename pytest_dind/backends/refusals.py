@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from .. import security
-from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from ..errors import DindError, ImageUnavailable, ModeUnavailable, NotShared, SettingsError
 from ..settings import Settings
 from .protocol import Home
 
@@ -67,7 +67,7 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
             "--privileged, ask who runs it for an exception.",
         ],
     ),
-    (ELSEWHERE, EngineUnavailable, ELSEWHERE_REMEDY),
+    (ELSEWHERE, NotShared, ELSEWHERE_REMEDY),
     (
         r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
         ImageUnavailable,

@@ -10,15 +10,15 @@ import pytest
 
 from pytest_dind import (
     DindError,
-    EngineUnavailable,
     ImageUnavailable,
     ModeUnavailable,
     Settings,
     SettingsError,
     store,
 )
-from pytest_dind.backends import container, launch, network, refusals
+from pytest_dind.backends import container, launch, network, refusals, ways
 from pytest_dind.backends.protocol import Home
+from pytest_dind.errors import NotShared
 
 _HOME = Home(Path("/h/0123abcd/main"))
 _LAYOUT = network.nested([])
@@ -28,9 +28,10 @@ _TICKET = store.Ticket("k-1", refresh=True, limit=2048)
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
     image = {"Config": {"Entrypoint": entrypoint}}
-    found = launch.command(_HOME, image, Settings(arg=arguments, timeout=timeout), _TICKET, _LAYOUT)
-    assert found[2:6] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048"]
-    return found[:2] + found[6:]
+    settings = Settings(arg=arguments, timeout=timeout)
+    found = launch.command(_HOME, ways.Shared(_HOME), image, settings, _TICKET, _LAYOUT)
+    assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
+    return found[:2] + found[7:]
 
 
 def test_command_of_a_bare_image() -> None:
@@ -40,8 +41,8 @@ def test_command_of_a_bare_image() -> None:
         "yes",
         "dockerd",
         "--host=unix:///run/pytest-dind/docker.sock",
-        "--host=unix:///var/run/docker.sock",
         f"--group={os.getgid()}",
+        "--host=unix:///var/run/docker.sock",
         _BIP,
         _POOL,
     ]
@@ -159,18 +160,18 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
         "policy",
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Run the tests on the engine's own machine",
         'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Set TMPDIR to a directory that the engine may mount",
         "Mounts denied: \nThe path /var/folders/x is not shared from the host and is not known to "
         "Docker.",
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Set TMPDIR to a directory that the engine may mount",
         "Mounts denied: approving /path/to/work: file does not exist",
     ),
@@ -232,7 +233,7 @@ def test_refusal_without_a_pattern() -> None:
 )
 def test_address(networks: dict[str, Any], expected: str) -> None:
     """The container's address is read per network: newer engines have no other."""
-    assert container._address({"NetworkSettings": {"Networks": networks}}) == expected
+    assert ways.container_address({"NetworkSettings": {"Networks": networks}}) == expected
 
 
 def test_uninterrupted() -> None:
