@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.hashes import SHA256
 
-INSTALL = "pip install 'pytest-dind[remote]'"
-"""What brings the library that makes certificates."""
+REMEDY = "Have the daemon reached over TLS instead: pip install 'pytest-dind[remote]'."
+"""What brings the library that makes certificates, and with it another way to a daemon."""
 
 # Clocks of two machines differ; a daemon that is reused may live for long.
 _EARLIER = timedelta(days=1)
@@ -89,7 +89,7 @@ def make(hosts: Sequence[str]) -> tuple[Identity, Identity]:
             "A daemon on an engine that shares no file system needs certificates, which can't be "
             "made here.",
             evidence="The package cryptography is not installed.",
-            remedy=[f"Install it: {INSTALL}.", "Use an engine on this machine: --dind-host."],
+            remedy=[REMEDY, "Use an engine on this machine: --dind-host."],
         )
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID

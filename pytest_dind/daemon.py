@@ -72,8 +72,7 @@ class Daemon:
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with every inherited `DOCKER_*` replaced by `env`."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
-        return inherited | self.env
+        return transport.environment(os.environ, self.host, self.record.certificates)
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on it; close it after use.

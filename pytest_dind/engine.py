@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _KNOCK_SECONDS = 5
+_FIRST_SECONDS = 10
 _PORT = 2375
 # Docker Desktop's own socket, on Linux.
 _DESKTOP = "/.docker/desktop/"
 
 _START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
+# Of OpenSSL, requests, docker-py and Go's server.
+_ABOUT_TLS = r"certificate|SSL:|SSLError|TLS configuration|HTTPS server"
 _CERTIFICATES = (
     "Give the certificates that the engine takes: DOCKER_TLS_VERIFY=1, and in DOCKER_CERT_PATH a "
     "directory with its ca.pem, and a cert.pem and key.pem of a client's.",
@@ -108,8 +111,13 @@ class Engine:
             url = self._tunnel.host
         self._reached = url
         _knock(url)
-        where = {"timeout": self._timeout, **self._where, "base_url": url}
-        return transport.tls_client(**where) if "tls" in where else docker.DockerClient(**where)
+        # A host that is there and says nothing is not waited for as a call that takes long is.
+        first = self._timeout if url.startswith("unix://") else min(self._timeout, _FIRST_SECONDS)
+        where = {"timeout": first, **self._where, "base_url": url}
+        make = transport.tls_client if "tls" in where else docker.DockerClient
+        made: docker.DockerClient = make(**where)
+        made.api.timeout = self._timeout
+        return made
 
     def patient(self, seconds: int) -> Engine:
         """The same engine over a connection of its own, on which a call may take so long."""
@@ -171,7 +179,7 @@ def _knock(url: str) -> None:
 def _unavailable(where: str, error: Exception) -> EngineUnavailable:
     """The error for an engine that can't be reached, told apart by what its socket looks like."""
     what = f"The Docker engine at {where} cannot be used."
-    if re.search("certificate|tls|ssl|HTTPS", str(error), re.IGNORECASE):
+    if re.search(_ABOUT_TLS, str(error)):
         return EngineUnavailable(what, evidence=str(error), remedy=[*_CERTIFICATES, _POINT])
     if not where.startswith("unix://"):
         return EngineUnavailable(

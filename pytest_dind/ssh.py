@@ -39,6 +39,8 @@ class Tunnel:
         self._url = url
         self._directory = Path(tempfile.mkdtemp(prefix="dind-"))
         path = self._directory / "s"
+        # Not a pipe, which nobody would read later.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         remote = urlsplit(url).path.rstrip("/") or _SOCKET
         self._process = subprocess.Popen(
             # cat: a command that ends with its stdin, where ssh alone would go on.
@@ -48,7 +50,7 @@ class Tunnel:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             start_new_session=True,
         )
         self.host = f"unix://{path}"
@@ -62,14 +64,12 @@ class Tunnel:
         deadline = time.monotonic() + 2 * _CONNECT_SECONDS
         while not _listens(path):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                assert self._process.stderr is not None
+                self._said.seek(0)
                 raise EngineUnavailable(
                     f"The Docker engine at {self._url} cannot be used.",
-                    evidence=self._process.stderr.read().decode(errors="replace")
-                    or "ssh did not get there in time.",
+                    evidence=self._said.read().decode(errors="replace") or "No answer in time.",
                     remedy=[
-                        "Try it by hand: ssh " + " ".join([*_destination(self._url), "true"]) + ".",
+                        f"Try it by hand: ssh {_destination(self._url)[-1]} docker version.",
                         "It must ask for no password: use a key that ssh-agent has.",
                     ],
                 )
@@ -85,6 +85,7 @@ class Tunnel:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._said.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -130,6 +131,18 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
     with contextlib.closing(made):
         found = made.version(api_version=False)["ApiVersion"]
     return tls_client(version=found, **kwargs)
+
+
+def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
+    """An environment in which tools find the daemon at `host`, and nothing leads them astray."""
+    found = {k: v for k, v in inherited.items() if not k.startswith("DOCKER_")}
+    if certificates:
+        # docker-py would trust these instead of the daemon's CA, and tools would ask a proxy.
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            found.pop(name, None)
+        for name in ("NO_PROXY", "no_proxy"):
+            found[name] = ",".join(filter(None, [found.get(name), urlsplit(host).hostname]))
+    return found | variables(host, certificates)
 
 
 def variables(host: str, certificates: str = "") -> dict[str, str]:

@@ -68,7 +68,7 @@ class ContainerBackend:
                 raise EngineUnavailable(
                     error.what,
                     evidence=error.evidence,
-                    remedy=[*error.remedy, f"Reach it over TLS instead: {certificates.INSTALL}."],
+                    remedy=[*error.remedy, certificates.REMEDY],
                 ) from None
         self.stop(home)
         self._engine.elsewhere = "its containers don't see this process's directories"

@@ -228,7 +228,13 @@ def test_engine_that_does_not_see_the_directory(
     project: Project, dind_daemon: Daemon, mode: str
 ) -> None:
     """An engine on another machine, here in a container, can't share a directory: said so."""
-    text = _error(project, f"--dind-host={dind_daemon.host}", f"--dind-image={NESTED_IMAGE}")
+    project.write("raise ImportError('none')", "cryptography.py")
+    text = _error(
+        project,
+        f"--dind-host={dind_daemon.host}",
+        f"--dind-image={NESTED_IMAGE}",
+        env={"PYTHONPATH": str(project.path)},
+    )
 
     assert "EngineUnavailable: The outer engine cannot start the daemon 'main'" in text
     assert "bind source path does not exist" in text
