@@ -32,4 +32,7 @@ class Directory:
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
-        (self.path / name).write_text(text, encoding="utf-8")
+        # In its place: what is there may be root's, from a golden root, and not this user's.
+        aside = self.path / f"{name}.new"
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(self.path / name)

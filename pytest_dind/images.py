@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageUnavailable
@@ -80,10 +81,43 @@ def bring(
     had = _noted(files.read(BROUGHT) or "")
     wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
     lacking = [
-        name for name, id_ in wanted.items() if had.get(name) != id_ or not _has(daemon, name)
+        name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
     ]
     load(engine, daemon, lacking, say)
-    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in (had | wanted).items()))
+    _note(files, had | wanted)
+
+
+def noted(files: Files, daemon: docker.DockerClient) -> dict[str, str]:
+    """The names that were brought into a daemon so far, each with the id it has there."""
+    found = {name: _id(daemon, name) for name in _noted(files.read(BROUGHT) or "")}
+    return {name: id_ for name, id_ in found.items() if id_}
+
+
+def drop(
+    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], files: Files
+) -> None:
+    """Remove what was brought into a daemon before and is not wanted, or was replaced.
+
+    Args:
+        daemon: The daemon.
+        before: What `noted` gave before the present images were brought.
+        names: The images that are wanted.
+        files: The daemon's files.
+    """
+    from docker.errors import APIError
+
+    for name, id_ in before.items():
+        if name in names and _id(daemon, name) == id_:
+            continue
+        # A conflict: it has another name that is wanted.
+        with contextlib.suppress(APIError):
+            daemon.images.remove(id_ if name in names else name)
+    brought = _noted(files.read(BROUGHT) or "")
+    _note(files, {name: id_ for name, id_ in brought.items() if name in names})
+
+
+def _note(files: Files, brought: Mapping[str, str]) -> None:
+    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in brought.items()))
 
 
 def _noted(note: str) -> dict[str, str]:
@@ -91,15 +125,15 @@ def _noted(note: str) -> dict[str, str]:
     return {name: id_ for id_, _, name in pairs}
 
 
-def _has(daemon: docker.DockerClient, name: str) -> bool:
+def _id(daemon: docker.DockerClient, name: str) -> str:
+    """The id that an image has in a daemon; empty when it is not there."""
     from docker.errors import ImageNotFound
 
     api: Any = daemon.api
     try:
-        api.inspect_image(name)
+        return str(api.inspect_image(name)["Id"])
     except ImageNotFound:
-        return False
-    return True
+        return ""
 
 
 def load(

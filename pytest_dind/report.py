@@ -34,15 +34,10 @@ def say(config: pytest.Config, text: str) -> None:
         reporter.write_line(f"dind: {text}")
 
 
-def choice(made: Choice) -> str:
-    """A line on the mode in force, and why `auto` picked it."""
+def choice(made: Choice) -> list[str]:
+    """Lines on the mode in force, and why `auto` picked it; on the way to it, if unusual."""
     why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
-    return f"dind: {why}"
-
-
-def way(because: str) -> str:
-    """A line on how the daemon is reached, where that isn't by a shared directory."""
-    return f"dind: {because}"
+    return [f"dind: {text}" for text in (why, made.way) if text]
 
 
 def said() -> list[str]:
@@ -54,9 +49,9 @@ def said() -> list[str]:
 
 def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
-    lines = said() + [choice(made) for made in choices if made.because]
+    lines = said() + [line for made in choices if made.because for line in choice(made)]
     used = list(used)
-    lines += [way(record.because) for record in used if record.because]
+    lines += [f"dind: {record.because}" for record in used if record.because]
     lines += [
         f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"

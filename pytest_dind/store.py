@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from . import images, labels
+from . import images
+from .errors import ImageUnavailable
 from .files import Files
 
 if TYPE_CHECKING:
@@ -30,12 +31,18 @@ SEEDED = "seeded"
 COLD = "cold"
 PRELOADED = "preloaded"
 FAILED = "failed"
+UNFIT = "unfit"
+"""With the reason after it: no golden root can be made for this key."""
 _WHY = {
     PRELOADED: "the daemon's image has nested images of its own",
-    FAILED: "it could not be written or mounted; the daemon's log says why",
+    FAILED: "it could not be written or mounted",
 }
+_ABANDON = "abandon"
+"""In a daemon's home: tells its first process to go on without the store, and why for good."""
 _DRIVERS = ("overlay2", "overlayfs")
 _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
+# Raised when golden roots are made in another way: those of other versions are not used.
+_LAYOUT = 2
 
 
 class New(Protocol):
@@ -89,7 +96,8 @@ def ticket(settings: Settings, mode: str, image: str, engine: Engine, say: image
     if not settings.load or settings.cache == "off":
         return Ticket()
     ids = sorted((name, images.ensure(engine.client, name, say)["Id"]) for name in settings.load)
-    fits = _digest([mode, image, settings.arg])
+    # The image and the arguments settle the storage driver, too.
+    fits = _digest([_LAYOUT, mode, image, settings.arg])
     return Ticket(
         f"{fits}-{_digest(ids)}", settings.cache == "refresh", kibibytes(settings.cache_size)
     )
@@ -105,8 +113,14 @@ def kibibytes(size: str) -> int:
 
 
 def outcome(files: Files) -> str:
-    """What became of the golden root: seeded, cold, preloaded or failed; empty while unknown."""
-    return (files.read(_OUTCOME) or "").strip()
+    """What became of the golden root: one of this module's constants; empty while unknown."""
+    return _outcome(files)[0]
+
+
+def _outcome(files: Files) -> tuple[str, str]:
+    """The outcome, and the reason."""
+    word, _, reason = (files.read(_OUTCOME) or "").strip().partition(" ")
+    return word, reason or _WHY.get(word, _WHY[FAILED])
 
 
 def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say) -> None:
@@ -118,37 +132,42 @@ def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: i
         engine: The outer engine.
         new: The daemon, of which a new one can be made in the same container.
         say: Where a line on what takes long goes.
+
+    Raises:
+        ImageUnavailable: an image cannot be had in the daemon.
     """
-
-    def bring(client: docker.DockerClient) -> None:
-        images.bring(engine.client, client, settings.load, new.files, say)
-
     if not settings.load:
         return
+    if outcome(new.files) == COLD:
+        why = _filled(settings, engine, new, say)
+        if why is not None:
+            new.files.write(_ABANDON, why)
+        new.files.write(_OUTCOME, "")
+        new.publish()
+    found, why = _outcome(new.files)
+    if ticket.key and found != SEEDED:
+        say(f"images are loaded without the warm store ({why})")
     with new.client() as client:
-        bring(client)
-        if not ticket.key or outcome(new.files) == SEEDED:
-            return
+        images.bring(engine.client, client, settings.load, new.files, say)
+
+
+def _filled(settings: Settings, engine: Engine, new: New, say: images.Say) -> str | None:
+    """Load the images, and no others, into the daemon that a golden root is made of.
+
+    Returns:
+        None when they are in it; else why it can't be a golden root, empty when that may change.
+    """
+    with new.client() as client:
         driver = client.info()["Driver"]
-        if outcome(new.files) != COLD or driver not in _DRIVERS:
-            why = _WHY.get(outcome(new.files), f"storage driver {driver}")
-            say(f"images are loaded without the warm store ({why})")
-            return
-        # Images that a new id took the place of, in a root made from an earlier one.
-        client.images.prune()
-    _announce(new.files, engine)
-    say("making a warm data-root of the images, once")
-    new.files.write(_OUTCOME, "")
-    new.publish()
-    if outcome(new.files) != SEEDED:
-        say(f"images are loaded without the warm store ({_WHY[FAILED]})")
-        with new.client() as client:
-            bring(client)
-
-
-def _announce(files: Files, engine: Engine) -> None:
-    """Tell the container what must not be evicted."""
-    ours = engine.client.api.containers(all=True, filters={"label": labels.RUN})
-    used = [item["Names"][0].lstrip("/") for item in ours]
-    used += [item["Labels"][labels.CACHE] for item in ours if item["Labels"].get(labels.CACHE)]
-    files.write("in-use", "\n".join(used) + "\n")
+        if driver not in _DRIVERS:
+            return f"storage driver {driver}"
+        say("making a warm data-root of the images, once")
+        # An earlier golden root may have been its start, for other images.
+        before = images.noted(new.files, client)
+        try:
+            images.bring(engine.client, client, settings.load, new.files, say)
+        except ImageUnavailable:
+            # No room, as a rule; the data-root outside of the store may have some.
+            return ""
+        images.drop(client, before, settings.load, new.files)
+    return None

@@ -141,7 +141,7 @@ class ContainerBackend:
                 ),
                 ports=list(bindings),
                 host_config=api.create_host_config(
-                    mounts=[*way.mounts(), *launch.mounts(ticket, ours)],
+                    mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
                     auto_remove=True,
                     network_mode=way.network or None,
                     port_bindings={

@@ -22,13 +22,15 @@ finish() {
 
 # The end of the daemon itself. What it leaves is gone with the container, which has to be there for
 # the users to read it: until the last of them is gone.
-ended() {
-	[ "$way" = shared ] || {
+conclude() {
+	[ "$way" = shared ] || [ -n "$ended" ] || {
 		echo "$1" >"$home/exit"
 		wait
 	}
 	finish "$1"
 }
+
+ended=
 
 [ "$way" = shared ] || {
 	mkdir -p -m 700 "$home"
@@ -49,7 +51,7 @@ timer=$!
 	[ -e "$home/kept" ] || kill -USR1 1
 ) &
 
-command -v dockerd >/dev/null || ended 127
+command -v dockerd >/dev/null || conclude 127
 # The certificates name an address that the container has only now.
 [ "$way" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
 
@@ -74,14 +76,21 @@ prepare() {
 }
 [ "$bare" = no ] || prepare
 
+# An image that was made of a container in which dockerd ran has its pid files; here, processes with
+# these ids are others, and a new dockerd would take them for the old one.
+for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+	[ ! -e "$file" ] || rm -f "$file"
+done
+
 # Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
 # USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
-trap 'interrupted=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
+trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
 trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
 seed
 while :; do
 	again=
-	"$@" &
+	# The lock of a golden root is this process's alone.
+	"$@" 9<&- &
 	daemon=$!
 	while
 		interrupted=
@@ -89,13 +98,20 @@ while :; do
 		code=$?
 		[ -n "$interrupted" ]
 	do :; done
-	[ -n "$again" ] || ended "$code"
-	# Not with `||`, where the shell would ignore -e.
-	(set -e && publish)
-	if [ $? -eq 0 ]; then
+	[ -n "$again" ] && [ -z "$ended" ] || conclude "$code"
+	published=1
+	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
+		# What a crash of the machine must not cut short, once it is in its place.
+		sync -f "$store" || sync
+		# Not with `||`, where the shell would ignore -e.
+		(set -e && locked publish 8>>"$store/lock")
+		published=$?
+	fi
+	if [ "$published" -eq 0 ]; then
 		refresh=
 		seed
 	else
 		give_up
 	fi
+	[ -z "$ended" ] || finish 0
 done

@@ -200,7 +200,7 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
 
 
 def test_forked_copies_of_the_run(project: Project, traces: Traces) -> None:
-    """A fork of the whole run ends nothing, whether it exits at once or goes through all its end."""
+    """A fork of the whole run ends nothing, be it by exiting or by going through all its end."""
     project.write(
         """
         import os, pytest
