@@ -61,6 +61,10 @@ class ImageUnavailable(DindError):
     """An image is missing and cannot be pulled, or is not the kind of image needed."""
 
 
+class NoShell(ImageUnavailable):
+    """An image has no shell, so that nothing can look after a daemon in its container."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

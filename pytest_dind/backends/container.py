@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import certificates, health, images, labels, store
-from ..errors import EngineUnavailable, NotShared
+from .. import health, images, labels, store
+from ..errors import NoShell, NotShared
 from ..settings import Settings
 from . import execution, launch, network, ways
 from .new import New, inspect
@@ -61,29 +61,26 @@ class ContainerBackend:
         began = time.monotonic()
         image = images.ensure(self._engine.client, settings.image, say)
         ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
-        try:
-            return self._started(home, settings, image, ticket, say, began)
-        except NotShared as error:
-            if not certificates.available():
-                raise EngineUnavailable(
-                    error.what,
-                    evidence=error.evidence,
-                    remedy=[*error.remedy, certificates.REMEDY],
-                ) from None
-        self.stop(home)
-        self._engine.elsewhere = "its containers don't see this process's directories"
-        return self._started(home, settings, image, ticket, say, began)
+        way = ways.new(self._engine, home)
+        while True:
+            try:
+                return self._started(home, way, settings, image, ticket, say, began)
+            except (NotShared, NoShell) as error:
+                way = ways.other(way, error, self._engine, home)
+            self.stop(home)
+            if not way.supervised:
+                ticket = store.Ticket()
 
     def _started(
         self,
         home: Home,
+        way: ways.Way,
         settings: Settings,
         image: Mapping[str, Any],
         ticket: store.Ticket,
         say: images.Say,
         began: float,
     ) -> Record:
-        way = ways.new(self._engine, home)
         uninterrupted(lambda: self._create(home, settings, image, ticket, way))
         details = inspect(self._engine, home)
         way.opened(details)
@@ -101,6 +98,7 @@ class ContainerBackend:
             host=way.host,
             address=way.address,
             published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
+            way=way.name,
             certificates=way.certificates,
             outer=way.outer,
             because=way.because,
@@ -135,14 +133,14 @@ class ContainerBackend:
                 settings.image,
                 name=home.label,
                 labels=ours,
-                entrypoint=["sh", "-c", launch.script(), "sh"],
-                command=launch.command(
+                **launch.process(
                     home, way, image, settings, ticket, network.nested(api.networks())
                 ),
                 ports=list(bindings),
                 host_config=api.create_host_config(
                     mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
-                    auto_remove=True,
+                    # Without a supervisor nothing else keeps the log and the exit code.
+                    auto_remove=way.supervised,
                     network_mode=way.network or None,
                     port_bindings={
                         f"{port}/{protocol}": where for (port, protocol), where in bindings.items()

@@ -43,30 +43,40 @@ def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
     return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
 
 
-def command(
+def process(
     home: Home,
     way: Way,
     image: Mapping[str, Any],
     settings: Settings,
     ticket: store.Ticket,
     layout: network.Network,
-) -> list[str]:
-    """The arguments of supervise.sh, with the daemon's command as their last."""
+) -> dict[str, list[str]]:
+    """The container's first process, as docker-py's `create_container` takes it."""
     entrypoint = list(image["Config"].get("Entrypoint") or [])
     if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
         entrypoint.pop()
-    bare = not entrypoint
+    daemon = [*entrypoint, _DOCKERD, *_arguments(way, settings, layout)]
+    if not way.supervised:
+        return {"entrypoint": daemon, "command": []}
+    return {
+        "entrypoint": ["sh", "-c", script(), "sh"],
+        "command": [
+            str(int(settings.timeout) + 1),
+            "no" if entrypoint else "yes",
+            home.label,
+            *ticket.arguments(),
+            way.name,
+            *daemon,
+        ],
+    }
+
+
+def _arguments(way: Way, settings: Settings, layout: network.Network) -> list[str]:
+    """What dockerd is told."""
     given = {argument.partition("=")[0] for argument in settings.arg}
     if given & _OTHER_BRIDGE:
         given.add("--bip")
     return [
-        str(int(settings.timeout) + 1),
-        "yes" if bare else "no",
-        home.label,
-        *ticket.arguments(),
-        way.name,
-        *entrypoint,
-        _DOCKERD,
         *way.arguments(),
         # Where tools in the container, and nested containers that mount it, look for a daemon.
         "--host=unix:///var/run/docker.sock",

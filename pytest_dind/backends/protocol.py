@@ -64,6 +64,7 @@ class Record:
         driver: Its storage driver.
         user_namespace: Whether root in its container is not root on the engine's machine.
         seconds: From request to healthy.
+        way: The name of the way that leads to it.
         certificates: The directory of a client's certificates; empty where it has a unix socket.
         outer: The host on which ports that the outer engine publishes are reached.
         because: Why it is not reached by a shared directory; empty where it is.
@@ -80,6 +81,7 @@ class Record:
     driver: str
     user_namespace: bool
     seconds: float
+    way: str = "shared"
     certificates: str = ""
     outer: str = "127.0.0.1"
     because: str = ""

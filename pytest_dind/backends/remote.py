@@ -83,6 +83,7 @@ class Remote:
     """A port with TLS, and files that the outer engine brings and fetches."""
 
     name = "remote"
+    supervised = True
     # Each look costs the outer engine some milliseconds.
     poll_seconds = 0.05
 

@@ -5,11 +5,13 @@ All in which an engine that shares no directory differs is in `remote.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import transport
+from .. import certificates, health, transport
+from ..errors import EngineUnavailable, ImageUnavailable, NoShell, NotShared
 from ..files import Directory, Files
 from ..workspace import SOCKET
 from .protocol import Home, Record
@@ -28,6 +30,7 @@ class Way(Files, Protocol):
 
     Attributes:
         name: As supervise.sh takes it.
+        supervised: Whether that is the container's first process.
         because: Why it isn't the usual one; empty for that.
         host: The daemon's URL, known at the latest when it has answered a ping.
         certificates: The directory of the client's certificates; empty without TLS.
@@ -40,6 +43,7 @@ class Way(Files, Protocol):
     """
 
     name: str
+    supervised: bool
     because: str
     host: str
     certificates: str
@@ -77,6 +81,7 @@ class Shared(Directory):
     """A directory that is mounted in the container: the daemon's socket, its lease, its files."""
 
     name = "shared"
+    supervised = True
     because = certificates = network = ""
     bind = outer = LOOPBACK
     # A look at a unix socket costs some microseconds.
@@ -114,6 +119,32 @@ class Shared(Directory):
         """Nothing: the run's lease is in the directory."""
 
 
+class Alone(Shared):
+    """The same, without anything that reads the lease, or writes a log or an exit code there."""
+
+    name = "alone"
+    supervised = False
+    because = "the image has no shell: the daemon ends with the run, or with the next run's sweep"
+
+    def __init__(self, engine: Engine, home: Home) -> None:
+        super().__init__(home)
+        self._engine = engine
+        self._label = home.label
+
+    def read(self, name: str) -> str | None:
+        """What the engine knows instead: it keeps the container until that is removed."""
+        from docker.errors import APIError
+
+        api = self._engine.client.api
+        with contextlib.suppress(APIError):
+            if name == health.LOG:
+                return str(api.logs(self._label).decode(errors="replace"))
+            if name == health.EXIT:
+                state = api.inspect_container(self._label)["State"]
+                return None if state["Running"] else str(state["ExitCode"])
+        return super().read(name)
+
+
 def new(engine: Engine, home: Home) -> Way:
     """The way to a daemon that is to be started."""
     from .remote import Remote, place
@@ -121,10 +152,29 @@ def new(engine: Engine, home: Home) -> Way:
     return Remote(engine, home, place(engine)) if engine.elsewhere else Shared(home)
 
 
+def other(way: Way, error: NotShared | NoShell, engine: Engine, home: Home) -> Way:
+    """The way to try instead of one that turned out not to lead to a daemon.
+
+    Raises:
+        DindError: there is none; why the first can't be had.
+    """
+    if way.name == Shared.name and isinstance(error, NoShell):
+        return Alone(engine, home)
+    if way.name == Shared.name and certificates.available():
+        engine.elsewhere = "its containers don't see this process's directories"
+        return new(engine, home)
+    remedy = [] if isinstance(error, NoShell) else [certificates.REMEDY]
+    # What it is for the user; that there may be another way was for here.
+    kind = ImageUnavailable if isinstance(error, NoShell) else EngineUnavailable
+    raise kind(error.what, evidence=error.evidence, remedy=[*error.remedy, *remedy])
+
+
 def known(engine: Engine, record: Record) -> Way:
     """The way to a daemon that was started."""
-    if not record.certificates:
+    if record.way == Shared.name:
         return Shared(record.home)
+    if record.way == Alone.name:
+        return Alone(engine, record.home)
     from .remote import Place, Remote
 
     return Remote(engine, record.home, Place(record.outer, ""))

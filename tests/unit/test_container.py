@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,8 @@ from pytest_dind import (
 )
 from pytest_dind.backends import container, launch, network, refusals, ways
 from pytest_dind.backends.protocol import Home
-from pytest_dind.errors import NotShared
+from pytest_dind.engine import Engine
+from pytest_dind.errors import NoShell, NotShared
 
 _HOME = Home(Path("/h/0123abcd/main"))
 _LAYOUT = network.nested([])
@@ -29,7 +30,9 @@ _TICKET = store.Ticket("k-1", refresh=True, limit=2048)
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
     image = {"Config": {"Entrypoint": entrypoint}}
     settings = Settings(arg=arguments, timeout=timeout)
-    found = launch.command(_HOME, ways.Shared(_HOME), image, settings, _TICKET, _LAYOUT)
+    made = launch.process(_HOME, ways.Shared(_HOME), image, settings, _TICKET, _LAYOUT)
+    assert made["entrypoint"][:2] == ["sh", "-c"]
+    found = made["command"]
     assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
     return found[:2] + found[7:]
 
@@ -70,6 +73,16 @@ def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
         "--host=unix:///run/pytest-dind/docker.sock",
     ]
     assert _command(entrypoint=["tini", "--", dockerd])[1:5] == ["no", "tini", "--", "dockerd"]
+
+
+def test_image_without_a_shell() -> None:
+    """Where nothing can supervise dockerd, it is the first process itself."""
+    image = {"Config": {"Entrypoint": ["tini", "--"]}}
+    way = ways.Alone(cast("Engine", None), _HOME)
+    made = launch.process(_HOME, way, image, Settings(), store.Ticket(), _LAYOUT)
+
+    assert made["entrypoint"][:3] == ["tini", "--", "dockerd"]
+    assert made["command"] == []
 
 
 def test_deadline_is_whole_seconds() -> None:
@@ -176,23 +189,29 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
         "Mounts denied: approving /path/to/work: file does not exist",
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "OCI runtime create failed: container_linux.go:380: starting container process caused: "
         'exec: "sh": executable file not found in $PATH: unknown',
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "failed to create task for container: failed to create shim task: OCI runtime create "
         'failed: runc create failed: unable to start container process: exec: "sh": executable '
         "file not found in $PATH: unknown",
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "OCI runtime create failed: executable file `sh` not found in $PATH: No such file or "
         "directory: OCI runtime attempted to invoke a command that was not found",
+    ),
+    (
+        ImageUnavailable,
+        "--dind-image docker:dind",
+        'runc create failed: unable to start container process: exec: "dockerd": executable file '
+        "not found in $PATH: unknown",
     ),
 ]
 
