@@ -173,7 +173,9 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_store_off_is_silent(tmp_path: Path, brought: list[Sequence[str]]) -> None:
     """Who wants no store is not told that there is none."""
     (tmp_path / "store").touch()
-    new = SimpleNamespace(client=lambda: contextlib.nullcontext(SimpleNamespace()))
+    new = SimpleNamespace(
+        client=lambda: contextlib.nullcontext(SimpleNamespace()), files=Directory(tmp_path)
+    )
     assert _provide(cast(Any, new), cache="off") == []
     assert brought == [("a",)]
 
