@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from . import health
+from . import health, transport
 from .backends.protocol import Address, Backend, Record
 from .errors import AddressUnreachable
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
+
+    from .files import Files
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Daemon:
     @property
     def env(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""
-        return {"DOCKER_HOST": self.host}
+        return self.record.variables()
 
     @property
     def version(self) -> str:
@@ -70,8 +72,7 @@ class Daemon:
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with every inherited `DOCKER_*` replaced by `env`."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
-        return inherited | self.env
+        return transport.environment(os.environ, self.host, self.record.certificates)
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on it; close it after use.
@@ -79,10 +80,9 @@ class Daemon:
         Args:
             kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
         """
-        import docker
-
-        return docker.DockerClient(
-            base_url=self.host, **{"version": self.record.api_version, **kwargs}
+        record = self.record
+        return transport.client(
+            record.host, record.certificates, **{"version": record.api_version, **kwargs}
         )
 
     def exec(
@@ -171,13 +171,36 @@ class Daemon:
                     "A container that has ended publishes nothing: look at its logs.",
                 ],
             )
-        if f"{bindings[0]}/{protocol}" in self.record.published:
-            return Address("127.0.0.1", bindings[0])
-        return Address(self.record.address, bindings[0])
+        return self._outside(details["Name"].lstrip("/"), bindings[0], protocol)
+
+    def _outside(self, container: str, port: int, protocol: str) -> Address:
+        """Where a port of the daemon's container is reached."""
+        record = self.record
+        if f"{port}/{protocol}" in record.published:
+            return Address(record.outer, port)
+        if record.address:
+            return Address(record.address, port)
+        published = ", ".join(record.published) or "none"
+        raise AddressUnreachable(
+            f"Port {port}/{protocol}, where the daemon {self.name!r} publishes the nested "
+            f"container {container!r}, is not reached from here.",
+            evidence=f"The daemon's container is on another machine ({record.because}). Ports that "
+            f"are published there: {published}.",
+            remedy=[
+                f"Publish a port with --dind-publish {port}/{protocol}, and the container on that "
+                f"port: ports={{...: {port}}}.",
+                "Reach it from a nested container, or with Daemon.exec.",
+            ],
+        )
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
-        return health.log(self.record.home.path, tail)
+        return health.log(self._files, tail)
+
+    @property
+    def _files(self) -> Files:
+        """What its container and this process tell each other."""
+        return self._backend.files(self.record)
 
     def exit_code(self) -> int | None:
         """The code it ended with; None while it runs, and where nobody knows."""

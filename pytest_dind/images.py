@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageUnavailable
+from .files import Files
 
 if TYPE_CHECKING:
     import docker
@@ -67,7 +67,7 @@ def bring(
     engine: docker.DockerClient,
     daemon: docker.DockerClient,
     names: Sequence[str],
-    home: Path,
+    files: Files,
     say: Say,
 ) -> None:
     """Have images of the outer engine in a daemon, in their present state; load what is not.
@@ -78,24 +78,23 @@ def bring(
     Raises:
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
-    note = home / BROUGHT
-    had = _noted(note)
+    had = _noted(files.read(BROUGHT) or "")
     wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
     lacking = [
         name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
     ]
     load(engine, daemon, lacking, say)
-    _note(note, had | wanted)
+    _note(files, had | wanted)
 
 
-def noted(home: Path, daemon: docker.DockerClient) -> dict[str, str]:
+def noted(files: Files, daemon: docker.DockerClient) -> dict[str, str]:
     """The names that were brought into a daemon so far, each with the id it has there."""
-    found = {name: _id(daemon, name) for name in _noted(home / BROUGHT)}
+    found = {name: _id(daemon, name) for name in _noted(files.read(BROUGHT) or "")}
     return {name: id_ for name, id_ in found.items() if id_}
 
 
 def drop(
-    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], home: Path
+    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], files: Files
 ) -> None:
     """Remove what was brought into a daemon before and is not wanted, or was replaced.
 
@@ -103,7 +102,7 @@ def drop(
         daemon: The daemon.
         before: What `noted` gave before the present images were brought.
         names: The images that are wanted.
-        home: The daemon's home.
+        files: The daemon's files.
     """
     from docker.errors import APIError
 
@@ -113,21 +112,16 @@ def drop(
         # A conflict: it has another name that is wanted.
         with contextlib.suppress(APIError):
             daemon.images.remove(id_ if name in names else name)
-    note = home / BROUGHT
-    wanted = {name: id_ for name, id_ in _noted(note).items() if name in names}
-    _note(note, wanted)
+    brought = _noted(files.read(BROUGHT) or "")
+    _note(files, {name: id_ for name, id_ in brought.items() if name in names})
 
 
-def _note(note: Path, brought: Mapping[str, str]) -> None:
-    # In its place: what is there may be root's, from a golden root, and not this user's to write.
-    aside = note.with_name(f"{note.name}.new")
-    aside.write_text("".join(f"{id_} {name}\n" for name, id_ in brought.items()))
-    aside.replace(note)
+def _note(files: Files, brought: Mapping[str, str]) -> None:
+    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in brought.items()))
 
 
-def _noted(note: Path) -> dict[str, str]:
-    lines = note.read_text().splitlines() if note.exists() else []
-    pairs = (line.partition(" ") for line in lines)
+def _noted(note: str) -> dict[str, str]:
+    pairs = (line.partition(" ") for line in note.splitlines())
     return {name: id_ for id_, _, name in pairs}
 
 

@@ -14,8 +14,10 @@ _KILLED = 137
 
 def lost(daemon: Daemon) -> DaemonLost | None:
     """The error for a daemon that is gone; None for one that serves, busy or not."""
-    home = daemon.record.home.path
-    if health.exit_code(home) is None and transport.is_served(daemon.host):
+    record, files = daemon.record, daemon._files
+    served = transport.is_served(record.host, record.certificates)
+    # A look at the code takes the outer engine some milliseconds where it is not in a directory.
+    if served and (record.certificates or health.exit_code(files) is None):
         return None
     code = None
     # The loss matters more than what the engine, which may be lost too, knows of it.
@@ -33,6 +35,6 @@ def lost(daemon: Daemon) -> DaemonLost | None:
         remedy.insert(0, "Give the machine more memory, or run fewer tests at once.")
     return DaemonLost(
         f"The daemon {daemon.name!r} (mode {daemon.mode}) is gone; tests that need it fail.",
-        evidence=f"{ended}\n{health.log(home)}",
+        evidence=f"{ended}\n{health.log(files)}",
         remedy=remedy,
     )

@@ -132,7 +132,7 @@ def pytest_report_collectionfinish(
         return []
     # The first test that asks for a daemon that can't be had says so in full.
     with suppress(DindError):
-        config.stash[_said].append(report.choice(_begun(config, chosen).choice(chosen)))
+        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen))
     return config.stash[_said]
 
 

@@ -103,7 +103,8 @@ class Settings:
     )
     host: str = _option(
         "",
-        "the outer engine: a unix:// URL or a context's name; empty: as the docker CLI finds it",
+        "the outer engine: a unix://, tcp:// or ssh:// URL, or a context's name; empty: as the "
+        "docker CLI finds it",
         metavar="HOST",
     )
     timeout: float = _option(
@@ -117,7 +118,7 @@ class Settings:
     publish: tuple[str, ...] = _option(
         (),
         "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
-        "on the same port of loopback",
+        "on the same port of loopback, or of an engine's host elsewhere",
         metavar="PORT",
     )
     load: tuple[str, ...] = _option(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .. import images, labels, reaper, security, workspace
+from .. import certificates, images, labels, reaper, security, workspace
 from ..lease import LEASE
 from .container import uninterrupted
 from .launch import HOME
@@ -102,14 +102,19 @@ def sections(output: str) -> dict[str, str]:
     return {name.strip(): content.strip() for name, _, content in parts}
 
 
-def unshared() -> Obstacle:
-    """Why no daemon can be had where containers don't see this process's directories."""
+def unshared() -> Obstacle | None:
+    """Why no daemon can be had where containers don't see this process's directories.
+
+    None where it can: it is reached over TLS then.
+    """
+    if certificates.available():
+        return None
     selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        (*ELSEWHERE_REMEDY, *selinux),
+        (*ELSEWHERE_REMEDY, certificates.REMEDY, *selinux),
     )
 
 

@@ -24,6 +24,7 @@ from pytest_dind.backends.new import New
 from pytest_dind.cache import Cache, Root
 from pytest_dind.daemon import Daemon
 from pytest_dind.engine import Engine
+from pytest_dind.files import Directory
 
 from ..support import until
 from .conftest import DeriveImage, StartDaemon
@@ -96,6 +97,11 @@ class Warm:
         return self.look('stat -c "%i %y" "golden/$1/sum"', self.key())
 
 
+def _outcome(daemon: Any) -> str:
+    """What became of a daemon's golden root."""
+    return store.outcome(Directory(daemon.home.path))
+
+
 @pytest.fixture(
     params=[(), ("--feature=containerd-snapshotter=true",)], ids=["overlay2", "containerd"]
 )
@@ -148,7 +154,7 @@ def test_second_daemon_is_seeded(
     second = begin()
 
     assert capsys.readouterr().out == ""
-    assert store.outcome(first.home) == store.outcome(second.home) == store.SEEDED
+    assert _outcome(first) == _outcome(second) == store.SEEDED
     assert _works(first.daemon)
     assert _works(second.daemon)
     assert warm.made() == made
@@ -184,7 +190,7 @@ def test_isolation(begin: StartDaemon, warm: Warm) -> None:
     assert warm.checksum() == before
     assert _works(other.daemon)
     third = begin()
-    assert store.outcome(third.home) == store.SEEDED
+    assert _outcome(third) == store.SEEDED
     assert _works(third.daemon)
     assert not _has(third.daemon, "spoilt:2")
 
@@ -264,7 +270,7 @@ def test_files_are_as_loaded(begin: StartDaemon, special_image: str) -> None:
     loaded = _archive(begin(load=[special_image], cache="off").daemon, special_image)
     begin(load=[special_image])
     started = begin(load=[special_image])
-    assert store.outcome(started.home) == store.SEEDED
+    assert _outcome(started) == store.SEEDED
     seeded = _archive(started.daemon, special_image)
 
     with tarfile.open(fileobj=io.BytesIO(seeded)) as tar:
@@ -368,7 +374,7 @@ def test_refresh(begin: StartDaemon, warm: Warm) -> None:
     """Made anew, while a daemon that has the old one keeps all of it, until it ends."""
     old = begin()
     made, refs = warm.made(), warm.refs()
-    assert store.outcome(begin(cache="refresh").home) == store.SEEDED
+    assert _outcome(begin(cache="refresh")) == store.SEEDED
 
     assert warm.made() != made
     removed = {ref for ref in refs - warm.refs() if ref.startswith("layers/")}
@@ -487,7 +493,7 @@ def test_full_disk(
     started = begin()
     said = capsys.readouterr().out
 
-    assert store.outcome(started.home) == store.FAILED
+    assert _outcome(started) == store.FAILED
     assert "without the warm store (it could not be written or mounted)" in said
     assert _works(started.daemon)
     assert warm.roots() == {}
@@ -506,7 +512,7 @@ def test_busybox(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
     made = warm.made()
     second = begin(image=warm.image)
 
-    assert store.outcome(second.home) == store.SEEDED
+    assert _outcome(second) == store.SEEDED
     assert warm.made() == made
     assert _works(second.daemon)
 
@@ -526,7 +532,7 @@ def test_damaged_root(begin: StartDaemon, warm: Warm, damage: str) -> None:
     warm.look(_DAMAGES[damage], warm.key())
     daemon = begin()
 
-    assert store.outcome(daemon.home) == store.SEEDED
+    assert _outcome(daemon) == store.SEEDED
     assert _works(daemon.daemon)
     assert list(warm.roots()) == [warm.key()]
 
@@ -586,7 +592,7 @@ def test_kill_in_the_middle(
     until(lambda: not traces.containers(), 10, "the container is gone")
     daemon = begin()
 
-    assert store.outcome(daemon.home) == store.SEEDED
+    assert _outcome(daemon) == store.SEEDED
     assert _works(daemon.daemon)
     warm.cache.prune("10g")
     referred = warm.look("cat golden/*/refs making/*/refs old/*/refs 2>/dev/null || true").split()

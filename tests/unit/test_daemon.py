@@ -12,6 +12,7 @@ import pytest
 
 from pytest_dind import Address, AddressUnreachable, Daemon
 from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.files import Directory
 
 from ..support import Answer, FakeEngine
 
@@ -36,6 +37,9 @@ class _Backend:
     def __init__(self, code: int = 0) -> None:
         self.code = code
         self.calls: list[dict[str, Any]] = []
+
+    def files(self, record: Record) -> Directory:
+        return Directory(record.home.path)
 
     def exec(self, record: Record, command: list[str], **how: Any) -> Any:
         self.calls.append(how)

@@ -15,6 +15,7 @@ import pytest
 from pytest_dind import DaemonLost, Settings, SettingsError, sharing, state, workspace
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.daemon import Daemon
+from pytest_dind.files import Directory
 from pytest_dind.lease import LEASE, is_held
 from pytest_dind.sharing import MAIN, Run
 
@@ -35,6 +36,8 @@ class Backend:
         self.there: set[Path] = set()
         self.started: list[Path] = []
         self.fails: type[BaseException] | None = None
+        self.certificates = ""
+        self.held = 0
 
     def start(self, home: Home, settings: Settings, say: object) -> Record:
         """Start one."""
@@ -47,8 +50,21 @@ class Backend:
         return Record(
             **known
             | {"mode": "dind", "home": home, "id": str(len(self.started)), "published": ()}
+            | {"certificates": self.certificates}
             | {"host": f"unix://{home.path}/docker.sock", "seconds": 0.0, "user_namespace": False}
         )
+
+    def hold(self, record: Record) -> None:
+        """Hold one."""
+        self.held += 1
+
+    def release(self) -> None:
+        """Let go of all."""
+        self.held = 0
+
+    def files(self, record: Record) -> Directory:
+        """Its files."""
+        return Directory(record.home.path)
 
     def stop(self, home: Home) -> None:
         """Remove one."""
@@ -260,3 +276,40 @@ def test_two_runs(temp: Path, backend: Backend) -> None:
     second.close()
     assert not backend.there
     gc.collect()
+
+
+def test_held_to_the_end_of_the_process(run: Run, other: Run, backend: Backend) -> None:
+    """Who attaches to a daemon holds it, once; a process that leaves the run doesn't let go."""
+    run.daemon(SETTINGS)
+    other.daemon(SETTINGS)
+    other.daemon(SETTINGS)
+    assert backend.held == 1
+    other.close()
+    assert backend.held == 1
+    run.close()
+    assert backend.held == 0
+
+
+def test_daemon_elsewhere_that_is_gone(
+    run: Run, other: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on an engine elsewhere ended with who used it: who asks next has a new one."""
+    backend.certificates = "/tls"
+    first = run.daemon(SETTINGS)
+    gone = DaemonLost("It is gone.", remedy=[])
+    monkeypatch.setattr(sharing, "lost", lambda daemon: gone if daemon == first else None)
+
+    assert other.daemon(SETTINGS) != first
+    assert backend.started == [run.path / MAIN] * 2
+
+
+@pytest.mark.parametrize(("failed", "kept"), [(True, True), (False, False)])
+def test_kept_by_the_last_who_holds_it(
+    run: Run, other: Run, backend: Backend, failed: bool, kept: bool
+) -> None:
+    """A worker whose test failed has a daemon elsewhere kept, since nobody else may hold it."""
+    backend.certificates = "/tls"
+    other.daemon(SETTINGS.replace(keep="on-failure"))
+    other.close(failed=failed)
+
+    assert (run.path / MAIN / "kept").exists() == kept

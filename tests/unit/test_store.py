@@ -19,6 +19,7 @@ from pytest_dind import ImageUnavailable, Settings, images, store
 from pytest_dind.backends import launch
 from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import Engine
+from pytest_dind.files import Directory, Files
 
 from ..support import until
 
@@ -76,6 +77,7 @@ class _New:
 
     def __init__(self, home: Home, driver: str, *outcomes: str) -> None:
         self._home = home
+        self.files: Files = Directory(home.path)
         self._outcomes = iter(outcomes)
         self._driver = driver
         self.restarts = 0
@@ -90,7 +92,7 @@ class _New:
 
     def publish(self) -> None:
         self.restarts += 1
-        assert not (self._home.path / "store").exists(), "the next outcome is told from the last"
+        assert not store.outcome(self.files), "the next outcome is told from the last"
         self._begin()
 
 
@@ -102,25 +104,25 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     return found
 
 
-def _provide(home: Home, new: _New, **settings: Any) -> list[str]:
+def _provide(new: _New, **settings: Any) -> list[str]:
     given = Settings(load=("a",)).replace(**settings)
     said: list[str] = []
     ticket = store.ticket(given, "dind", "sha256:1", _ENGINE, said.append)
-    store.provide(home, ticket, given, _ENGINE, new, said.append)
+    store.provide(ticket, given, _ENGINE, new, said.append)
     return said
 
 
 def test_seeded_daemon(tmp_path: Path, brought: list[Sequence[str]]) -> None:
     """A daemon that has a golden root is looked after without a word."""
     new = _New(Home(tmp_path), "overlay2", "seeded")
-    assert _provide(Home(tmp_path), new) == []
+    assert _provide(new) == []
     assert (new.restarts, len(brought)) == (0, 1)
 
 
 def test_cold_daemon(tmp_path: Path, brought: list[Sequence[str]]) -> None:
     """The first daemon gets its images, becomes a golden root, and starts again from it."""
     new = _New(Home(tmp_path), "overlayfs", "cold", "seeded")
-    assert _provide(Home(tmp_path), new) == ["making a warm data-root of the images, once"]
+    assert _provide(new) == ["making a warm data-root of the images, once"]
     assert new.restarts == 1
     assert not (tmp_path / "abandon").exists()
 
@@ -145,7 +147,7 @@ def test_line_where_there_is_no_golden_root(
 ) -> None:
     """The images are loaded, and the last line says why the store has no part in it."""
     new = _New(Home(tmp_path), driver, *outcomes)
-    said = _provide(Home(tmp_path), new)
+    said = _provide(new)
 
     assert said[-1] == f"images are loaded without the warm store ({why})"
     assert brought[-1] == ("a",)
@@ -162,7 +164,7 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise error
 
     monkeypatch.setattr(images, "bring", bring)
-    said = _provide(Home(tmp_path), _New(Home(tmp_path), "overlay2", "cold", "failed"))
+    said = _provide(_New(Home(tmp_path), "overlay2", "cold", "failed"))
 
     assert said[-1].startswith("images are loaded without the warm store")
     assert (tmp_path / "abandon").read_text() == ""
@@ -171,8 +173,10 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_store_off_is_silent(tmp_path: Path, brought: list[Sequence[str]]) -> None:
     """Who wants no store is not told that there is none."""
     (tmp_path / "store").touch()
-    new = SimpleNamespace(client=lambda: contextlib.nullcontext(SimpleNamespace()))
-    assert _provide(Home(tmp_path), cast(Any, new), cache="off") == []
+    new = SimpleNamespace(
+        client=lambda: contextlib.nullcontext(SimpleNamespace()), files=Directory(tmp_path)
+    )
+    assert _provide(cast(Any, new), cache="off") == []
     assert brought == [("a",)]
 
 
