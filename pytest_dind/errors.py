@@ -57,6 +57,10 @@ class ImageUnavailable(DindError):
     """An image is missing and cannot be pulled, or is not the kind of image needed."""
 
 
+class BuildFailed(DindError):
+    """A Dockerfile could not be built in the daemon."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

@@ -233,7 +233,7 @@ class Run:
                     "Give each worker a daemon of its own: --dind-scope worker.",
                 ],
             )
-        daemon = Daemon(record, backend(record.mode, self._engine(settings)))
+        daemon = Daemon(record, backend(record.mode, self._engine(settings)), self._say)
         error = lost(daemon)
         if error is not None:
             raise error
@@ -256,7 +256,7 @@ class Run:
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
-            daemon = Daemon(chosen.start(home, settings, self._say), chosen)
+            daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
             state.write(daemon.record, settings)
         except BaseException:
             # What failed matters more than a clean-up that fails too: the sweep has another go.
@@ -298,7 +298,7 @@ class Run:
             return None
         record, _ = found
         engine = self._engine(settings)
-        daemon = Daemon(record, backend(record.mode, engine))
+        daemon = Daemon(record, backend(record.mode, engine), self._say)
         if lost(daemon) is not None or transport.ping(daemon.host) is None:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None

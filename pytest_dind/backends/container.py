@@ -19,6 +19,7 @@ from .protocol import Home, Record
 from .refusals import refused
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..engine import Engine
@@ -132,6 +133,10 @@ class ContainerBackend:
                     raise
                 self.stop(home)
                 time.sleep(_POLL_SECONDS)
+
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine."""
+        return self._engine.client
 
     def container(self, record: Record) -> Container:
         """The outer container."""

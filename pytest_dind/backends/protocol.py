@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..images import Say
@@ -80,6 +81,9 @@ class Backend(Protocol):
 
     def start(self, home: Home, settings: Settings, say: Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
+
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine, which has the images to load."""
 
     def container(self, record: Record) -> Container | None:
         """The outer container, where there is one."""
