@@ -33,6 +33,8 @@ class Daemon:
     _backend: Backend = field(repr=False, compare=False)
     # Where a line on what takes long goes.
     _say: images.Say = field(default=_quiet, repr=False, compare=False)
+    # Its URL in its own container, where commands are to use another than its own.
+    _inside: str = field(default="", repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Daemon(name={self.name!r}, mode={self.mode!r}, host={self.host!r})"
@@ -153,7 +155,7 @@ class Daemon:
             self.record,
             command,
             check=check,
-            env=env,
+            env={**({"DOCKER_HOST": self._inside} if self._inside else {}), **(env or {})},
             workdir=workdir,
             stdin=stdin,
             timeout=timeout,

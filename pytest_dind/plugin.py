@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import report, requirements, settings
+from . import left, report, requirements, settings
 from .errors import DindError, SettingsError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .sharing import Run
 
 _settings = pytest.StashKey[settings.Settings]()
+pytest_plugins = ("pytest_dind.left",)
+
 _run: pytest.StashKey[Run] = pytest.StashKey()
 _summary = pytest.StashKey[list[str]]()
 _said = pytest.StashKey[list[str]]()
@@ -28,7 +30,7 @@ _said = pytest.StashKey[list[str]]()
 # The name under which xdist hands a value of ours to a worker, and back.
 _SHARED = "pytest_dind"
 
-_FIXTURES = {"dind_daemon", "dind_client", "dind_env"}
+_FIXTURES = {"dind_daemon", "dind_client", "dind_env", "dind_clean"}
 _MARKERS = requirements.NAMES
 
 
@@ -233,10 +235,15 @@ def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> st
 
 
 @pytest.fixture(scope="session")
-def dind_daemon(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Daemon:
+def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
     """The daemon: a handle with its address, its client, and commands to run in it."""
+    config = request.config
+    cleans = any(
+        "dind_clean" in getattr(item, "fixturenames", ()) for item in request.session.items
+    )
     with _unavailable(dind_config):
-        return _begun(pytestconfig, dind_config).daemon(dind_config)
+        daemon = _begun(config, dind_config).daemon(dind_config)
+        return left.attend(config, daemon, dind_config, cleans=cleans)
 
 
 @contextmanager

@@ -157,6 +157,13 @@ class Settings:
         metavar="NAME",
         shapes=False,
     )
+    leaks: str = _option(
+        "report",
+        "what tests leave behind in the daemon: off, report (in the summary) or fail (the test)",
+        metavar="WHAT",
+        choices=("off", "report", "fail"),
+        shapes=False,
+    )
     require: tuple[str, ...] = _option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "

@@ -167,8 +167,8 @@ def test_udp(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
 
             def arrived() -> bool:
                 sender.sendto(b"hi", address)
-                counted = container.exec_run(["grep", "^Udp:", "/proc/net/snmp"]).output.decode()
-                names, values = (line.split() for line in counted.splitlines())
+                counted: Any = container.exec_run(["grep", "^Udp:", "/proc/net/snmp"]).output
+                names, values = (line.split() for line in counted.decode().splitlines())
                 # Nobody listens there; the kernel counts what comes all the same.
                 return int(values[names.index("NoPorts")]) > 0
 
