@@ -58,11 +58,7 @@ def run(
             timeout=timeout,
         )
     except NotFound as error:
-        raise DaemonLost(
-            f"The daemon {record.home.name!r} is gone; no command can run in it.",
-            evidence=str(error.explanation),
-            remedy=["Start another one with dind_factory; one that was stopped stays so."],
-        ) from error
+        raise gone(record, error) from error
     except APIError as error:
         raise _refused(command, workdir, str(error.explanation or error)) from error
     # What the runtime says of a directory that is not there comes as the command's own output.
@@ -73,6 +69,15 @@ def run(
     if check and done.returncode:
         raise CommandFailed(done.returncode, done.args, stdout, stderr)
     return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+def gone(record: Record, error: Exception) -> DaemonLost:
+    """The error for a daemon whose container is not there."""
+    return DaemonLost(
+        f"The daemon {record.home.name!r} is gone; nothing can be done in it.",
+        evidence=str(getattr(error, "explanation", error)),
+        remedy=["Start another one with dind_factory; one that was stopped stays so."],
+    )
 
 
 def _refused(command: Sequence[str], workdir: str | None, evidence: str) -> SettingsError:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 
+RESTARTING = "restarting"
+"""In a daemon's home while it restarts: that nothing answers is no loss."""
 # Of silence: a step may be quiet for long.
 _BUILD_SECONDS = 600
 
@@ -245,6 +247,29 @@ class Daemon:
     def exit_code(self) -> int | None:
         """The code it ended with; None while it runs, and where nobody knows."""
         return self._backend.post_mortem(self.record)
+
+    def restart(self, timeout: float = 60) -> None:
+        """Restart the daemon, and wait until it serves again.
+
+        Containers with a restart policy run again then; images, volumes and the other containers
+        are there still. This handle, its clients and its address stay the same.
+
+        Args:
+            timeout: Seconds it may take to end and to be ready again.
+
+        Raises:
+            DindError: it ended instead, or was not ready in time.
+        """
+        from docker.errors import NotFound
+
+        mark = self.record.home.path / RESTARTING
+        try:
+            mark.touch()
+            self._backend.restart(self.record, timeout)
+        except (NotFound, FileNotFoundError) as error:
+            raise commands.gone(self.record, error) from error
+        finally:
+            mark.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Remove it for good with all that is in it; again is fine."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import docker
 
     from .daemon import Daemon
+    from .factory import Factory
     from .sharing import Run
 
 _settings = pytest.StashKey[settings.Settings]()
@@ -277,6 +278,21 @@ def _dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Set
             pytest.fail(f"{found.reason} (--dind-require)", pytrace=False)
     if unmet:
         pytest.skip(unmet[0].reason)
+
+
+@pytest.fixture(scope="session")
+def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+    """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    from .factory import Factory
+    from .sharing import Run
+
+    with _unavailable(dind_config):
+        begun = _begun(pytestconfig, dind_config)
+        # A run of its own: other workers have factories and daemons of the same names.
+        run = Run.begin(partial(report.say, pytestconfig), beside=begun.path)
+    factory = Factory(run, dind_config)
+    yield factory
+    factory.close()
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,33 @@ class Run:
             return ahead.result()
         return self._made(settings)
 
+    @property
+    def others(self) -> list[Daemon]:
+        """The daemons that this process has used."""
+        return list(self._daemons.values())
+
+    def another(self, name: str, settings: Settings) -> Daemon:
+        """A new daemon of this name.
+
+        Raises:
+            DindError: it can't be had, or there was one of this name.
+        """
+        home = Home(self.path / name)
+        with workspace.locked(self.path, home.name):
+            if state.read(home) is not None:
+                raise SettingsError(
+                    f"There is a daemon {name!r} already.",
+                    evidence=f"It is in {home.path}.",
+                    remedy=["Give each daemon a name of its own, or none."],
+                )
+            daemon = self._started(home, settings)
+        self._daemons[daemon.id] = daemon
+        return daemon
+
+    def engine(self, settings: Settings) -> Engine:
+        """The outer engine of these settings."""
+        return self._engine(settings)
+
     def _made(self, settings: Settings) -> Daemon:
         if settings.reuse:
             daemon = self._reused(settings)

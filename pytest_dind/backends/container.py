@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
+RESTARTED = "restarted"
+"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 _POLL_SECONDS = 0.05
 
 
@@ -109,6 +111,7 @@ class ContainerBackend:
                     port_bindings={
                         f"{port}/{protocol}": ("127.0.0.1", port) for port, protocol in ports
                     },
+                    **launch.limits(settings),
                     **self._host_config,
                 ),
             )
@@ -161,6 +164,21 @@ class ContainerBackend:
             workdir=workdir,
             stdin=stdin,
             timeout=timeout,
+        )
+
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew in its container, and wait until it serves again."""
+        home = record.home
+        # The answer of the daemon that is about to end doesn't count.
+        (home.path / RESTARTED).unlink(missing_ok=True)
+        self._engine.client.api.kill(record.id, "SIGALRM")
+        health.wait_until_ready(
+            f"The daemon {home.name!r} (mode {self._mode}), restarted,",
+            home.path,
+            record.host,
+            timeout=timeout,
+            gone=lambda: not inspect(self._engine, home),
+            awaited=(home.path / RESTARTED).exists,
         )
 
     def post_mortem(self, record: Record) -> int | None:

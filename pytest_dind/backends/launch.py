@@ -48,6 +48,17 @@ def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
     return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
 
 
+def limits(settings: Settings) -> dict[str, Any]:
+    """The limits of the container, as docker-py's host config has them."""
+    limited: dict[str, Any] = {}
+    if settings.memory:
+        # No swap in addition: what exceeds the limit is killed, instead of crawling.
+        limited |= {"mem_limit": settings.memory, "memswap_limit": settings.memory}
+    if settings.cpus:
+        limited["nano_cpus"] = int(float(settings.cpus) * 1e9)
+    return limited
+
+
 def command(
     home: Home,
     image: Mapping[str, Any],
@@ -75,6 +86,8 @@ def command(
         "--host=unix:///var/run/docker.sock",
         # The socket's group, so that a test process that is not root may use it.
         f"--group={os.getgid()}",
+        *(f"--registry-mirror={url}" for url in settings.registry_mirror),
+        *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
         *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
         *settings.arg,
     ]

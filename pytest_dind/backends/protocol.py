@@ -100,6 +100,9 @@ class Backend(Protocol):
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command where the daemon's own docker CLI is."""
 
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew, with all that it has, and wait until it serves again."""
+
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, where it can still be known."""
 
