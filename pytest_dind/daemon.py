@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 RESTARTING = "restarting"
 """In a daemon's home while it restarts: that nothing answers is no loss."""
+# What tools take for the way to an engine: the docker CLI, buildx, testcontainers.
+_LEADS_ELSEWHERE = (
+    "DOCKER_",
+    "BUILDX_BUILDER",
+    "BUILDKIT_HOST",
+    "TC_HOST",
+    "TESTCONTAINERS_HOST_OVERRIDE",
+    "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
+)
 # Of silence: a step may be quiet for long.
 _BUILD_SECONDS = 600
 
@@ -82,9 +91,14 @@ class Daemon:
         return self._backend.container(self.record)
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with every inherited `DOCKER_*` replaced by `env`."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
-        return inherited | self.env
+        """This process's environment, with what leads tools to an engine replaced.
+
+        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
+        tools; testcontainers learns where published ports are reached.
+        """
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_LEADS_ELSEWHERE)}
+        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
+        return inherited | self.env | ports
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on it; close it after use.
