@@ -65,6 +65,10 @@ class NoShell(ImageUnavailable):
     """An image has no shell, so that nothing can look after a daemon in its container."""
 
 
+class BuildFailed(DindError):
+    """A Dockerfile could not be built in the daemon."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

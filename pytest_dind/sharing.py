@@ -114,6 +114,33 @@ class Run:
             return ahead.result()
         return self._made(settings)
 
+    @property
+    def others(self) -> list[Daemon]:
+        """The daemons that this process has used."""
+        return list(self._daemons.values())
+
+    def another(self, name: str, settings: Settings) -> Daemon:
+        """A new daemon of this name.
+
+        Raises:
+            DindError: it can't be had, or there was one of this name.
+        """
+        home = Home(self.path / name)
+        with workspace.locked(self.path, home.name):
+            if state.read(home) is not None:
+                raise SettingsError(
+                    f"There is a daemon {name!r} already.",
+                    evidence=f"It is in {home.path}.",
+                    remedy=["Give each daemon a name of its own, or none."],
+                )
+            daemon = self._started(home, settings)
+        self._daemons[daemon.id] = daemon
+        return daemon
+
+    def engine(self, settings: Settings) -> Engine:
+        """The outer engine of these settings."""
+        return self._engine(settings)
+
     def _made(self, settings: Settings) -> Daemon:
         if settings.reuse:
             daemon = self._reused(settings)
@@ -254,7 +281,7 @@ class Run:
                 ],
             )
         found_by = backend(record.mode, self._engine(settings))
-        daemon = Daemon(record, found_by)
+        daemon = Daemon(record, found_by, self._say)
         error = lost(daemon)
         if error is not None and record.certificates:
             # It ended with the processes that used it: a run's lease doesn't hold it.
@@ -284,7 +311,7 @@ class Run:
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             self._holding.append(chosen)
-            daemon = Daemon(chosen.start(home, settings, self._say), chosen)
+            daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
             state.write(daemon.record, settings)
         except BaseException:
             chosen.release()
@@ -327,7 +354,7 @@ class Run:
             return None
         record, _ = found
         engine = self._engine(settings)
-        daemon = Daemon(record, backend(record.mode, engine))
+        daemon = Daemon(record, backend(record.mode, engine), self._say)
         if lost(daemon) is not None or transport.ping(record.host, record.certificates) is None:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None

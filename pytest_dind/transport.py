@@ -19,6 +19,16 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 
 _ACCEPT_SECONDS = 5
 
+# What tools take for the way to an engine: the docker CLI, buildx, testcontainers.
+_LEADS_ELSEWHERE = (
+    "DOCKER_",
+    "BUILDX_BUILDER",
+    "BUILDKIT_HOST",
+    "TC_HOST",
+    "TESTCONTAINERS_HOST_OVERRIDE",
+    "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
+)
+
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP on a unix socket."""
@@ -135,7 +145,7 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
     """An environment in which tools find the daemon at `host`, and nothing leads them astray."""
-    found = {k: v for k, v in inherited.items() if not k.startswith("DOCKER_")}
+    found = {k: v for k, v in inherited.items() if not k.startswith(_LEADS_ELSEWHERE)}
     if certificates:
         # docker-py would trust these instead of the daemon's CA, and tools would ask a proxy.
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels, store
+from .. import health, images, labels, store, transport
 from ..errors import NoShell, NotShared
 from ..settings import Settings
 from . import execution, launch, network, ways
@@ -20,6 +20,7 @@ from .protocol import Home, Record
 from .refusals import refused
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..engine import Engine
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
+RESTARTED = "restarted"
+"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 _POLL_SECONDS = 0.05
 
 
@@ -145,6 +148,7 @@ class ContainerBackend:
                     port_bindings={
                         f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
                     },
+                    **launch.limits(settings),
                     **self._host_config,
                 ),
             )
@@ -188,6 +192,10 @@ class ContainerBackend:
         while self._held:
             self._held.pop().release()
 
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine."""
+        return self._engine.client
+
     def container(self, record: Record) -> Container:
         """The outer container."""
         return self._engine.client.containers.get(record.id)
@@ -211,6 +219,21 @@ class ContainerBackend:
             workdir=workdir,
             stdin=stdin,
             timeout=timeout,
+        )
+
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew in its container, and wait until it serves again."""
+        home, files = record.home, self.files(record)
+        # The answer of the daemon that is about to end doesn't count.
+        files.write(RESTARTED, "")
+        self._engine.client.api.kill(record.id, "SIGALRM")
+        health.wait_until_ready(
+            f"The daemon {home.name!r} (mode {self._mode}), restarted,",
+            files,
+            lambda patience: transport.ping(record.host, record.certificates, timeout=patience),
+            timeout=timeout,
+            gone=lambda: not inspect(self._engine, home),
+            awaited=lambda: bool(files.read(RESTARTED)),
         )
 
     def post_mortem(self, record: Record) -> int | None:

@@ -43,6 +43,17 @@ def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
     return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
 
 
+def limits(settings: Settings) -> dict[str, Any]:
+    """The limits of the container, as docker-py's host config has them."""
+    limited: dict[str, Any] = {}
+    if settings.memory:
+        # No swap in addition: what exceeds the limit is killed, instead of crawling.
+        limited |= {"mem_limit": settings.memory, "memswap_limit": settings.memory}
+    if settings.cpus:
+        limited["nano_cpus"] = int(float(settings.cpus) * 1e9)
+    return limited
+
+
 def process(
     home: Home,
     way: Way,
@@ -80,6 +91,8 @@ def _arguments(way: Way, settings: Settings, layout: network.Network) -> list[st
         *way.arguments(),
         # Where tools in the container, and nested containers that mount it, look for a daemon.
         "--host=unix:///var/run/docker.sock",
+        *(f"--registry-mirror={url}" for url in settings.registry_mirror),
+        *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
         *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
         *settings.arg,
     ]

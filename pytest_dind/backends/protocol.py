@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from .. import transport
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..files import Files
@@ -106,6 +107,9 @@ class Backend(Protocol):
     def release(self) -> None:
         """Let go of what is held; idempotent."""
 
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine, which has the images to load."""
+
     def container(self, record: Record) -> Container | None:
         """The outer container, where there is one."""
 
@@ -120,6 +124,9 @@ class Backend(Protocol):
         timeout: float | None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command where the daemon's own docker CLI is."""
+
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew, with all that it has, and wait until it serves again."""
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, where it can still be known."""

@@ -86,9 +86,11 @@ done
 # USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
 trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
 trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
+# After ALRM a new daemon takes over what the old one leaves: the test process asked for a restart.
+trap 'interrupted=yes restart=yes; kill -TERM "$daemon"' ALRM
 seed
 while :; do
-	again=
+	again= restart=
 	# The lock of a golden root is this process's alone.
 	"$@" 9<&- &
 	daemon=$!
@@ -98,7 +100,13 @@ while :; do
 		code=$?
 		[ -n "$interrupted" ]
 	do :; done
-	[ -n "$again" ] && [ -z "$ended" ] || conclude "$code"
+	[ -n "$again$restart" ] && [ -z "$ended" ] || conclude "$code"
+	if [ -n "$restart" ]; then
+		# One that had to be killed leaves its pid file, too.
+		rm -f /var/run/docker.pid
+		echo yes >"$home/restarted"
+		continue
+	fi
 	published=1
 	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
 		# What a crash of the machine must not cut short, once it is in its place.

@@ -342,7 +342,7 @@ _ALL = """
         (["--dind-require="], set()),
         ([], set()),
     ],
-    ids=" ".join,
+    ids=lambda names: " ".join(sorted(names)),
 )
 def test_require(pytester: pytest.Pytester, require: list[str], failed: set[str]) -> None:
     """What `--dind-require` names fails instead of being skipped, and so does the run."""

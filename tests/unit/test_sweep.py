@@ -58,6 +58,7 @@ def listing(base: Path, *containers: Mapping[str, Any]) -> Iterator[tuple[Engine
     answers = {f"DELETE /containers/{name}": lambda name=name: remove(name) for name in names} | {
         "GET /containers/json": Answer(body=list(containers)),
         "GET /volumes": Answer(body={"Volumes": None}),
+        "GET /networks": Answer(body=[]),
         "GET /version": Answer(body={"ApiVersion": "1.41"}),
     }
     with (
