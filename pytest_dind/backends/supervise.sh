@@ -104,6 +104,8 @@ while :; do
 	if [ -n "$restart" ]; then
 		# One that had to be killed leaves its pid file, too.
 		rm -f /var/run/docker.pid
+		# A daemon that ends unmounts all below its data-root, the store's layers too.
+		[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 		echo yes >"$home/restarted"
 		continue
 	fi

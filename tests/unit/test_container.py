@@ -260,3 +260,24 @@ def test_uninterrupted() -> None:
     assert container.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
         container.uninterrupted(lambda: 1 // 0)
+
+
+def test_registries() -> None:
+    """Mirrors and registries reach dockerd as its own arguments."""
+    settings = Settings(
+        registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
+    )
+    found = launch.command(_HOME, {"Config": {}}, settings, _TICKET, _LAYOUT)
+
+    assert "--registry-mirror=http://m:5000" in found
+    assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)
+
+
+def test_limits() -> None:
+    """Limits are the container's, without swap in addition; none are set unasked."""
+    assert launch.limits(Settings()) == {}
+    assert launch.limits(Settings(memory="2g", cpus="0.5")) == {
+        "mem_limit": "2g",
+        "memswap_limit": "2g",
+        "nano_cpus": 500_000_000,
+    }
