@@ -92,9 +92,15 @@ plant() {
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 }
 
-# Hold the store's lock, which the caller opens as 8, during a command.
+# Hold the store's lock, which the caller opens as 8, during a command. Who has it is done soon;
+# if not, it is better to go on without the store than to wait for one that hangs.
 locked() {
-	flock 8 || return
+	tries=100
+	until flock -n 8; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
 	"$@"
 }
 

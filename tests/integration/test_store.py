@@ -265,7 +265,7 @@ def _archive(daemon: Daemon, image: str) -> bytes:
     return base64.b64decode(daemon.exec(["sh", "-ec", _ARCHIVE]).stdout)
 
 
-def test_files_are_as_loaded(begin: StartDaemon, special_image: str) -> None:
+def test_files_are_as_loaded(begin: StartDaemon, special_image: str, mode: str) -> None:
     """File by file, a container of a seeded image is what one of a loaded image is."""
     loaded = _archive(begin(load=[special_image], cache="off").daemon, special_image)
     begin(load=[special_image])
@@ -281,7 +281,8 @@ def test_files_are_as_loaded(begin: StartDaemon, special_image: str) -> None:
     assert _CAPABILITY in files["made/marked"].pax_headers
     assert files["made/link2"].islnk()
     assert files["made/link4"].islnk()
-    assert files["made/device"].ischr()
+    # Users that are mapped may make no device; a load leaves it out.
+    assert ("made/device" in files) == (mode == "dind")
     assert files["made/fifo"].isfifo()
     assert "made/opaque/new" in files
     assert not {"made/deleted", "made/gone", "made/opaque/old"} & set(files)

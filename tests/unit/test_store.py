@@ -423,3 +423,13 @@ def test_publish(disk: Disk) -> None:
     assert not (golden / "root/network").exists()
     assert len((golden / "refs").read_text().split()) == 4
     assert disk.names("making") == set()
+
+
+@_needs_flock
+def test_lock_that_is_never_free(disk: Disk) -> None:
+    """A store that another holds for good is given up after a while, and the others go on."""
+    script = "sleep() { :; }\nlocked echo done 8>>$store/lock || echo given up"
+    assert disk.run(script) == "done\n"
+    with (disk.path / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert disk.run(script) == "given up\n"
