@@ -74,9 +74,22 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
     from .workspace import SOCKET
 
     worker = getattr(config, "workerinput", {}).get("workerid", "")
+    is_shared = bool(settings.reuse) or (worker and settings.scope == "session")
+    if is_shared and not (cleans or settings.leaks == _FAIL):
+        # Whose a thing is can't be told by looking, and what comes through a socket that labels it
+        # is for those who ask for that.
+        return daemon
     stamp = None
-    shares_runs = settings.reuse and (cleans or settings.leaks == _FAIL)
-    if shares_runs or (worker and settings.scope == "session"):
+    if is_shared:
+        if daemon.record.certificates:
+            raise SettingsError(
+                "Tests can't be cleaned up after in a daemon that is shared over a network.",
+                evidence=f"The daemon is at {daemon.host}, and other processes use it.",
+                remedy=[
+                    "Give each xdist worker a daemon of its own: --dind-scope worker.",
+                    "Leave --dind-reuse, dind_clean and --dind-leaks fail out.",
+                ],
+            )
         home = daemon.record.home.path
         # No longer than the daemon's own, for whose path there is room.
         name = f"{uuid4().hex[:6]}.sock"

@@ -267,7 +267,8 @@ def test_registries() -> None:
     settings = Settings(
         registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
     )
-    found = launch.command(_HOME, {"Config": {}}, settings, _TICKET, _LAYOUT)
+    way = ways.Shared(_HOME)
+    found = launch.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
 
     assert "--registry-mirror=http://m:5000" in found
     assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)
