@@ -240,8 +240,8 @@ class Run:
             else:
                 backend(record.mode, self._engine(settings)).stop(home)
                 workspace.remove(home.path)
-        if not kept:
-            workspace.remove(self.path)
+        # What a process of the run that was killed left is not a daemon's, or not yet.
+        reaper.finish(self.path)
         return kept
 
     def _mark_kept(self, *, failed: bool) -> None:
