@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from . import census, clean
+from . import census, clean, transport
 from .census import Things
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Ledger:
     def is_shared(self) -> bool:
         """Whether other processes use the daemon too."""
         return self._stamp is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the daemon serves no more."""
+        return not transport.is_served(self.daemon.record.host, self.daemon.record.certificates)
 
     def close(self) -> None:
         """Let go of the daemon."""

@@ -183,6 +183,11 @@ def _uses_daemon(item: pytest.Item) -> bool:
 def _attempt(config: pytest.Config) -> Iterator[Ledger | None]:
     """Do something with the ledger, if there is one; a daemon that is gone has none any more."""
     ledger = config.stash.get(_ledger, None)
+    if ledger is not None and ledger.is_lost:
+        # Looked at first: docker-py leaves a socket open where nobody answers.
+        ledger.close()
+        del config.stash[_ledger]
+        ledger = None
     if ledger is None:
         yield None
         return
