@@ -82,6 +82,16 @@ for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
 	[ ! -e "$file" ] || rm -f "$file"
 done
 
+# Wait for a process, whatever signals come meanwhile, and leave its exit code in `code`.
+await() {
+	while
+		interrupted=
+		wait "$1"
+		code=$?
+		[ -n "$interrupted" ]
+	do :; done
+}
+
 # Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
 # USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
 trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
@@ -94,12 +104,7 @@ while :; do
 	# The lock of a golden root is this process's alone.
 	"$@" 9<&- &
 	daemon=$!
-	while
-		interrupted=
-		wait "$daemon"
-		code=$?
-		[ -n "$interrupted" ]
-	do :; done
+	await "$daemon"
 	[ -n "$again$restart" ] && [ -z "$ended" ] || conclude "$code"
 	if [ -n "$restart" ]; then
 		# One that had to be killed leaves its pid file, too.
@@ -113,9 +118,11 @@ while :; do
 	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
 		# What a crash of the machine must not cut short, once it is in its place.
 		sync -f "$store" || sync
-		# Not with `||`, where the shell would ignore -e.
-		(set -e && locked publish 8>>"$store/lock")
-		published=$?
+		# In the background, so that the end of the lease ends this too. Not with `||`, where the
+		# shell would ignore -e.
+		(set -e && locked publish 8>>"$store/lock") &
+		await $!
+		published=$code
 	fi
 	if [ "$published" -eq 0 ]; then
 		refresh=

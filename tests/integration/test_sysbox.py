@@ -292,7 +292,8 @@ def test_worker_killed_while_it_looks(
     monkeypatch.setattr(tempfile, "tempdir", str(room))
     run = Run.begin(print)
     try:
-        worker = [sys.executable, "-c", _DIES_BETWEEN_CREATE_AND_START, run.path, DAEMON_IMAGE]
+        worker: list[str] = [sys.executable, "-c", _DIES_BETWEEN_CREATE_AND_START]
+        worker += [str(run.path), DAEMON_IMAGE]
         assert subprocess.run(worker, check=False).returncode == -signal.SIGKILL
         assert len(traces.containers()) == 1
         assert run.choice(Settings(mode=mode, image=DAEMON_IMAGE)).mode == "sysbox"
