@@ -29,6 +29,8 @@ ENGINE = "engine"
 KEPT = "kept"
 """In a daemon's home: it stays when its last user is gone."""
 
+GUARD = "guard"
+"""In a daemon's home: locked by its guard, a process; there until its tests' objects are removed."""
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 

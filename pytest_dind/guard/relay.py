@@ -1,0 +1,107 @@
+"""Bytes on their way: answers and streams that are not looked into."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .refusal import Refusal
+from .upstream import BUFFER
+
+# What the engine says of an answer that is none of HTTP's, but bytes both ways from here on.
+_RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
+_END = b"\r\n\r\n"
+
+
+class Client(asyncio.StreamReaderProtocol):
+    """A client's side, which tells when the client has nothing more to send, or is gone.
+
+    Attributes:
+        task: What serves the client, and is to end when the client is gone, if anything.
+        half_open: Whether the client may have nothing more to send, and still listen for long.
+    """
+
+    # A client that ends its side early may still wait for the answer to what it sent.
+    _GRACE_SECONDS = 1
+
+    task: asyncio.Task[None] | None = None
+    half_open = False
+
+    def eof_received(self) -> bool | None:
+        """Take note that the client sends no more."""
+        if self.task is not None and not self.half_open:
+            asyncio.get_running_loop().call_later(self._GRACE_SECONDS, self._end)
+        return super().eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Take note that the client is gone."""
+        self._end()
+        super().connection_lost(error)
+
+    def _end(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
+async def read_head(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The head of the engine's answer, and what came with it.
+
+    Raises:
+        Refusal: the engine left without an answer.
+    """
+    data = b""
+    while _END not in data:
+        try:
+            more = await reader.read(BUFFER)
+        except OSError:
+            more = b""
+        if not more:
+            raise Refusal(502, "pytest-dind guard: the engine closed the connection")
+        data += more
+    head, end, rest = data.partition(_END)
+    return head + end, rest
+
+
+def is_hijacked(status: int, head: bytes) -> bool:
+    """Whether the engine reads from the connection what is no request any more."""
+    if status == 101:
+        return True
+    lines = head.lower().split(b"\r\n")[1:]
+    fields = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    return (
+        status == 200
+        and b"content-length" not in fields
+        and b"transfer-encoding" not in fields
+        and fields.get(b"content-type") in _RAW
+    )
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Move bytes to the end."""
+    while data := await reader.read(BUFFER):
+        writer.write(data)
+        await writer.drain()
+
+
+async def both_ways(
+    client: asyncio.StreamReader,
+    to_client: asyncio.StreamWriter,
+    engine: asyncio.StreamReader,
+    to_engine: asyncio.StreamWriter,
+) -> None:
+    """Move bytes both ways until both ends have come; one end may come long before the other."""
+    pumps = [
+        asyncio.ensure_future(_pump_with_end(client, to_engine)),
+        asyncio.ensure_future(_pump_with_end(engine, to_client)),
+    ]
+    try:
+        # A side that is gone for good makes its pump fail, and the other has nobody to serve.
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for one in pumps:
+            one.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump_with_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await pump(reader, writer)
+    writer.write_eof()

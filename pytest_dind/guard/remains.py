@@ -1,0 +1,128 @@
+"""What a guard's tests left on the engine: found by its labels, and removed with nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import labels
+from .stamp import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+JOURNAL = "names"
+"""In a daemon's home: the names that tests gave to the host's images, each after its image's id."""
+
+_NO_NAME = "<none>:<none>"
+# What is still being made when its maker is killed is there after a moment.
+_PASSES = 5
+
+
+def found(engine: Engine) -> list[Mapping[str, str]]:
+    """The labels of daemons of which something is on the engine, one of each."""
+    api: Any = engine.client.api
+    everything = [
+        *_labelled(api, CONTAINER),
+        *_labelled(api, CLIENT),
+        *_labelled(api, NETWORK),
+        *_labelled(api, VOLUME),
+        *_labelled(api, IMAGE),
+    ]
+    homes = {item["Labels"].get(labels.HOME): item["Labels"] for item in everything}
+    return list(homes.values())
+
+
+def purge(engine: Engine, home: Path) -> None:
+    """Remove all that carries the labels of the daemon of this home, and the names it gave."""
+    api: Any = engine.client.api
+    for _ in range(_PASSES):
+        if not any([*_purge(api, str(home)), *_take_names_back(api, home / JOURNAL)]):
+            return
+
+
+def _labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
+    """The objects of a role, of one home or of any."""
+    selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
+    filters = {"label": selected}
+    listed: Any
+    if role in (CONTAINER, CLIENT):
+        listed = api.containers(all=True, filters=filters)
+    elif role == NETWORK:
+        listed = api.networks(filters=filters)
+    elif role == VOLUME:
+        listed = api.volumes(filters=filters)["Volumes"]
+    else:
+        listed = api.images(all=True, filters=filters)
+    return list(listed or [])
+
+
+def _purge(api: Any, home: str) -> Iterator[bool]:
+    """Remove what there is; gives for each thing whether it went."""
+    for role in (CONTAINER, CLIENT):
+        for container in _labelled(api, role, home):
+            yield _try(api.remove_container, container["Id"], force=True, v=True)
+    for network in _labelled(api, NETWORK, home):
+        yield _try(api.remove_network, network["Id"])
+    for volume in _labelled(api, VOLUME, home):
+        yield _try(api.remove_volume, volume["Name"])
+    for image in sorted(_labelled(api, IMAGE, home), key=lambda item: -item["Created"]):
+        since = labels.created(image["Labels"])
+        parent = api.inspect_image(image["Id"])["Parent"]
+        names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
+        for name in names or [image["Id"]]:
+            # Not by force: what somebody else has made of it stays, and so does it.
+            yield _try(api.remove_image, name, noprune=True)
+        _remove_steps(api, parent, since)
+
+
+def _remove_steps(api: Any, image: str, since: float) -> None:
+    """Remove the images of single steps below one that is gone, as far as the run made them.
+
+    The older builder gives them no labels. Older ones are the host's build cache; one that
+    something else is made of is not removed by the engine.
+    """
+    while image:
+        try:
+            details = api.inspect_image(image)
+        except _not_found():
+            return
+        made = datetime.datetime.fromisoformat(details["Created"][:19] + "+00:00").timestamp()
+        if details["RepoTags"] or made < since or not _try(api.remove_image, image, noprune=True):
+            return
+        image = details["Parent"]
+
+
+def _take_names_back(api: Any, journal: Path) -> Iterator[bool]:
+    """Remove the names that tests gave to the host's images; gives for each whether it went."""
+    try:
+        lines = journal.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in dict.fromkeys(lines):
+        image, _, name = line.partition(" ")
+        with contextlib.suppress(_not_found()):
+            details = api.inspect_image(name)
+            # With its last name an image would go too.
+            if details["Id"] == image and len(details["RepoTags"]) > 1:
+                yield _try(api.remove_image, name, noprune=True)
+
+
+def _try(remove: Any, *arguments: Any, **options: Any) -> bool:
+    """Whether it could be removed; what is gone already, or in somebody else's use, could not."""
+    from docker.errors import APIError
+
+    try:
+        remove(*arguments, **options)
+    except APIError:
+        return False
+    return True
+
+
+def _not_found() -> type[Exception]:
+    from docker.errors import NotFound
+
+    return NotFound
