@@ -88,6 +88,11 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
     for name in _ONCE:
         if names.count(name) > 1:
             raise malformed(f"there are two headers {name.decode()}")
+    for line in lines[1:]:
+        name, _, value = line.partition(b":")
+        # h11 takes "2, 2" for 2, as RFC 9110 allows; an engine might not.
+        if name.lower() == b"content-length" and not _LENGTH.fullmatch(value.strip(b" \t")):
+            raise malformed("its Content-Length is not a number")
     try:
         connection.receive_data(raw)
         event = connection.next_event()
@@ -121,8 +126,6 @@ def _body_length(headers: Mapping[bytes, bytes]) -> int | None:
         if coding.lower() != b"chunked":
             raise malformed("its Transfer-Encoding is not chunked")
         return None
-    if length is not None and not _LENGTH.fullmatch(length):
-        raise malformed("its Content-Length is not a number")
     return int(length or 0)
 
 
