@@ -29,7 +29,7 @@ NESTED_IMAGE = "pytest-dind/nested:test"
 LIMIT_SECONDS = 5.0
 """What a killed run left must be gone by then, counted from the end of its last process."""
 
-_VARIANTS: tuple[tuple[str, ...], ...] = ((), ("-n4",))
+_VARIANTS: tuple[tuple[str, ...], ...] = ((), ("-n4",), ("--dind-cache=refresh",))
 _PHASES = ("start", "tests", "teardown")
 # What the engine was still making when a run was killed shows up a little later.
 _SETTLED_SECONDS = 0.5
@@ -260,17 +260,27 @@ def kills(seed: int) -> Iterator[Kill]:
 
 @dataclass
 class Report:
-    """What a storm has found."""
+    """What a storm has found.
+
+    Attributes:
+        seed: What replays it.
+        kills: Runs that were killed.
+        slowest: Seconds from the end of a run's last process until nothing was left of it.
+        leftovers: What was still there after the limit, each with its kill.
+        failures: Outputs of runs that ended before their kill, and not well.
+    """
 
     seed: int
     kills: int = 0
     slowest: float = 0.0
     leftovers: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"storm: {self.kills} kills, {len(self.leftovers)} leftovers, "
-            f"slowest clean-up {self.slowest:.2f} s, seed {self.seed}"
+            f"slowest clean-up {self.slowest:.2f} s, seed {self.seed}; "
+            f"{len(self.failures)} runs failed that were not killed"
         )
 
 
@@ -286,6 +296,8 @@ def storm(place: Place, *, count: int, seed: int, say: Callable[[str], None]) ->
         # Not to wait for anything: this is the random moment.
         time.sleep(kill.share * lengths[kill.options][kill.phase])
         in_time = reached and not session.ended()
+        if not in_time and session.wait():
+            report.failures.append(session.output)
         session.kill(group=kill.group)
         killed = time.monotonic()
         if in_time:
@@ -334,7 +346,7 @@ def _lengths(place: Place, options: tuple[str, ...]) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a storm; the exit code is 1 when anything was left."""
+    """Run a storm; the exit code is 1 when anything was left, or failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=300, metavar="N", help="default: 300")
     parser.add_argument("--seed", type=int, help="replays the storm that printed it")
@@ -344,8 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"storm: seed {seed}")
     with place() as made:
         report = storm(made, count=options.kills, seed=seed, say=say)
-    print(report)
-    return 1 if report.leftovers else 0
+    print(*report.failures, report, sep="\n")
+    return 1 if report.leftovers or report.failures else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,47 @@ def bring(
     had = _noted(note)
     wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
     lacking = [
-        name for name, id_ in wanted.items() if had.get(name) != id_ or not _has(daemon, name)
+        name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
     ]
     load(engine, daemon, lacking, say)
-    note.write_text("".join(f"{id_} {name}\n" for name, id_ in (had | wanted).items()))
+    _note(note, had | wanted)
+
+
+def noted(home: Path, daemon: docker.DockerClient) -> dict[str, str]:
+    """The names that were brought into a daemon so far, each with the id it has there."""
+    found = {name: _id(daemon, name) for name in _noted(home / BROUGHT)}
+    return {name: id_ for name, id_ in found.items() if id_}
+
+
+def drop(
+    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], home: Path
+) -> None:
+    """Remove what was brought into a daemon before and is not wanted, or was replaced.
+
+    Args:
+        daemon: The daemon.
+        before: What `noted` gave before the present images were brought.
+        names: The images that are wanted.
+        home: The daemon's home.
+    """
+    from docker.errors import APIError
+
+    for name, id_ in before.items():
+        if name in names and _id(daemon, name) == id_:
+            continue
+        # A conflict: it has another name that is wanted.
+        with contextlib.suppress(APIError):
+            daemon.images.remove(id_ if name in names else name)
+    note = home / BROUGHT
+    wanted = {name: id_ for name, id_ in _noted(note).items() if name in names}
+    _note(note, wanted)
+
+
+def _note(note: Path, brought: Mapping[str, str]) -> None:
+    # In its place: what is there may be root's, from a golden root, and not this user's to write.
+    aside = note.with_name(f"{note.name}.new")
+    aside.write_text("".join(f"{id_} {name}\n" for name, id_ in brought.items()))
+    aside.replace(note)
 
 
 def _noted(note: Path) -> dict[str, str]:
@@ -93,15 +131,15 @@ def _noted(note: Path) -> dict[str, str]:
     return {name: id_ for id_, _, name in pairs}
 
 
-def _has(daemon: docker.DockerClient, name: str) -> bool:
+def _id(daemon: docker.DockerClient, name: str) -> str:
+    """The id that an image has in a daemon; empty when it is not there."""
     from docker.errors import ImageNotFound
 
     api: Any = daemon.api
     try:
-        api.inspect_image(name)
+        return str(api.inspect_image(name)["Id"])
     except ImageNotFound:
-        return False
-    return True
+        return ""
 
 
 def load(

@@ -19,6 +19,8 @@ KEEP = "pytest-dind.keep"
 CACHE = "pytest-dind.cache"
 """The key of the golden root that a daemon has, or that is made of it."""
 HOME = "pytest-dind.home"
+IMAGE = "pytest-dind.image"
+"""On the warm store's volume: an image that has what it takes to look into it."""
 
 
 def owner() -> str:
@@ -87,3 +89,8 @@ def make(run: str, *, mode: str, keep: str, home: Path, cache: str = "") -> dict
         HOME: str(home),
         CACHE: cache,
     }
+
+
+def of_store(image: str) -> dict[str, str]:
+    """The labels of the warm store's volume, which belongs to no run and so is never swept."""
+    return {OWNER: owner(), ROLE: "cache", CREATED: str(int(time.time())), IMAGE: image}

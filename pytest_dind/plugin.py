@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _settings = pytest.StashKey[settings.Settings]()
 _run: pytest.StashKey[Run] = pytest.StashKey()
 _summary = pytest.StashKey[list[str]]()
+_said = pytest.StashKey[list[str]]()
 
 # The name under which xdist hands a value of ours to a worker, and back.
 _SHARED = "pytest_dind"
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_settings] = settings.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[_summary] = []
+    config.stash[_summary], config.stash[_said] = [], []
     for description in requirements.DESCRIPTIONS:
         config.addinivalue_line("markers", description)
 
@@ -74,8 +75,11 @@ def _begun(config: pytest.Config, chosen: settings.Settings) -> Run:
     if _run not in config.stash:
         say = partial(report.say, config)
         joined = getattr(config, "workerinput", {}).get(_SHARED)
+        other = Path(joined) if joined else None
         config.stash[_run] = (
-            Run.join(Path(joined), say) if joined and chosen.scope == "session" else Run.begin(say)
+            Run.join(other, say)
+            if other and chosen.scope == "session"
+            else Run.begin(say, beside=other)
         )
     return config.stash[_run]
 
@@ -126,11 +130,10 @@ def pytest_report_collectionfinish(
     chosen = config.stash[_settings]
     if not _starts(config, items):
         return []
-    try:
-        return [report.choice(_begun(config, chosen).choice(chosen))]
-    except DindError:
-        # The first test that asks for the daemon says so in full.
-        return []
+    # The first test that asks for a daemon that can't be had says so in full.
+    with suppress(DindError):
+        config.stash[_said].append(report.choice(_begun(config, chosen).choice(chosen)))
+    return config.stash[_said]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -201,9 +204,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     del config.stash[_run]
     kept = run.close(failed=bool(session.testsfailed))
     lines = config.stash[_summary]
-    # Without xdist it was said when the tests had been collected.
-    choices = run.choices if hasattr(config, "workeroutput") else []
-    lines += report.summary(choices, run.records, kept)
+    summary = report.summary(run.choices, run.records, kept)
+    lines += [line for line in summary if line not in config.stash[_said]]
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SHARED] = lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -43,8 +44,11 @@ class Run:
     come to that, the lease that each holds ends the daemons.
     """
 
-    def __init__(self, path: Path, *, begins: bool, say: images.Say) -> None:
+    def __init__(
+        self, path: Path, *, begins: bool, say: images.Say, beside: Path | None = None
+    ) -> None:
         self.path = path
+        self._modes = beside or path
         self._say = say
         self._leases: list[Lease] = []
         self._hold(path)
@@ -59,13 +63,18 @@ class Run:
         self._ends_in = os.getpid() if begins else None
 
     @classmethod
-    def begin(cls, say: images.Say) -> Run:
-        """Begin a run; what it starts lives until `close`, or until its processes are gone."""
+    def begin(cls, say: images.Say, beside: Path | None = None) -> Run:
+        """Begin a run; what it starts lives until `close`, or until its processes are gone.
+
+        Args:
+            say: Where a line on what takes long goes.
+            beside: Another run, with which it shares what is found out about modes.
+        """
         base = workspace.base()
         path = base / uuid4().hex[:8]
         # A directory whose lease nobody holds is swept, so both are made under the lock.
         with reaper.watching(path) as process, workspace.locked(base):
-            run = cls(workspace.make(path), begins=True, say=say)
+            run = cls(workspace.make(path), begins=True, say=say, beside=beside)
         run._reapers.append(process)
         return run
 
@@ -86,6 +95,10 @@ class Run:
 
     def start_ahead(self, settings: Settings) -> None:
         """Start the daemon of these settings in the background, for `daemon` to hand over."""
+        # Its import adds a warnings filter. In the other thread, pytest, which sets the filters
+        # for each test here, could take it away before it has had its effect.
+        import requests  # noqa: F401
+
         self._ahead = settings, Ahead(lambda: self._made(settings))
 
     def daemon(self, settings: Settings) -> Daemon:
@@ -115,15 +128,15 @@ class Run:
         Raises:
             ModeUnavailable: the mode asked for can't be had here.
         """
-        key = json.dumps([settings.mode, settings.host, settings.image])
-        with workspace.locked(self.path, "modes"):
+        key = _key(settings)
+        with workspace.locked(self._modes, "modes"):
             if key not in self._choices:
-                self._choices |= state.read_choices(self.path)
+                self._choices |= state.read_choices(self._modes)
             if key not in self._choices:
                 engine = self._engine(settings)
                 probe = Probe(engine, settings.image, self.path, self._say)
                 self._choices[key] = choose(settings.mode, engine, probe)
-                state.write_choices(self.path, self._choices)
+                state.write_choices(self._modes, self._choices)
         choice = self._choices[key]
         if choice.obstacle is not None:
             raise ModeUnavailable(
@@ -133,11 +146,16 @@ class Run:
             )
         return choice
 
+    def settle(self, settings: Settings) -> None:
+        """Take it as found out that the mode of these settings, not `auto`, can be had."""
+        self._choices[_key(settings)] = Choice(settings.mode)
+
     def lost(self) -> DaemonLost | None:
         """The error for a daemon that this process used and that is gone, if one is."""
         if self._loss is None:
             self._loss = next(filter(None, map(lost, self._daemons.values())), None)
-        return self._loss
+        # A new one each time: one that is raised again and again gathers all the tracebacks.
+        return copy.copy(self._loss)
 
     def close(self, *, failed: bool = False) -> list[Record]:
         """Leave the run; the process that began it ends its daemons too.
@@ -305,6 +323,11 @@ class Run:
             if not in_use:
                 backend(record.mode, self._engine(started_with)).stop(home)
                 workspace.remove(path)
+
+
+def _key(settings: Settings) -> str:
+    """What a choice depends on."""
+    return json.dumps([settings.mode, settings.host, settings.image])
 
 
 def _changes(before: Settings, after: Settings) -> str:

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from . import images, labels
+from . import images
 from .backends.protocol import Home
+from .errors import ImageUnavailable
 
 if TYPE_CHECKING:
     import docker
@@ -30,12 +31,18 @@ SEEDED = "seeded"
 COLD = "cold"
 PRELOADED = "preloaded"
 FAILED = "failed"
+UNFIT = "unfit"
+"""With the reason after it: no golden root can be made for this key."""
 _WHY = {
     PRELOADED: "the daemon's image has nested images of its own",
-    FAILED: "it could not be written or mounted; the daemon's log says why",
+    FAILED: "it could not be written or mounted",
 }
+_ABANDON = "abandon"
+"""In a daemon's home: tells its first process to go on without the store, and why for good."""
 _DRIVERS = ("overlay2", "overlayfs")
 _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
+# Raised when golden roots are made in another way: those of other versions are not used.
+_LAYOUT = 2
 
 
 class New(Protocol):
@@ -83,7 +90,8 @@ def ticket(settings: Settings, mode: str, image: str, engine: Engine, say: image
     if not settings.load or settings.cache == "off":
         return Ticket()
     ids = sorted((name, images.ensure(engine.client, name, say)["Id"]) for name in settings.load)
-    fits = _digest([mode, image, settings.arg])
+    # The image and the arguments settle the storage driver, too.
+    fits = _digest([_LAYOUT, mode, image, settings.arg])
     return Ticket(
         f"{fits}-{_digest(ids)}", settings.cache == "refresh", kibibytes(settings.cache_size)
     )
@@ -99,11 +107,17 @@ def kibibytes(size: str) -> int:
 
 
 def outcome(home: Home) -> str:
-    """What became of the golden root: seeded, cold, preloaded or failed; empty while unknown."""
+    """What became of the golden root: one of this module's constants; empty while unknown."""
+    return _outcome(home)[0]
+
+
+def _outcome(home: Home) -> tuple[str, str]:
+    """The outcome, and the reason."""
     try:
-        return (home.path / _OUTCOME).read_text().strip()
+        word, _, reason = (home.path / _OUTCOME).read_text().strip().partition(" ")
     except OSError:
-        return ""
+        return "", ""
+    return word, reason or _WHY.get(word, _WHY[FAILED])
 
 
 def provide(
@@ -118,37 +132,44 @@ def provide(
         engine: The outer engine.
         new: The daemon, of which a new one can be made in the same container.
         say: Where a line on what takes long goes.
+
+    Raises:
+        ImageUnavailable: an image cannot be had in the daemon.
     """
-
-    def bring(client: docker.DockerClient) -> None:
-        images.bring(engine.client, client, settings.load, home.path, say)
-
     if not settings.load:
         return
+    if outcome(home) == COLD:
+        why = _filled(home, settings, engine, new, say)
+        if why is not None:
+            (home.path / _ABANDON).write_text(why)
+        (home.path / _OUTCOME).unlink()
+        new.publish()
+    found, why = _outcome(home)
+    if ticket.key and found != SEEDED:
+        say(f"images are loaded without the warm store ({why})")
     with new.client() as client:
-        bring(client)
-        if not ticket.key or outcome(home) == SEEDED:
-            return
+        images.bring(engine.client, client, settings.load, home.path, say)
+
+
+def _filled(
+    home: Home, settings: Settings, engine: Engine, new: New, say: images.Say
+) -> str | None:
+    """Load the images, and no others, into the daemon that a golden root is made of.
+
+    Returns:
+        None when they are in it; else why it can't be a golden root, empty when that may change.
+    """
+    with new.client() as client:
         driver = client.info()["Driver"]
-        if outcome(home) != COLD or driver not in _DRIVERS:
-            why = _WHY.get(outcome(home), f"storage driver {driver}")
-            say(f"images are loaded without the warm store ({why})")
-            return
-        # Images that a new id took the place of, in a root made from an earlier one.
-        client.images.prune()
-    _announce(home, engine)
-    say("making a warm data-root of the images, once")
-    (home.path / _OUTCOME).unlink()
-    new.publish()
-    if outcome(home) != SEEDED:
-        say(f"images are loaded without the warm store ({_WHY[FAILED]})")
-        with new.client() as client:
-            bring(client)
-
-
-def _announce(home: Home, engine: Engine) -> None:
-    """Tell the container what must not be evicted."""
-    ours = engine.client.api.containers(all=True, filters={"label": labels.RUN})
-    used = [item["Names"][0].lstrip("/") for item in ours]
-    used += [item["Labels"][labels.CACHE] for item in ours if item["Labels"].get(labels.CACHE)]
-    (home.path / "in-use").write_text("\n".join(used) + "\n")
+        if driver not in _DRIVERS:
+            return f"storage driver {driver}"
+        say("making a warm data-root of the images, once")
+        # An earlier golden root may have been its start, for other images.
+        before = images.noted(home.path, client)
+        try:
+            images.bring(engine.client, client, settings.load, home.path, say)
+        except ImageUnavailable:
+            # No room, as a rule; the data-root outside of the store may have some.
+            return ""
+        images.drop(client, before, settings.load, home.path)
+    return None

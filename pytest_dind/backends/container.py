@@ -103,7 +103,7 @@ class ContainerBackend:
                 ),
                 ports=ports,
                 host_config=api.create_host_config(
-                    mounts=launch.mounts(home, ticket, ours),
+                    mounts=launch.mounts(home, settings.image, ticket, ours),
                     auto_remove=True,
                     port_bindings={
                         f"{port}/{protocol}": ("127.0.0.1", port) for port, protocol in ports

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .. import store
+from .. import labels, store
 from ..settings import Settings
 from ..workspace import SOCKET
 from . import network
@@ -23,23 +23,29 @@ _SCRIPTS = ("store.sh", "supervise.sh")
 _OTHER_BRIDGE = {"--bridge", "-b"}
 
 
-def script() -> str:
-    """What the container's first process runs."""
-    return "".join(files(__package__).joinpath(name).read_text() for name in _SCRIPTS)
+def script(*names: str) -> str:
+    """What the container's first process runs: scripts of this package, in this order."""
+    return "".join(files(__package__).joinpath(name).read_text() for name in names or _SCRIPTS)
 
 
-def mounts(home: Home, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
+def mounts(home: Home, image: str, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
     """The home, the data-root, and the warm store where the daemon has a ticket for it."""
-    from docker.types import DriverConfig, Mount
+    from docker.types import Mount
 
     made = [
         Mount(HOME, str(home.path), type="bind"),
         # A volume without a name: it goes when the container goes.
-        Mount(
-            _DATA_ROOT, None, type="volume", labels=dict(ours), driver_config=DriverConfig("local")
-        ),
+        volume(_DATA_ROOT, None, ours),
     ]
-    return [*made, Mount(store.PATH, store.VOLUME)] if ticket.key else made
+    return [*made, volume(store.PATH, store.VOLUME, labels.of_store(image))] if ticket.key else made
+
+
+def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
+    """A mount of a volume, which is made with these labels when it is missing."""
+    from docker.types import DriverConfig, Mount
+
+    local = DriverConfig("local")
+    return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
 
 
 def command(

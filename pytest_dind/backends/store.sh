@@ -1,15 +1,20 @@
 # The warm store: data-roots with images in them, made once, on a volume that daemons share.
-# Run by supervise.sh before it starts dockerd; in the volume:
+# Run by supervise.sh before it starts dockerd, and by `pytest-dind cache`; in the volume:
 #
 #   golden/KEY/root    a data-root without its layers: copied for each daemon, since it is changed
 #   golden/KEY/mounts  its layers: "layers/NAME path-in-data-root", bind-mounted, since they aren't
-#   golden/KEY/refs    what it needs of layers/ and blobs/;  golden/KEY/sum  checksum of root
-#   golden/KEY/used    touched by each daemon that has it;   golden/KEY/images what is in it
-#   layers/ blobs/     shared by all of golden/
-#   making/CONTAINER   data-roots that are being made; never seen by another daemon
+#   golden/KEY/refs    what it needs of layers/ and blobs/;  golden/KEY/images  what is in it
+#   golden/KEY/sum     checksum of all these;  golden/KEY/used  touched by each daemon that has it
+#   layers/ blobs/     shared by all golden roots
+#   making/CONTAINER   a golden root that is being made; never seen by another daemon
+#   old/NAME           golden roots that were replaced while daemons had them
+#   unfit/KEY          why no golden root can be made for this key
+#   lock               held by whoever adds or removes something
 #
-# A golden root comes to its place by one rename, when it is complete. Daemons have the volume
-# read-only, by the kernel's word. The test process reads the outcome in the home's file `store`.
+# A golden root comes to its place by one rename, when it is complete. The first process of each
+# daemon that has it holds a shared lock on `used`, and nothing is removed without an exclusive one;
+# the kernel lets go of both when their holder dies. Daemons have the volume read-only, by the
+# kernel's word. The test process reads the outcome in the home's file `store`.
 
 store=/run/pytest-dind-store
 data=/var/lib/docker
@@ -29,167 +34,241 @@ seed() {
 	[ -n "$key" ] || return 0
 	golden=$store/golden/$key
 	making=$store/making/$name
+	damaged=
 	if [ -n "$(ls -A "$data")" ]; then
 		# The image brings nested images of its own, which a golden root would hide.
 		outcome preloaded
-	elif [ "$refresh" != yes ] && [ -d "$golden" ] && is_sound "$golden"; then
+	elif [ "$refresh" != yes ] && [ -s "$store/unfit/$key" ]; then
+		outcome "unfit $(cat "$store/unfit/$key")"
+	elif is_wanted && hold "$golden" && is_sound "$golden"; then
 		touch "$golden/used"
-		mount -o remount,bind,ro "$store"
-		plant "$golden" "$data" && outcome seeded
+		mount -o remount,bind,ro "$store" && plant "$golden" && outcome seeded
 	else
-		make_room "$golden" && mount --bind "$making" "$data" && outcome cold
-	fi || outcome failed
+		locked make_room 8>>"$store/lock" && outcome cold
+	fi || {
+		clear
+		outcome failed
+	}
+}
+
+# A refresh takes no golden root but one that this run made: it is newer than the run's lease.
+is_wanted() {
+	[ -d "$golden" ] && { [ "$refresh" != yes ] || [ "$golden/sum" -nt "$home/lease" ]; }
+}
+
+# Keep a root from being removed as long as this shell lives. It may have been just before.
+hold() {
+	# Without `command`, a file that is missing would end the shell.
+	command exec 9<"$1/used" && flock -s 9 && [ /proc/self/fd/9 -ef "$1/used" ]
 }
 
 is_sound() {
-	[ "$(sum "$1")" = "$(cat "$1/sum")" ] || return 1
+	[ "$(sum "$1")" = "$(cat "$1/sum")" ] || damaged=yes
 	while read -r entry; do
-		[ -e "$store/$entry" ] || return 1
+		[ -e "$store/$entry" ] || damaged=yes
 	done <"$1/refs"
+	[ -z "$damaged" ]
 }
 
+# Contents, and the names of what has none.
 sum() {
-	(cd "$1" && find root -type f -exec cksum {} + | sort | cksum)
+	(
+		cd "$1" || return
+		find root mounts refs images -type f -exec cksum {} + | sort
+		find root ! -type f | sort
+	) | cksum
 }
 
-# Copy a golden root to a new place and mount its layers there.
+# Copy a golden root to the data-root and mount its layers there.
 plant() {
-	cp -a "$1/root/." "$2/" && cp "$1/images" "$home/images" || return 1
-	sed "s|^\([^ ]*\) \(.*\)|$store/\1 $2/\2 none bind 0 0|" "$1/mounts" >/run/pytest-dind.fstab
+	(
+		# It stays the same directory when another takes its place meanwhile.
+		cd "$1" || return
+		cp -a root/. "$data/" && cp images "$home/images" || return
+		sed "s|^\([^ ]*\) \(.*\)|$store/\1 $data/\2 none bind 0 0|" mounts >/run/pytest-dind.fstab
+	) || return
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 }
 
-# Where a golden root is made: from the latest one for the same daemon, so that only what is new
-# is added, or from nothing.
-make_room() {
-	rm -rf "$1"
-	mkdir -p "$making" "$store/layers" "$store/blobs" "$store/golden"
-	for latest in $(ls -td "$store/golden/${key%-*}-"*/used 2>/dev/null); do
-		latest=${latest%/used}
-		is_sound "$latest" || continue
-		cp "$latest/refs" "$making.refs"
-		plant "$latest" "$making"
-		return
-	done
+# Hold the store's lock, which the caller opens as 8, during a command.
+locked() {
+	flock 8 || return
+	"$@"
 }
 
-# Make a golden root of what is in the data-root of a daemon that has ended.
+# Where a golden root is made: on the latest one for the same daemon, so that only what is new is
+# added, or on nothing.
+make_room() {
+	for directory in golden making old unfit layers blobs; do
+		mkdir -p "$store/$directory" || return
+	done
+	[ -z "$damaged" ] || retire "$golden" || return
+	rm -rf "$making" "$store/unfit/$key"
+	collect || return
+	mkdir "$making" "$making/root" && : >"$making/refs" && : >"$making/used" || return
+	hold "$making" || return
+	[ "$refresh" = yes ] || for used in $(ls -t "$store/golden/${key%-*}-"*/used 2>/dev/null); do
+		latest=${used%/used}
+		damaged=
+		is_sound "$latest" || continue
+		cp "$latest/refs" "$making/refs" || return
+		# Not below `making`: what is mounted there would not be seen in the data-root.
+		mount --bind "$making/root" "$data" && plant "$latest"
+		return
+	done
+	mount --bind "$making/root" "$data"
+}
+
+# Take a golden root out of its place; daemons that have it keep it.
+retire() {
+	[ ! -d "$1" ] || mv "$1" "$store/old/$(cat /proc/sys/kernel/random/uuid)"
+}
+
+# Make a golden root of what is in the data-root of a daemon that has ended. Needs `set -e`.
 publish() {
-	unmount_below "$making"
 	unmount_below "$data"
 	umount "$data"
-	new=$making.golden
-	rm -rf "$new"
-	mkdir "$new"
-	mv "$making" "$new/root"
-	cd "$new/root"
+	cd "$making/root"
 	# What belongs to the daemon that was, not to its images.
 	rm -rf engine-id network containers tmp runtimes
-	: >"$new/mounts"
-	: >"$making.refs"
+	: >"$making/mounts"
+	: >"$making/refs"
+	# The numbers of containerd's snapshots are used again in other roots.
+	unique=$(cat /proc/sys/kernel/random/uuid)
 	for layer in overlay2/*/diff "$snapshots"/*/fs; do
 		[ -d "$layer" ] || continue
-		name=$(layer_name "$layer")
-		echo "layers/$name" >>"$making.refs"
-		keep_layer "$layer" "$name"
+		keep_layer
 	done
 	for blob in "$content"/*; do
 		[ -e "$blob" ] || continue
-		echo "blobs/${blob##*/}" >>"$making.refs"
-		[ -L "$blob" ] || {
-			mv "$blob" "$store/blobs/"
-			ln -s "$store/blobs/${blob##*/}" "$blob"
-		}
+		keep_blob "${blob##*/}"
 	done
+	if ! [ -s "$making/refs" ]; then
+		echo "its data-root has no layers where they are looked for" >"$store/unfit/$key"
+		return 1
+	fi
+	cp "$home/images" "$making/images"
+	sum "$making" >"$making/sum"
 	cd /
-	cp "$making.refs" "$new/refs"
-	cp "$home/images" "$new/images"
-	sum "$new" >"$new/sum"
-	touch "$new/used"
-	if [ -d "$golden" ]; then
+	if [ "$refresh" != yes ] && [ -d "$golden" ]; then
 		# Another run was faster; its root is as good.
-		rm -rf "$new"
+		rm -rf "$making"
 	else
-		mv "$new" "$golden"
+		retire "$golden"
+		touch "$making/used"
+		mv "$making" "$golden"
 	fi
-	rm -f "$making.refs"
-	evict
+	# What is left too long takes room, but does no harm.
+	collect && evict || true
 }
 
-# Go on without the store when a golden root could not be made, as on a full disk.
-give_up() {
-	unmount_below "$making"
-	unmount_below "$data"
-	umount "$data"
-	rm -rf "$making" "$making.golden" "$making.refs"
-	rm -f "$home/images"
-	key=
-	outcome failed
-}
-
-# overlay2 names its layers at random; the numbers of containerd's snapshots need the key.
-layer_name() {
-	if [ -L "$1" ]; then
-		basename "$(readlink "$1")"
-	else
-		id=${1%/*}
-		case $1 in
-		overlay2/*) echo "${id##*/}" ;;
-		*) echo "$key.${id##*/}" ;;
-		esac
-	fi
-}
-
-# Move a layer that is new to the shared place, and leave a way to it.
+# Move a layer that is new to the shared place, and leave a way to it: a symbolic link where
+# containerd looks through it, a directory to mount it on where overlay2 insists on one.
 keep_layer() {
-	case $1 in
+	id=${layer%/*}
+	id=${id##*/}
+	kept=layers/$unique.$id
+	case $layer in
 	overlay2/*)
-		if [ -d "$store/layers/$2" ]; then
-			rmdir "$1"
+		# Its own name for it is unique, and known in the next root.
+		kept=layers/$id
+		if [ -d "$store/$kept" ]; then
+			rmdir "$layer"
 		else
-			mv "$1" "$store/layers/$2"
+			mv "$layer" "$store/$kept"
 		fi
-		mkdir "$1"
-		echo "layers/$2 $1" >>"$new/mounts"
+		mkdir "$layer"
+		echo "$kept $layer" >>"$making/mounts"
 		;;
 	*)
-		[ -L "$1" ] || {
-			mv "$1" "$store/layers/$2"
-			ln -s "$store/layers/$2" "$1"
-		}
+		if [ -L "$layer" ]; then
+			kept=layers/$(basename "$(readlink "$layer")")
+		else
+			mv "$layer" "$store/$kept"
+			ln -s "$store/$kept" "$layer"
+		fi
 		;;
 	esac
+	echo "$kept" >>"$making/refs"
+}
+
+# The same for a part of an image as it was brought, known by its checksum.
+keep_blob() {
+	if ! [ -L "$blob" ]; then
+		mv "$blob" "$store/blobs/$1"
+		ln -s "$store/blobs/$1" "$blob"
+	fi
+	echo "blobs/$1" >>"$making/refs"
+}
+
+# Go on without the store: where a golden root could not be made, as on a full disk, or can't be,
+# as with a storage driver whose layers are elsewhere; the home's file `abandon` says so.
+give_up() {
+	clear
+	if [ -s "$home/abandon" ]; then
+		cp "$home/abandon" "$store/unfit/$key"
+	fi
+	locked collect 8>>"$store/lock"
+	if [ -s "$store/unfit/$key" ]; then
+		outcome "unfit $(cat "$store/unfit/$key")"
+	else
+		outcome failed
+	fi
+	key=
+}
+
+# Make the data-root empty again, whatever was done to it.
+clear() {
+	command exec 9<&-
+	unmount_below "$data"
+	is_mounted "$making/root" && umount -l "$data"
+	rm -rf "$making"
+	rm -f "$home/images"
+	# A layer that could not be unmounted is not to be emptied.
+	[ -n "$(mounts_below "$data")" ] || find "$data" -mindepth 1 -delete
+}
+
+# Whether the data-root is this directory.
+is_mounted() {
+	[ "$1" -ef "$data" ]
+}
+
+mounts_below() {
+	sed -n "s|^[^ ]* \($1/[^ ]*\) .*|\1|p" /proc/self/mounts | sort -r
 }
 
 unmount_below() {
-	sed -n "s|^[^ ]* \($1/[^ ]*\) .*|\1|p" /proc/self/mounts | sort -r | while read -r mounted; do
+	mounts_below "$1" | while read -r mounted; do
 		umount "$mounted"
 	done
 }
 
-# Keep the store below its limit, the least recently used first. The home's file `in-use` names
-# the keys that daemons have, and the containers that there are.
+# Keep the store below its limit, the least recently used first. What is in use stays.
 evict() {
-	for making_of in "$store"/making/*; do
-		owner=${making_of##*/}
-		[ ! -e "$making_of" ] || grep -qxF "${owner%%.*}" "$home/in-use" || rm -rf "$making_of"
-	done
-	collect
-	for used in $(ls -tr "$store"/golden/*/used); do
+	for used in $(ls -tr "$store"/golden/*/used 2>/dev/null); do
 		[ "$(du -sk "$store" | cut -f1)" -gt "$limit" ] || return 0
-		oldest=$(basename "${used%/used}")
-		[ "$oldest" != "$key" ] || continue
-		grep -qxF "$oldest" "$home/in-use" || {
-			rm -rf "$store/golden/$oldest"
-			collect
-		}
+		remove "${used%/used}" && collect || continue
 	done
 }
 
-# Remove layers and blobs that nothing refers to any more.
+# Remove a root that nobody holds.
+remove() {
+	flock -n "$1/used" rm -rf "$1"
+}
+
+# Remove what is left of runs that were killed, and layers and blobs that nothing refers to.
 collect() {
-	cat "$store"/golden/*/refs "$store"/making/*.refs 2>/dev/null | sort -u >/run/pytest-dind.refs
+	for root in "$store"/making/* "$store"/old/*; do
+		[ ! -d "$root" ] || remove "$root" || continue
+	done
+	for root in "$store"/golden/*; do
+		[ ! -d "$root" ] || [ -e "$root/used" ] || remove "$root"
+	done
+	# A list that is cut short, as on a full disk, would cost layers that are needed.
+	cat "$store"/golden/*/refs "$store"/making/*/refs "$store"/old/*/refs 2>/dev/null |
+		sort -u >/run/pytest-dind.refs || return
 	for entry in "$store"/layers/* "$store"/blobs/*; do
-		[ ! -e "$entry" ] || grep -qxF "${entry#"$store/"}" /run/pytest-dind.refs || rm -rf "$entry"
+		[ -e "$entry" ] || [ -L "$entry" ] || continue
+		grep -qxF "${entry#"$store/"}" /run/pytest-dind.refs || rm -rf "$entry"
 	done
 }

@@ -56,14 +56,22 @@ prepare() {
 }
 [ "$bare" = no ] || prepare
 
+# An image that was made of a container in which dockerd ran has its pid files; here, processes with
+# these ids are others, and a new dockerd would take them for the old one.
+for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+	[ ! -e "$file" ] || rm -f "$file"
+done
+
 # Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
 # USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
-trap 'interrupted=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
+trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
 trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
+ended=
 seed
 while :; do
 	again=
-	"$@" &
+	# The lock of a golden root is this process's alone.
+	"$@" 9<&- &
 	daemon=$!
 	while
 		interrupted=
@@ -71,13 +79,20 @@ while :; do
 		code=$?
 		[ -n "$interrupted" ]
 	do :; done
-	[ -n "$again" ] || finish "$code"
-	# Not with `||`, where the shell would ignore -e.
-	(set -e && publish)
-	if [ $? -eq 0 ]; then
+	[ -n "$again" ] && [ -z "$ended" ] || finish "$code"
+	published=1
+	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
+		# What a crash of the machine must not cut short, once it is in its place.
+		sync -f "$store" || sync
+		# Not with `||`, where the shell would ignore -e.
+		(set -e && locked publish 8>>"$store/lock")
+		published=$?
+	fi
+	if [ "$published" -eq 0 ]; then
 		refresh=
 		seed
 	else
 		give_up
 	fi
+	[ -z "$ended" ] || finish 0
 done

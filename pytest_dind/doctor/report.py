@@ -81,9 +81,13 @@ class Report:
 
     @property
     def nested(self) -> bool | None:
-        """Whether nested containers run in each daemon that was started; None where none was."""
-        started = [verdict for verdict in self.modes if verdict.daemon is not None]
-        return all(verdict.works for verdict in started) if started else None
+        """Whether nested containers run in each daemon they were tried in; None without any."""
+        tried = [
+            verdict.works
+            for verdict in self.modes
+            if verdict.daemon and not (verdict.works and verdict.daemon.nested_seconds is None)
+        ]
+        return all(tried) if tried else None
 
     def advice(self) -> list[Advice]:
         """The decision table, with what holds here."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import security
+from ..errors import EngineUnavailable
 from ..settings import AUTO
 from .kernel import HERE
 
@@ -31,7 +32,8 @@ def render(report: Report) -> str:
     """The report as text."""
     sections = [("Modes", [line for verdict in report.modes for line in _verdict(verdict, report)])]
     if report.error is not None:
-        sections = [("Engine", str(report.error).splitlines())]
+        head = "Engine" if isinstance(report.error, EngineUnavailable) else "Problem"
+        sections = [(head, str(report.error).splitlines())]
     elif report.engine is not None:
         sections.append(("Engine", _rows(_engine(report, report.engine))))
     name = f"Kernel of {report.kernel.where}"
@@ -77,7 +79,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
     space = report.space
     users = ["rootless"] * engine.rootless + ["userns-remap"] * engine.userns_remap
     others = [name for name in engine.runtimes if name != engine.default_runtime]
-    nested = {True: "run", False: "do not run", None: "not tried: no daemon was started"}
+    nested = {True: "run", False: "do not run", None: "not tried"}
     privileged = {True: "allowed", False: "refused", None: "not tried"}[report.privileged]
     if report.unprivileged is False:
         privileged += "; neither does it run other containers"

@@ -107,6 +107,8 @@ def start(verdict: Verdict, settings: Settings, say: images.Say) -> Verdict:
     chosen = settings.replace(mode=mode, load=(), publish=(), keep="never", reuse="")
     try:
         with contextlib.closing(Run.begin(say)) as run:
+            # Its container has just been tried.
+            run.settle(chosen)
             return _nested(verdict, run.daemon(chosen))
     except DindError as error:
         return failed(mode, error)

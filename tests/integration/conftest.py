@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -13,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Settings
-from pytest_dind.backends import backend
+from pytest_dind import DindError, Settings
+from pytest_dind.backends import Probe, backend, why_not
 from pytest_dind.backends.protocol import Home
 from pytest_dind.daemon import Daemon
 from pytest_dind.engine import Engine
@@ -29,12 +30,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a daemon, by whatever fixture, in the modes under test.
 
     These are mode dind, or the one that this run is told: `pytest tests/integration --dind-mode
-    sysbox` runs all the same tests on Sysbox.
+    sysbox` runs all the same tests on Sysbox. Those that need Sysbox run on it wherever it is.
     """
     if "mode" in metafunc.fixturenames:
         asked = from_config(metafunc.config).mode
-        modes = ["dind"] if asked == AUTO else [asked]
-        metafunc.parametrize("mode", modes, indirect=True, scope="session")
+        if asked == AUTO:
+            needs_sysbox = metafunc.definition.get_closest_marker("requires_sysbox") is not None
+            asked = "sysbox" if needs_sysbox and has_sysbox() else "dind"
+        metafunc.parametrize("mode", [asked], indirect=True, scope="session")
+
+
+@functools.cache
+def has_sysbox() -> bool:
+    """Whether this engine runs containers under Sysbox."""
+    with contextlib.closing(Engine()) as engine, tempfile.TemporaryDirectory() as run:
+        try:
+            probe = Probe(engine, DAEMON_IMAGE, Path(run), print)
+            return why_not("sysbox", engine, probe) is None
+        except DindError:
+            return False
 
 
 @pytest.fixture(scope="session")

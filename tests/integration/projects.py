@@ -87,7 +87,8 @@ class Project:
             [
                 *before,
                 sys.executable,
-                *("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "--strict-markers"),
+                *("-m", "pytest", "-W", "error", "--strict-markers"),
+                *("-p", "no:cacheprovider", "-p", "no:randomly"),
                 *self.options,
                 *options,
             ],

@@ -15,6 +15,7 @@ from pytest_dind.engine import Engine
 from .projects import Project
 from .traces import Traces
 
+_DATA_ROOT = "/var/lib/docker"
 _EXAMPLE = f"""
     def test_nested(dind_client):
         out = dind_client.containers.run("{NESTED_IMAGE}", "echo hi", remove=True)
@@ -64,10 +65,8 @@ def test_container_of_the_daemon(dind_daemon: Daemon, engine: Engine) -> None:
     assert container.labels["pytest-dind.role"] == "daemon"
     assert container.labels["pytest-dind.owner"].count(",") == 1
     assert int(container.labels["pytest-dind.created"]) > 0
-    for mount in container.attrs["Mounts"]:
-        if mount["Type"] == "volume":
-            volume = engine.client.volumes.get(mount["Name"])
-            assert volume.attrs["Labels"]["pytest-dind.run"] == run
+    (root,) = [m["Name"] for m in container.attrs["Mounts"] if m["Destination"] == _DATA_ROOT]
+    assert engine.client.volumes.get(root).attrs["Labels"]["pytest-dind.run"] == run
 
 
 def test_command_line_client(dind_env: dict[str, str], dind_daemon: Daemon) -> None:

@@ -13,13 +13,12 @@ from docker.errors import NotFound
 
 from conftest import NESTED_IMAGE
 from pytest_dind import __main__ as command
-from pytest_dind import labels, reaper, sweep
+from pytest_dind import labels, reaper, sweep, workspace
 from pytest_dind.engine import Engine
 from pytest_dind.lease import LEASE, Lease
 from pytest_dind.sweep import IN_USE, KEPT, STALE, UNKNOWN
 
 from .projects import Project
-from .traces import Traces
 
 Make = Callable[..., str]
 
@@ -153,7 +152,7 @@ def test_label_that_leads_out(
         make(run, home=home)
     assert _use(engine, base) == dict.fromkeys(forged, UNKNOWN)
     sweep.sweep(base, engine)
-    monkeypatch.setattr(command.workspace, "base", lambda: base)
+    monkeypatch.setattr(workspace, "base", lambda: base)
     names = [f"pytest-dind-{room.name}-{run}-main" for run in forged]
     assert command.main(["rm", "--all", f"--host={engine.url}"]) == 0
     assert command.main(["rm", *names, f"--host={engine.url}"]) == 0
@@ -213,9 +212,7 @@ def test_volumes(engine: Engine, base: Path, gone: str) -> None:
         others.remove()
 
 
-def test_first_start_of_a_run(
-    project: Project, traces: Traces, engine: Engine, make: Make, room: Path, gone: str
-) -> None:
+def test_first_start_of_a_run(project: Project, engine: Engine, make: Make) -> None:
     """A run sweeps before it starts its daemon; a run without a daemon does not."""
     home = project.temp / f"pytest-dind-{os.getuid()}" / "left" / "main"
     container = make("left", home=str(home))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,3 +84,16 @@ class Traces:
 
 def _is_anonymous(volume: Mapping[str, Any]) -> bool:
     return re.fullmatch(r"[0-9a-f]{64}", volume["Name"]) is not None
+
+
+def created(engine: docker.DockerClient, room: Path, role: str, since: float) -> int:
+    """How many containers of a role the runs of a room had made since a point in time."""
+    events: Any = engine.api.events(
+        since=int(since),
+        until=int(time.time()) + 1,
+        filters={"type": "container", "event": "create", "label": f"{labels.ROLE}={role}"},
+        decode=True,
+    )
+    with contextlib.closing(events):
+        homes = [Path(event["Actor"]["Attributes"][labels.HOME]) for event in events]
+    return sum(home.is_relative_to(room.resolve()) for home in homes)

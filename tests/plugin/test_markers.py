@@ -416,10 +416,8 @@ _BAD = """
     def test_modes(n): raise SystemExit
 
     @pytest.mark.requires_engine("new")
-    class TestEngine:
-        def test_it(self): raise SystemExit
-        @pytest.mark.requires_sysbox("0.7")
-        def test_too(self): raise SystemExit
+    @pytest.mark.requires_sysbox("0.7")
+    def test_two(): raise SystemExit
 
     def test_isolation(): raise SystemExit
     test_isolation = pytest.mark.requires_isolation(reason="x")(test_isolation)
@@ -428,17 +426,19 @@ _BAD = """
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "xdist"])
 def test_bad_arguments(pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
-    """All bad arguments of a file are collection errors, each told once; no test is run."""
-    pytester.makepyfile(test_bad=_BAD, test_good="def test_it(): raise SystemExit")
+    """All bad arguments of a file's functions are one collection error; no test of it is run."""
+    pytester.makepyfile(test_bad=_BAD, test_good="def test_it(): pass")
     result = pytester.runpytest_subprocess(*_DIND, *options)
     text = result.stdout.str()
 
     assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.TESTS_FAILED)
+    # xdist runs what could be collected, as after any such error.
+    result.assert_outcomes(errors=1, passed=1 if options else 0)
     result.stdout.fnmatch_lines(["*ERROR collecting test_bad.py*"])
     for what in (
         "test_bad.py::test_modes[0]: the marker dind_modes('sysbocks') is not valid.",
-        "test_bad.py::TestEngine: the marker requires_engine('new') is not valid.",
-        "test_bad.py::TestEngine::test_too: the marker requires_sysbox('0.7') is not valid.",
+        "test_bad.py::test_two: the marker requires_engine('new') is not valid.",
+        "test_bad.py::test_two: the marker requires_sysbox('0.7') is not valid.",
         "test_bad.py::test_isolation: the marker requires_isolation(reason='x') is not valid.",
         f"Valid modes: {', '.join(map(repr, MODES))}.",
         '@pytest.mark.requires_engine(">=28")',
@@ -446,6 +446,27 @@ def test_bad_arguments(pytester: pytest.Pytester, options: tuple[str, ...]) -> N
         assert text.count(what) == 1, what
     assert "SystemExit" not in text
     assert "Traceback" not in text
+
+
+def test_bad_arguments_of_a_class(pytester: pytest.Pytester) -> None:
+    """Those of a class and its methods are one error too."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.requires_engine("new")
+        class TestIt:
+            def test_one(self): raise SystemExit
+            @pytest.mark.dind_modes("x")
+            def test_two(self): raise SystemExit
+        """
+    )
+    result = pytester.runpytest(*_DIND)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*::TestIt: the marker requires_engine('new') *", "*two: the marker dind_modes('x') *"]
+    )
 
 
 def test_bad_arguments_of_a_module(pytester: pytest.Pytester) -> None:
@@ -491,7 +512,7 @@ def test_bad_arguments_and_the_rest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_bad=_BAD, test_good="def test_it(): pass")
     result = pytester.runpytest(*_DIND, "--continue-on-collection-errors")
 
-    result.assert_outcomes(errors=2, passed=1)
+    result.assert_outcomes(errors=1, passed=1)
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings
+from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
 from pytest_dind.__main__ import main
 from pytest_dind.backends import Probe
 from pytest_dind.backends.probe import LOOK, MOUNTED, SHARED, Sight
-from pytest_dind.doctor import Report, examine, trial
+from pytest_dind.doctor import Report, examination, examine, trial
 from pytest_dind.doctor.trial import Started, Verdict
 from pytest_dind.settings import MODES
 
@@ -102,6 +103,14 @@ def on_engine(
         return report
 
     return on_engine
+
+
+def _after(first: Callable[[], None], then: Callable[..., None]) -> Callable[..., None]:
+    def both(*given: object) -> None:
+        first()
+        then(*given)
+
+    return both
 
 
 def _verdict(report: Report, mode: str) -> Verdict:
@@ -231,6 +240,42 @@ def test_engine_that_fails(on_engine: _Examine, answers: dict[str, Any]) -> None
     assert "Kernel of this machine" in str(report)
 
 
+@pytest.mark.parametrize("call", ["GET /version", "GET /info"])
+def test_engine_that_hangs(
+    on_engine: _Examine, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """An engine that does not answer is given up, and said to be one."""
+    given_up = threading.Event()
+
+    def hang() -> Answer:
+        given_up.wait(20)
+        return Answer(503)
+
+    answers[call] = hang
+    monkeypatch.setattr(examination, "_ENGINE_SECONDS", 0.2)
+    monkeypatch.setattr(FakeEngine, "__exit__", _after(given_up.set, FakeEngine.__exit__))
+    report = on_engine()
+
+    assert report.exit_code == 1
+    assert isinstance(report.error, EngineUnavailable)
+    assert "timed out" in str(report)
+
+
+def test_runs_directory_that_is_somebody_elses(
+    on_engine: _Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the way besides the engine is told as a problem of its own."""
+
+    def begin(say: object) -> None:
+        raise SettingsError("/tmp/x cannot be written.", evidence="full", remedy=["Make room."])
+
+    monkeypatch.setattr("pytest_dind.sharing.Run.begin", begin)
+    text = str(on_engine())
+
+    assert text.startswith("Problem\n  /tmp/x cannot be written.\n")
+    assert "Make room." in text
+
+
 def test_no_engine() -> None:
     """Without an engine it is said why; the kernel is shown all the same."""
     report = examine(Settings(host="unix:///none/s", doctor="quick"), print)
@@ -256,6 +301,26 @@ def test_full(on_engine: _Examine, shown: _Shown, monkeypatch: pytest.MonkeyPatc
     assert report.nested
     assert "a daemon was ready in 0.70 s (Docker 28.5.2, overlay2)" in str(report)
     assert "a nested container ran in 0.50 s" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("nested_seconds", "works", "expected"),
+    [(0.5, True, True), (None, True, None), (None, False, False)],
+)
+def test_nested(
+    on_engine: _Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    nested_seconds: float | None,
+    works: bool,
+    expected: bool | None,
+) -> None:
+    """Whether nested containers run is not claimed where none was tried."""
+    daemon = Started("28.5.2", "overlay2", 0.7, nested_seconds)
+    monkeypatch.setattr(
+        trial, "start", lambda verdict, *given: Verdict(verdict.mode, works, daemon=daemon)
+    )
+
+    assert on_engine(doctor="full").nested == expected
 
 
 def test_full_that_fails(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:

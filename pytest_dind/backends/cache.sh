@@ -1,0 +1,61 @@
+# What `pytest-dind cache` does, in a short-lived container that has the store's volume.
+#
+#   sh -c "$(cat store.sh cache.sh)" sh list
+#   sh -c "$(cat store.sh cache.sh)" sh remove KEY...
+#   sh -c "$(cat store.sh cache.sh)" sh prune LIMIT
+#
+# `list` writes, separated by tabs, "root KEY KIBIBYTES USED HELD" for each golden root, with an
+# "image ID NAME" for each of its images after it, and "all KIBIBYTES" at the end. The others write
+# "gone KEY", "held KEY" or "missing KEY" for each root they had to do with.
+
+list() {
+	for used in "$store"/golden/*/used; do
+		[ -e "$used" ] || continue
+		root=${used%/used}
+		held=yes
+		flock -n "$used" true && held=no
+		printf 'root\t%s\t%s\t%s\t%s\n' "${root##*/}" "$(size "$root")" "$(stat -c %Y "$used")" $held
+		while read -r id image; do
+			printf 'image\t%s\t%s\n' "$id" "$image"
+		done 2>/dev/null <"$root/images"
+	done
+	printf 'all\t%s\n' "$(du -sk "$store" | cut -f1)"
+}
+
+# With all its layers, also those that others have too. Blanks are not in their names.
+size() {
+	(cd "$store" && du -sck "$1" $(sort -u "$1/refs") 2>/dev/null | tail -n 1 | cut -f1)
+}
+
+remove_keys() {
+	for key in "$@"; do
+		golden=$store/golden/$key
+		rm -f "$store/unfit/$key"
+		if ! [ -d "$golden" ]; then
+			printf 'missing\t%s\n' "$key"
+		elif remove "$golden"; then
+			printf 'gone\t%s\n' "$key"
+		else
+			printf 'held\t%s\n' "$key"
+		fi
+	done
+	collect
+}
+
+prune() {
+	limit=$1
+	before=$(ls "$store/golden")
+	collect && evict
+	for key in $before; do
+		[ -d "$store/golden/$key" ] || printf 'gone\t%s\n' "$key"
+	done
+}
+
+do=$1
+shift
+mkdir -p "$store/golden"
+case $do in
+list) list ;;
+remove) locked remove_keys "$@" 8>>"$store/lock" ;;
+prune) locked prune "$@" 8>>"$store/lock" ;;
+esac
