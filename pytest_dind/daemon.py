@@ -153,10 +153,12 @@ class Daemon:
         finally:
             client.close()
         ports = details["NetworkSettings"]["Ports"] or {}
+        # Where the daemon is the machine's own engine, so is its loopback.
+        here = ip_address(self.record.address or "0.0.0.0").is_loopback
         bindings = [
-            int(binding["HostPort"])
+            (binding["HostIp"], int(binding["HostPort"]))
             for binding in ports.get(f"{port}/{protocol}") or []
-            if not ip_address(binding["HostIp"] or "0.0.0.0").is_loopback
+            if here or not ip_address(binding["HostIp"] or "0.0.0.0").is_loopback
         ]
         if not bindings:
             published = ", ".join(key for key, value in ports.items() if value) or "none"
@@ -171,9 +173,12 @@ class Daemon:
                     "A container that has ended publishes nothing: look at its logs.",
                 ],
             )
-        if f"{bindings[0]}/{protocol}" in self.record.published:
-            return Address("127.0.0.1", bindings[0])
-        return Address(self.record.address, bindings[0])
+        host, published_as = bindings[0]
+        if f"{published_as}/{protocol}" in self.record.published:
+            return Address("127.0.0.1", published_as)
+        if here and not ip_address(host or "0.0.0.0").is_unspecified:
+            return Address(host, published_as)
+        return Address(self.record.address, published_as)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""

@@ -30,7 +30,7 @@ KEPT = "kept"
 """In a daemon's home: it stays when its last user is gone."""
 
 GUARD = "guard"
-"""In a daemon's home: locked by its guard, a process; there until its tests' objects are removed."""
+"""In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 
@@ -77,12 +77,13 @@ def finish(run: Path) -> list[str]:
     engine = _engine(run)
     late = []
     for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
-        if not (home / KEPT).exists():
+        # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
+        if not (home / KEPT).exists() and not (home / GUARD).exists():
             name = f"pytest-dind-{run.name}-{home.name}"
             if not _remove_container(engine, name) and not (home / STATE).exists():
                 late.append(name)
             shutil.rmtree(home, ignore_errors=True)
-    if not any(run.glob(f"*/{KEPT}")):
+    if not any([*run.glob(f"*/{KEPT}"), *run.glob(f"*/{GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
     return late
 

@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import SettingsError
+from .guard import allow
 
 if TYPE_CHECKING:
     import pytest
 
-Mode = Literal["sysbox", "dind"]
+Mode = Literal["sysbox", "dind", "socket"]
 """How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
 MODES: tuple[str, ...] = get_args(Mode)
-"""In the order in which `auto` tries them."""
+ISOLATED = MODES[:-1]
+"""In the order in which `auto` tries them. It never takes the last mode, the outer engine itself:
+that gives isolation away, which is not to be done without a word."""
 AUTO = "auto"
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
-_PLANNED = {"mode": ("socket",)}
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
 # -g is --graph; short flags may stand together, and their value with them.
 _DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
@@ -94,7 +96,8 @@ class Settings:
     mode: str = _option(
         AUTO,
         "how the daemon is made: dind (a --privileged container), sysbox (a container under the "
-        "sysbox-runc runtime, without privilege), or auto (sysbox where it works, else dind)",
+        "sysbox-runc runtime, without privilege), socket (the outer engine itself, behind a "
+        "guard), or auto (sysbox where it works, else dind)",
         metavar="MODE",
         choices=(AUTO, *MODES),
     )
@@ -157,6 +160,19 @@ class Settings:
         metavar="NAME",
         shapes=False,
     )
+    guard: str = _option(
+        "own",
+        "mode socket: own (tests see and touch only what this run made) or label (all is passed "
+        "on; what is made is labelled, and removed in the end)",
+        metavar="WHAT",
+        choices=("own", "label"),
+    )
+    guard_allow: tuple[str, ...] = _option(
+        (),
+        "mode socket: one thing that the guard refuses otherwise, such as privileged, "
+        "bind:/path or cap:NET_ADMIN",
+        metavar="WHAT",
+    )
     require: tuple[str, ...] = _option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
@@ -195,6 +211,9 @@ class Settings:
             raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
         if not _SIZE.fullmatch(self.cache_size):
             raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
+        for allowed in self.guard_allow:
+            if not allow.is_known(allowed):
+                raise _bad("guard_allow", allowed, allow.valid())
         for arg in self.arg:
             if _DATA_ROOT.match(arg):
                 raise SettingsError(
@@ -219,12 +238,6 @@ class Settings:
             object.__setattr__(self, field.name, values)
         choices = field.metadata["choices"]
         for one in values if choices else ():
-            if one in _PLANNED.get(field.name, ()):
-                raise SettingsError(
-                    f"--dind-{field.name}: {one!r} is not part of this version.",
-                    evidence=f"Valid: {', '.join(choices)}.",
-                    remedy=["Use one of these."],
-                )
             if one not in choices:
                 raise _bad(field.name, one, choices)
 

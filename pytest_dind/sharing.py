@@ -45,9 +45,16 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, *, begins: bool, say: images.Say, beside: Path | None = None
+        self,
+        path: Path,
+        *,
+        begins: bool,
+        say: images.Say,
+        beside: Path | None = None,
+        root: Path | None = None,
     ) -> None:
         self.path = path
+        self._root = root or Path.cwd()
         self._modes = beside or path
         self._say = say
         self._leases: list[Lease] = []
@@ -63,25 +70,26 @@ class Run:
         self._ends_in = os.getpid() if begins else None
 
     @classmethod
-    def begin(cls, say: images.Say, beside: Path | None = None) -> Run:
+    def begin(cls, say: images.Say, beside: Path | None = None, root: Path | None = None) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
         Args:
             say: Where a line on what takes long goes.
             beside: Another run, with which it shares what is found out about modes.
+            root: The project's root directory; by default the current one.
         """
         base = workspace.base()
         path = base / uuid4().hex[:8]
         # A directory whose lease nobody holds is swept, so both are made under the lock.
         with reaper.watching(path) as process, workspace.locked(base):
-            run = cls(workspace.make(path), begins=True, say=say, beside=beside)
+            run = cls(workspace.make(path), begins=True, say=say, beside=beside, root=root)
         run._reapers.append(process)
         return run
 
     @classmethod
-    def join(cls, path: Path, say: images.Say) -> Run:
+    def join(cls, path: Path, say: images.Say, root: Path | None = None) -> Run:
         """Take part in a run that another process began."""
-        return cls(path, begins=False, say=say)
+        return cls(path, begins=False, say=say, root=root)
 
     @property
     def choices(self) -> list[Choice]:
@@ -251,6 +259,7 @@ class Run:
             workspace.remove(home.path)
         with workspace.explained(home.path.parent):
             (home.path.parent / reaper.ENGINE).write_text(engine.url)
+            (home.path.parent / workspace.ROOT).write_text(str(self._root))
         workspace.make(home.path)
         try:
             # One FIFO under two names: who holds the run's lease holds the daemon's.

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper, workspace
+from .backends.protocol import Home
+from .guard import launch, remains
 from .lease import LEASE, is_held
 
 if TYPE_CHECKING:
@@ -26,15 +28,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Entry:
-    """A container of this plugin on an engine.
+    """A daemon of this plugin on an engine: a container, or a guard with what its tests made.
 
     Attributes:
-        name: Its name.
-        mode: How the daemon in it was made.
+        name: The name of its container.
+        mode: How the daemon was made.
         owner: Host and user that started it.
         age: Seconds since then.
         use: One of the constants of this module.
         home: The daemon's directory.
+        guarded: Whether it is a guard.
     """
 
     name: str
@@ -43,24 +46,39 @@ class Entry:
     age: float
     use: str
     home: Path
+    guarded: bool = False
 
 
 def entries(engine: Engine, base: Path) -> list[Entry]:
-    """This plugin's containers on an engine, those of other users and machines too."""
+    """This plugin's daemons on an engine, those of other users and machines too."""
     found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
-    now = time.time()
-    return [
-        Entry(
-            # One that is being removed has no name any more.
-            name=(item["Names"] or [item["Id"]])[0].lstrip("/"),
-            mode=item["Labels"].get(labels.MODE, ""),
-            owner=item["Labels"].get(labels.OWNER, ""),
-            age=max(0.0, now - labels.created(item["Labels"])),
-            use=_use(item["Labels"], base, runs=item["State"] == "running"),
-            home=Path(item["Labels"].get(labels.HOME, "")),
-        )
+    containers = [
+        # One that is being removed has no name any more.
+        _entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item, base)
         for item in found
+        if remains.is_container(item)
     ]
+    guards = remains.guards(engine, found, base)
+    return [
+        *containers,
+        *(
+            _entry(Home(Path(home)).label, {"Labels": ours}, base, guarded=True)
+            for home, ours in guards.items()
+        ),
+    ]
+
+
+def _entry(name: str, item: Mapping[str, Any], base: Path, *, guarded: bool = False) -> Entry:
+    ours = item["Labels"]
+    return Entry(
+        name=name,
+        mode=ours.get(labels.MODE, ""),
+        owner=ours.get(labels.OWNER, ""),
+        age=max(0.0, time.time() - labels.created(ours)),
+        use=_use(ours, base, runs=item.get("State") == "running"),
+        home=Path(ours.get(labels.HOME, "")),
+        guarded=guarded,
+    )
 
 
 def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
@@ -85,13 +103,25 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
-    engine.client.api.remove_container(entry.name, force=True, v=True)
+    _remove(engine, entry)
     if entry.use == UNKNOWN:
         # Its directory is another's, or so a label says that anybody could have written.
         return
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
         reaper.finish(entry.home.parent)
+
+
+def _remove(engine: Engine, entry: Entry) -> None:
+    """Remove a daemon from the engine."""
+    if not entry.guarded:
+        engine.client.api.remove_container(entry.name, force=True, v=True)
+        return
+    if entry.use != UNKNOWN:
+        launch.end(entry.home)
+    remains.purge(engine, entry.home)
+    if entry.use != UNKNOWN:
+        (entry.home / reaper.GUARD).unlink(missing_ok=True)
 
 
 def sweep(base: Path, engine: Engine) -> None:
@@ -107,7 +137,7 @@ def sweep(base: Path, engine: Engine) -> None:
         for entry in found:
             if entry.use == STALE:
                 with contextlib.suppress(APIError):
-                    engine.client.api.remove_container(entry.name, force=True, v=True)
+                    _remove(engine, entry)
         names = {entry.name for entry in found if entry.use != STALE}
         for path in filter(Path.is_dir, base.iterdir()):
             if not is_held(path / LEASE):

@@ -15,6 +15,8 @@ from .reaper import LOCK
 
 SOCKET = "docker.sock"
 """The daemon's socket, in its home."""
+ROOT = "root"
+"""In a run's directory: the project's root directory."""
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, MODES
+from ..settings import AUTO, ISOLATED
 from . import text
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Report:
         """The mode that would be in force; empty where the one asked for doesn't work."""
         works = [verdict.mode for verdict in self.modes if verdict.works]
         if self.asked == AUTO:
-            return next((mode for mode in MODES if mode in works), "")
+            return next((mode for mode in ISOLATED if mode in works), "")
         return self.asked if self.asked in works else ""
 
     @property

@@ -72,27 +72,7 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
     Raises:
         Refusal: it is not a head that all parsers read alike.
     """
-    lines = raw[:-4].split(b"\r\n")
-    if len(raw) > LIMIT:
-        raise malformed("the head is too long")
-    if not raw.endswith(b"\r\n\r\n") or any(
-        byte < 32 and byte != 9 for line in lines for byte in line
-    ):
-        raise malformed("the head has a control character, or a line that ends in half of CR LF")
-    if any(line[:1] in (b" ", b"\t") for line in lines):
-        raise malformed("a header is folded, or begins with a space")
-    first = _REQUEST_LINE.fullmatch(lines[0])
-    if first is None:
-        raise malformed("the first line is not METHOD /PATH HTTP/1.1")
-    names = [line.partition(b":")[0].lower() for line in lines[1:]]
-    for name in _ONCE:
-        if names.count(name) > 1:
-            raise malformed(f"there are two headers {name.decode()}")
-    for line in lines[1:]:
-        name, _, value = line.partition(b":")
-        # h11 takes "2, 2" for 2, as RFC 9110 allows; an engine might not.
-        if name.lower() == b"content-length" and not _LENGTH.fullmatch(value.strip(b" \t")):
-            raise malformed("its Content-Length is not a number")
+    first = _first_line(raw)
     try:
         connection.receive_data(raw)
         event = connection.next_event()
@@ -112,6 +92,36 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
         upgrade=_upgrade(headers),
         expects=headers.get(b"expect", b"").lower() == b"100-continue",
     )
+
+
+def _first_line(raw: bytes) -> re.Match[bytes]:
+    """The first line of a head of which each line is beyond doubt, by itself and among the others.
+
+    Raises:
+        Refusal: one is not.
+    """
+    if len(raw) > LIMIT:
+        raise malformed("the head is too long")
+    lines = raw[:-4].split(b"\r\n")
+    if not raw.endswith(b"\r\n\r\n") or any(
+        byte < 32 and byte != 9 for line in lines for byte in line
+    ):
+        raise malformed("the head has a control character, or a line that ends in half of CR LF")
+    if any(line[:1] in (b" ", b"\t") for line in lines):
+        raise malformed("a header is folded, or begins with a space")
+    first = _REQUEST_LINE.fullmatch(lines[0])
+    if first is None:
+        raise malformed("the first line is not METHOD /PATH HTTP/1.1")
+    names = [line.partition(b":")[0].lower() for line in lines[1:]]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise malformed(f"there are two headers {name.decode()}")
+    for name, line in zip(names, lines[1:], strict=True):
+        # h11 takes "2, 2" for 2, as RFC 9110 allows; an engine might not.
+        value = line.partition(b":")[2].strip(b" \t")
+        if name == b"content-length" and not _LENGTH.fullmatch(value):
+            raise malformed("its Content-Length is not a number")
+    return first
 
 
 def _is_passed(name: bytes) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..health import LOG
 from ..reaper import GUARD
-from .process import READY, Orders
+from .orders import READY, Orders
 
 _POLL_SECONDS = 0.01
 _END_SECONDS = 60

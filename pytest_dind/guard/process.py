@@ -12,47 +12,16 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from .orders import READY, Orders
 from .policy import Policy
 from .server import Server
 from .stamp import Stamp
 from .upstream import Engine
 
-READY = b"ready\n"
-"""What the process writes once it serves."""
-
 # How long a request that makes something may still take when the last user is gone.
 _GRACE_SECONDS = 5
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What the process must know.
-
-    Attributes:
-        home: The daemon's home.
-        socket: The guard's socket, which it makes.
-        lease: The FIFO that the users hold open.
-        kept: A file that is there when the guard is to outlive its users.
-        engine: The outer engine's socket.
-        labels: The daemon's labels.
-        guard: `own` or `label`.
-        allow: What is allowed beyond the usual.
-        roots: Directories that may be bound.
-    """
-
-    home: str
-    socket: str
-    lease: str
-    kept: str
-    engine: str
-    labels: Mapping[str, str]
-    guard: str
-    allow: tuple[str, ...]
-    roots: tuple[str, ...]
 
 
 def main(arguments: list[str]) -> None:

@@ -19,7 +19,7 @@ import docker
 from conftest import NESTED_IMAGE
 from pytest_dind import labels
 from pytest_dind.guard import launch
-from pytest_dind.guard.process import Orders
+from pytest_dind.guard.orders import Orders
 from pytest_dind.lease import LEASE, Lease
 from pytest_dind.reaper import KEPT
 from pytest_dind.workspace import SOCKET

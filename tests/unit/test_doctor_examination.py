@@ -397,12 +397,11 @@ def test_options_of_a_security_module(on_engine: _Examine) -> None:
 
 
 def test_recommendation(on_engine: _Examine) -> None:
-    """The decision table says what works here, what is nearest, and what isn't there yet."""
+    """The decision table says what works here, and what is nearest to what doesn't."""
     text = str(on_engine())
 
     assert "--dind-mode=auto takes dind." in text
     rows = {row.mode: row for row in on_engine().advice()}
     assert (rows["dind"].works, rows["dind"].instead) == (True, "")
     assert (rows["sysbox"].works, rows["sysbox"].instead) == (False, "dind")
-    assert (rows["socket"].works, rows["socket"].instead) == (None, "dind")
-    assert "socket  not part of this version; nearest: dind" in text
+    assert (rows["socket"].works, rows["socket"].instead) == (True, "")

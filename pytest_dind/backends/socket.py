@@ -1,0 +1,197 @@
+"""Mode socket: the outer engine itself, behind a guard."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import health, images, labels, state, workspace
+from ..errors import DaemonExited
+from ..guard import launch, remains
+from ..guard.orders import Orders
+from ..guard.stamp import CLIENT
+from ..lease import LEASE
+from ..reaper import GUARD, KEPT
+from ..settings import Settings
+from ..workspace import ROOT, SOCKET
+from . import execution
+from .probe import LEASES, LOOK, SHARED, Obstacle, sections, unshared
+from .protocol import Home, Record
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+    from ..engine import Engine
+    from .probe import Probe
+
+MODE = __name__.rpartition(".")[2]
+
+_LOOPBACK = "127.0.0.1"
+_UNIX = "unix://"
+# Where the docker CLI in the client container looks for an engine.
+_CLIENT_SOCKET = "/var/run/docker.sock"
+_IDLE = "while :; do sleep 86400; done"
+
+
+def make(engine: Engine) -> SocketBackend:
+    """The backend on this outer engine."""
+    return SocketBackend(engine)
+
+
+def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
+    """Why there can be no guard: only an engine that is reached by a unix socket can have one."""
+    if engine.url.startswith(_UNIX):
+        return None
+    return Obstacle(
+        "the engine is not reached by a unix socket",
+        f"The engine's URL is {engine.url}.",
+        (
+            "Run the tests on the engine's own machine, and name its socket: "
+            "--dind-host=unix:///var/run/docker.sock.",
+            "Use another mode: --dind-mode=auto.",
+        ),
+    )
+
+
+def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+    """Why not, and whether a container sees the directory that the guard's socket is to be in."""
+    obstacle = why_not(engine, probe)
+    if obstacle is not None:
+        return obstacle
+    sight = probe(LOOK, shares=True)
+    if sight.ran and sections(sight.output).get(LEASES) == SHARED:
+        return None
+    return unshared()
+
+
+class SocketBackend:
+    """Guards of the outer engine; each is to its tests what a daemon is in other modes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
+        """Start a guard; `stop` removes what a failed start left."""
+        import docker
+
+        began = time.monotonic()
+        engine = self._engine.client
+        for name in settings.load:
+            images.ensure(engine, name, say)
+        self._launch(home, settings)
+        host = f"{_UNIX}{home.path / SOCKET}"
+        with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
+            info = client.info()
+            api_version = client.api.api_version
+        return Record(
+            mode=MODE,
+            home=home,
+            id=home.label,
+            host=host,
+            address=_LOOPBACK,
+            published=(),
+            version=info["ServerVersion"],
+            api_version=api_version,
+            driver=info["Driver"],
+            user_namespace=False,
+            seconds=time.monotonic() - began,
+        )
+
+    def _launch(self, home: Home, settings: Settings) -> None:
+        try:
+            root = (home.path.parent / ROOT).read_text()
+        except OSError:
+            root = str(Path.cwd())
+        orders = Orders(
+            home=str(home.path),
+            socket=str(home.path / SOCKET),
+            lease=str(home.path / LEASE),
+            kept=str(home.path / KEPT),
+            engine=self._engine.url.removeprefix(_UNIX),
+            labels=_labels(home, settings),
+            guard=settings.guard,
+            allow=settings.guard_allow,
+            roots=(root, tempfile.gettempdir()),
+        )
+        if not launch.start(orders, settings.timeout):
+            raise DaemonExited(
+                f"The guard of the daemon {home.name!r} did not start.",
+                evidence=health.log(home.path) or "It has logged nothing.",
+                remedy=[
+                    "Mend what its last log lines say.",
+                    "Use another mode: --dind-mode=auto.",
+                ],
+            )
+
+    def container(self, record: Record) -> Container | None:
+        """None: it is the outer engine."""
+        return None
+
+    def exec(
+        self,
+        record: Record,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None,
+        workdir: str | None,
+        stdin: bytes | None,
+        timeout: float | None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in a client container, which has the guarded socket."""
+        return execution.run(
+            self._engine.client,
+            self._client(record.home),
+            command,
+            env=env,
+            workdir=workdir,
+            stdin=stdin,
+            timeout=timeout,
+        )
+
+    def _client(self, home: Home) -> str:
+        """The id of the client container, made when it is first needed."""
+        from docker.errors import NotFound
+        from docker.types import Mount
+
+        api: Any = self._engine.client.api
+        with workspace.locked(home.path, CLIENT):
+            try:
+                return str(api.inspect_container(home.label)["Id"])
+            except NotFound:
+                pass
+            found = state.read(home)
+            settings = Settings() if found is None else found[1]
+            images.ensure(self._engine.client, settings.image, lambda line: None)
+            made = api.create_container(
+                settings.image,
+                name=home.label,
+                entrypoint=["sh", "-c", _IDLE],
+                command=[],
+                labels={**_labels(home, settings), labels.ROLE: CLIENT},
+                host_config=api.create_host_config(
+                    mounts=[Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind")]
+                ),
+            )
+            api.start(made["Id"])
+            return str(made["Id"])
+
+    def post_mortem(self, record: Record) -> int | None:
+        """None: nobody knows the exit code of a guard that is gone."""
+        return None
+
+    def stop(self, home: Home) -> None:
+        """End the guard, and remove what its tests made."""
+        launch.end(home.path)
+        remains.purge(self._engine, home.path)
+        with contextlib.suppress(FileNotFoundError):
+            (home.path / GUARD).unlink()
+
+
+def _labels(home: Home, settings: Settings) -> dict[str, str]:
+    found = labels.make(home.run, mode=MODE, keep=settings.keep, home=home.path)
+    return {key: value for key, value in found.items() if value}
