@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import h11
@@ -16,7 +16,7 @@ from .body import Json, dump
 from .head import Head, dotted, target
 from .refusal import malformed
 from .routes import STREAM, Match
-from .upstream import BUFFER, Engine, Reply, end, head
+from .upstream import BUFFER, Engine, Headers, Reply, end, head
 
 _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
 _GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -62,7 +62,7 @@ class Exchange:
             raise malformed(f"a body of {length} bytes where JSON is expected")
         if not length:
             return {}
-        kind = self.request.headers.get(b"content-type", b"application/json")
+        kind = self.request.content_type or b"application/json"
         if kind.partition(b";")[0].strip().lower() != b"application/json":
             raise malformed("a body that is not application/json where JSON is expected")
         self._go_ahead()
@@ -150,18 +150,16 @@ class Exchange:
                 else:
                     await relay.pump(reader, self._writer)
 
-    def _headers(self, json: bool) -> Mapping[bytes, bytes]:
+    def _headers(self, json: bool) -> Headers:
         """The headers to pass on.
 
         The body's type is the route's: an engine takes a form's fields for parameters, and these
         win over those in the URL.
         """
-        headers = {k: v for k, v in self.request.headers.items() if k != b"content-type"}
-        if json:
-            headers[b"content-type"] = b"application/json"
-        elif self.match.route.body == STREAM and self.request.length != 0:
-            headers[b"content-type"] = b"application/x-tar"
-        return headers
+        kind = b"application/json" if json else b"application/x-tar"
+        if not json and (self.match.route.body != STREAM or self.request.length == 0):
+            return self.request.headers
+        return (*self.request.headers, (b"content-type", kind))
 
     @contextlib.asynccontextmanager
     async def _sending(

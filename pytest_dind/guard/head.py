@@ -25,7 +25,6 @@ _UPGRADES = {b"", b"tcp", b"h2c", b"websocket"}
 # Known by name, and passed on. All else a client sends is for a server in between, or unknown.
 _PASSED = {
     b"user-agent",
-    b"content-type",
     b"x-registry-auth",
     b"x-registry-config",
 }
@@ -46,7 +45,8 @@ class Head:
         path: Its path without the API's version, decoded.
         version: The API's version; None where the path names none.
         query: Its parameters, decoded, in order.
-        headers: What is passed on, by names in lower case.
+        headers: What is passed on, names in lower case.
+        content_type: The type of its body; empty where it doesn't say.
         length: Its body's length; 0 without a body, None where the body comes in chunks.
         upgrade: The protocol to upgrade to, empty for none.
         expects: Whether the client waits for a go-ahead before it sends the body.
@@ -56,9 +56,10 @@ class Head:
     path: str
     version: tuple[int, int] | None
     query: tuple[tuple[str, str], ...]
-    headers: Mapping[bytes, bytes]
+    headers: tuple[tuple[bytes, bytes], ...]
     length: int | None
     upgrade: bytes
+    content_type: bytes = b""
     expects: bool = False
 
 
@@ -87,9 +88,10 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
         path=path,
         version=version,
         query=_query(first[2].partition(b"?")[2].decode()),
-        headers={name: value for name, value in headers.items() if _is_passed(name)},
+        headers=tuple((name, value) for name, value in event.headers if _is_passed(name)),
         length=_body_length(headers),
         upgrade=_upgrade(headers),
+        content_type=headers.get(b"content-type", b""),
         expects=headers.get(b"expect", b"").lower() == b"100-continue",
     )
 

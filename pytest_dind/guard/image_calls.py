@@ -18,6 +18,8 @@ from .refusal import Refusal, forbidden, malformed
 from .stamp import IMAGE, Stamp, change, read_filters, with_labels
 from .upstream import Engine
 
+# What engines take for false; all else is true (moby, httputils.BoolValue).
+_FALSE = ("", "0", "no", "false", "none")
 _NO_NAME = "<none>:<none>"
 _LOADED = "Loaded image: "
 _LOADED_ID = "Loaded image ID: "
@@ -48,9 +50,9 @@ class ImageCalls:
         option = exchange.match.value("securityopt")
         if option:
             self._policy.demand(f"security-opt:{option}", f"the security option {option}")
-        if exchange.match.value("pull") not in ("", "0", "false") and not self._is_buildkit(
-            exchange
-        ):
+        pulls = exchange.match.value("pull").strip().lower() not in _FALSE
+        # BuildKit leaves the host's names alone when it pulls.
+        if pulls and exchange.match.value("version") != "2":
             self._policy.demand("pull", "a pull of base images that are there (pull)")
         self._demand_plain_output(exchange.match.value("outputs"))
         await self._network_mode(exchange)
@@ -59,10 +61,6 @@ class ImageCalls:
         query["rm"] = query["forcerm"] = ["1"]
         self._builds.add(exchange.match.value("buildid"))
         await exchange.forward(exchange.request.path)
-
-    def _is_buildkit(self, exchange: Exchange) -> bool:
-        """Whether BuildKit builds, which leaves the host's names alone when it pulls."""
-        return exchange.match.value("version") == "2"
 
     def _demand_plain_output(self, text: str) -> None:
         """See that what is built goes under the names of `t`, or to the client."""
@@ -230,14 +228,19 @@ class ImageCalls:
         if self._policy.own:
             # Parents without a name may be the host's build cache.
             exchange.match.query["noprune"] = ["1"]
+        parents = await self._images.parents(resolved)
         reply = await exchange.call(f"/images/{resolved}")
         if reply.ok:
-            self._forget(reply.json())
+            await self._forget(reply.json(), parents)
         await exchange.reply(reply)
 
-    def _forget(self, removed: Iterable[dict[str, str]]) -> None:
-        for item in removed:
-            self._images.forget(item.get("Deleted", ""))
+    async def _forget(self, removed: Iterable[dict[str, str]], parents: Iterable[str]) -> None:
+        """Take note of what is gone; with an image, the steps that it was made of go too."""
+        gone = [item["Deleted"] for item in removed if "Deleted" in item]
+        for image in gone:
+            self._images.forget(image)
+        if gone and self._policy.own:
+            await self._images.remove_unused(parents)
 
     async def prune_images(self, exchange: Exchange) -> None:
         """Images that carry the run's labels and that no container uses, one by one."""
@@ -254,14 +257,15 @@ class ImageCalls:
             return await exchange.reply(listed)
         deleted, space = [], 0
         for image in listed.json():
+            parents = await self._images.parents(image["Id"])
             names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
             for name in names or [image["Id"]]:
                 gone = await self._engine.call("DELETE", f"/images/{name}", {"noprune": ["1"]})
                 if gone.ok:
                     deleted += gone.json()
+                    await self._forget(gone.json(), parents)
             if any(item.get("Deleted") == image["Id"] for item in deleted):
                 space += image["Size"]
-        self._forget(deleted)
         return await exchange.answer(
             200, {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .names import full
 from .policy import Policy
 from .refusal import Refusal, forbidden, missing
-from .stamp import IMAGE, Stamp
+from .stamp import IMAGE, Stamp, created
 from .upstream import Engine
 
 
@@ -32,6 +34,7 @@ class Images:
         self._stamp = stamp
         self._policy = policy
         self._journal = journal
+        self._since = time.time()
         self._names: dict[str, str] = {}
         self._ids: set[str] = set()
         self.changing = asyncio.Lock()
@@ -99,6 +102,27 @@ class Images:
         elif self.owns(found):
             return str(found["Id"])
         raise forbidden(f"removing the image {name}, which this run did not make,")
+
+    async def parents(self, name: str) -> list[str]:
+        """The images of single steps below an image that is to be removed, as far as it is known.
+
+        The older builder makes them, without labels. Older ones than this guard are the host's.
+        """
+        found: list[str] = []
+        details = await self.inspect(name)
+        while details and details.get("Parent"):
+            details = await self.inspect(details["Parent"])
+            if details is None or details["RepoTags"] or created(details) < self._since:
+                break
+            found.append(details["Id"])
+        return found
+
+    async def remove_unused(self, images: Iterable[str]) -> None:
+        """Remove images one after the other, up to one that something else is made of."""
+        for image in images:
+            gone = await self._engine.call("DELETE", f"/images/{image}", {"noprune": ["1"]})
+            if not gone.ok:
+                return
 
     async def tags(self) -> dict[str, str]:
         """All names on the engine, and the ids of their images."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import labels
 from ..reaper import ENGINE, GUARD
 from ..settings import MODES
-from .stamp import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
+from .stamp import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME, created
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -64,8 +63,12 @@ def _engine_of(home: Path) -> str:
 def purge(engine: Engine, home: Path) -> None:
     """Remove all that carries the labels of the daemon of this home, and the names it gave."""
     api: Any = engine.client.api
+    try:
+        since = (home / GUARD).stat().st_mtime
+    except OSError:
+        since = float("inf")
     for _ in range(_PASSES):
-        if not any([*_purge(api, str(home)), *_take_names_back(api, home / JOURNAL)]):
+        if not any([*_purge(api, str(home), since), *_take_names_back(api, home / JOURNAL)]):
             return
 
 
@@ -81,11 +84,17 @@ def _labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
     elif role == VOLUME:
         listed = api.volumes(filters=filters)["Volumes"]
     else:
-        listed = api.images(filters=filters)
+        # Those of single steps have some of the labels; one committed from a container has its role.
+        filters = {"label": selected[1:]}
+        listed = [
+            item
+            for item in api.images(all=True, filters=filters)
+            if item["Labels"].get(labels.ROLE, role) == role
+        ]
     return list(listed or [])
 
 
-def _purge(api: Any, home: str) -> Iterator[bool]:
+def _purge(api: Any, home: str, since: float) -> Iterator[bool]:
     """Remove what there is; gives for each thing whether it went."""
     for role in _CONTAINERS:
         for container in _labelled(api, role, home):
@@ -94,9 +103,11 @@ def _purge(api: Any, home: str) -> Iterator[bool]:
         yield _try(api.remove_network, network["Id"])
     for volume in _labelled(api, VOLUME, home):
         yield _try(api.remove_volume, volume["Name"])
-    for image in sorted(_labelled(api, IMAGE, home), key=lambda item: -item["Created"]):
-        since = labels.created(image["Labels"])
-        parent = api.inspect_image(image["Id"])["Parent"]
+    for image in sorted(_labelled(api, IMAGE, home), key=lambda item: -int(item["Created"])):
+        try:
+            parent = api.inspect_image(image["Id"])["Parent"]
+        except _not_found():
+            continue
         names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
         for name in names or [image["Id"]]:
             # Not by force: what somebody else has made of it stays, and so does it.
@@ -115,8 +126,9 @@ def _remove_steps(api: Any, image: str, since: float) -> None:
             details = api.inspect_image(image)
         except _not_found():
             return
-        made = datetime.datetime.fromisoformat(details["Created"][:19] + "+00:00").timestamp()
-        if details["RepoTags"] or made < since or not _try(api.remove_image, image, noprune=True):
+        if details["RepoTags"] or created(details) < since:
+            return
+        if not _try(api.remove_image, image, noprune=True):
             return
         image = details["Parent"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,8 @@ CLIENT = "client"
 """The role of the container in which a test's commands run: it is removed with what tests made, but
 they do not see it."""
 
+_OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
+
 
 class Stamp:
     """The labels of one daemon's objects.
@@ -30,7 +33,9 @@ class Stamp:
 
     def labels(self, role: str) -> dict[str, str]:
         """The labels of what is made in this role."""
-        return {**self._base, labels.ROLE: role}
+        # The older builder makes an image of each label's step, so images get no more than needed.
+        keys = _OF_IMAGES if role == IMAGE else self._base.keys()
+        return {**{key: self._base[key] for key in keys}, labels.ROLE: role}
 
     def owns(self, role: str, found: Mapping[str, str] | None) -> bool:
         """Whether these labels are those of this daemon's object of this role."""
@@ -103,3 +108,8 @@ def change(stamped: Mapping[str, str]) -> str:
         return f'"{escaped}"'
 
     return "LABEL " + " ".join(f"{quote(key)}={quote(text)}" for key, text in stamped.items())
+
+
+def created(details: Mapping[str, Any]) -> float:
+    """When an image was made, in seconds since 1970, as the engine tells its details."""
+    return datetime.datetime.fromisoformat(f"{details['Created'][:19]}+00:00").timestamp()

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import h11
 
@@ -17,6 +17,9 @@ from .refusal import Refusal
 
 BUFFER = 1024 * 1024
 """Bytes that are moved at once, where a stream is long."""
+
+
+Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Engine:
         query: Mapping[str, list[str]] | None = None,
         body: Any = None,
         *,
-        headers: Mapping[bytes, bytes] | None = None,
+        headers: Headers = (),
         version: tuple[int, int] | None = (0, 0),
     ) -> Reply:
         """Ask, and wait for the whole answer.
@@ -92,9 +95,7 @@ class Engine:
         """
         content = b"" if body is None else dump(body)
         written = target(self.version if version == (0, 0) else version, path, query or {})
-        sent = {name: value for name, value in (headers or {}).items() if name != b"content-type"}
-        if content:
-            sent[b"content-type"] = b"application/json"
+        sent = (*headers, (b"content-type", b"application/json")) if content else headers
         connection = h11.Connection(h11.CLIENT)
         async with self.connected() as (reader, writer):
             writer.write(head(connection, method, written, sent, length=len(content)))
@@ -123,7 +124,7 @@ def head(
     connection: h11.Connection,
     method: str,
     written: bytes,
-    headers: Mapping[bytes, bytes],
+    headers: Headers,
     *,
     length: int | None,
     upgrade: bytes = b"",
@@ -146,7 +147,7 @@ def head(
         hop.append((b"Transfer-Encoding", b"chunked"))
     elif length or method in ("POST", "PUT"):
         hop.append((b"Content-Length", b"%d" % length))
-    request = h11.Request(method=method, target=written, headers=[*hop, *headers.items()])
+    request = h11.Request(method=method, target=written, headers=[*hop, *headers])
     return connection.send(request) or b""
 
 
