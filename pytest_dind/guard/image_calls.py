@@ -257,6 +257,8 @@ class ImageCalls:
             return await exchange.reply(listed)
         deleted, space = [], 0
         for image in listed.json():
+            if not self._stamp.owns(IMAGE, image["Labels"]):
+                continue
             parents = await self._images.parents(image["Id"])
             names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
             for name in names or [image["Id"]]:

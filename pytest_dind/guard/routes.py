@@ -189,7 +189,7 @@ ROUTES: tuple[Route, ...] = (
     _route("POST /images/load", "load", "quiet platform", body=STREAM),
     _route("POST /images/prune", "prune_images", "filters"),
     _route("POST /images/{image}/push", "push", "tag platform"),
-    _route("POST /images/{image}/tag", "tag", "repo tag"),
+    _route("POST /images/{image}/tag", "tag", "repo tag force"),
     _route("DELETE /images/{image}", "remove_image", "force noprune platforms"),
     # BuildKit. Its session serves the engine: it can't be used to ask anything of it.
     _route("POST /session", "session", hijacks=True),

@@ -106,7 +106,7 @@ def test_all_that_is_made_is_stamped(guard: Guarded, name: str) -> None:
         fileobj=io.BytesIO(f"FROM {NESTED_IMAGE}\nVOLUME /declared\n".encode()), tag=name
     )
     container = guard.client.containers.run(
-        image.id,
+        str(image.id),
         ["sleep", "1000"],
         detach=True,
         network=name,
@@ -196,9 +196,9 @@ def test_names_ids_and_prefixes(guard: Guarded, crowd: Crowd, name: str) -> None
     try:
         for key in (name, str(container.id), container.short_id):
             assert guard.client.containers.get(key).id == container.id
-        for key in (theirs.name, str(theirs.id), theirs.short_id, "nobody"):
+        for key in (str(theirs.name), str(theirs.id), theirs.short_id, "nobody"):
             with pytest.raises(NotFound, match=f"No such container: {key}"):
-                guard.client.containers.get(str(key))
+                guard.client.containers.get(key)
     finally:
         container.remove()
 
