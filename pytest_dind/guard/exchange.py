@@ -13,8 +13,9 @@ import h11
 from . import body as bodies
 from . import relay
 from .body import Json, dump
+from .chunks import Chunks
 from .head import Head, dotted, target
-from .refusal import malformed
+from .refusal import Refusal, malformed
 from .routes import STREAM, Match
 from .upstream import BUFFER, Engine, Headers, Reply, end, head
 
@@ -172,7 +173,7 @@ class Exchange:
             yield
             return
         self._go_ahead()
-        sending = asyncio.ensure_future(self._send_body(connection, writer))
+        sending = asyncio.ensure_future(self._send_body(writer))
         try:
             yield
         finally:
@@ -181,24 +182,22 @@ class Exchange:
             with contextlib.suppress(asyncio.CancelledError, OSError):
                 await sending
 
-    async def _send_body(self, connection: h11.Connection, writer: asyncio.StreamWriter) -> None:
-        """Pass the request's body on, to its end and no further."""
-        while True:
+    async def _send_body(self, writer: asyncio.StreamWriter) -> None:
+        """Pass the request's body on as it is, to its end and no further."""
+        chunks, left = Chunks(), self.request.length
+        while left != 0 and not chunks.done:
+            data = await self._reader.read(BUFFER if left is None else min(BUFFER, left))
             try:
-                event = self._connection.next_event()
-                if event is h11.NEED_DATA:
-                    self._connection.receive_data(await self._reader.read(BUFFER))
-                    continue
-            except (h11.RemoteProtocolError, ConnectionError):
-                # Broken off, or broken: the engine sees the same.
+                data = data[: chunks.feed(data)] if left is None else data
+            except Refusal:
+                data = b""
+            if not data:
+                # Broken off, or broken: the engine sees an end where there should be none.
                 writer.write_eof()
                 return
-            if isinstance(event, h11.Data):
-                writer.write(connection.send(h11.Data(data=event.data)) or b"")
-                await writer.drain()
-            elif isinstance(event, h11.EndOfMessage):
-                writer.write(connection.send(h11.EndOfMessage()) or b"")
-                return
+            left = None if left is None else left - len(data)
+            writer.write(data)
+            await writer.drain()
 
     def see_through(self) -> None:
         """Do not stop in the midst of it when the client is gone."""

@@ -84,7 +84,7 @@ def _labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
     elif role == VOLUME:
         listed = api.volumes(filters=filters)["Volumes"]
     else:
-        # Steps have some of the labels; what is committed from a container has the container's role.
+        # Steps have some of the labels; what is committed from a container has its role.
         filters = {"label": selected[1:]}
         listed = [
             item
