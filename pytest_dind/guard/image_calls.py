@@ -1,118 +1,24 @@
-"""What is done with the calls about images: the host's are read, and keep their names."""
+"""Calls about images: the host's are read, and keep their names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
 
-from .body import fields, mapping, objects, parse_text
-from .body import text as words
-from .containers import Checks, joined
+from .builds import stamp_changes
+from .calls import Calls
 from .exchange import Exchange
-from .images import Images
 from .names import full, has_tag
-from .ownership import Ownership
-from .policy import Policy
-from .references import References
-from .refusal import Refusal, forbidden, malformed
-from .stamp import IMAGE, Stamp, change, read_filters, with_labels
-from .upstream import Engine
+from .refusal import forbidden, malformed
+from .stamp import IMAGE, read_filters
 
-# What engines take for false; all else is true (moby, httputils.BoolValue).
-_FALSE = ("", "0", "no", "false", "none")
 _NO_NAME = "<none>:<none>"
 _LOADED = "Loaded image: "
 _LOADED_ID = "Loaded image ID: "
 
 
-class ImageCalls:
-    """The handlers that routes name, of images and builds."""
-
-    def __init__(
-        self, engine: Engine, ownership: Ownership, images: Images, stamp: Stamp, policy: Policy
-    ) -> None:
-        self._engine = engine
-        self._ownership = ownership
-        self._images = images
-        self._stamp = stamp
-        self._policy = policy
-        self._checks = Checks(policy)
-        self._references = References(engine, ownership, stamp, policy)
-        self._builds: set[str] = set()
-
-    async def build(self, exchange: Exchange) -> None:
-        """A build, by the older builder or by BuildKit: both take labels."""
-        query = exchange.match.query
-        for name in query.get("t", []):
-            await self._images.demand_free(full(name))
-        if exchange.match.value("cgroupparent"):
-            self._policy.demand("cgroup-parent", "a cgroup parent (cgroupparent)")
-        option = exchange.match.value("securityopt")
-        if option:
-            self._policy.demand(f"security-opt:{option}", f"the security option {option}")
-        pulls = exchange.match.value("pull").strip().lower() not in _FALSE
-        # BuildKit leaves the host's names alone when it pulls.
-        if pulls and exchange.match.value("version") != "2":
-            self._policy.demand("pull", "a pull of base images that are there (pull)")
-        self._demand_plain_output(exchange.match.value("outputs"))
-        await self._network_mode(exchange)
-        query["labels"] = [with_labels(exchange.match.value("labels"), self._stamp.labels(IMAGE))]
-        # Containers of single steps, which carry no label of ours, are not left behind.
-        query["rm"] = query["forcerm"] = ["1"]
-        self._builds.add(exchange.match.value("buildid"))
-        await exchange.forward(exchange.request.path)
-
-    def _demand_plain_output(self, text: str) -> None:
-        """See that what is built goes under the names of `t`, or to the client."""
-        outputs = parse_text(text, "the parameter outputs") if text else None
-        for output in objects("outputs", outputs):
-            found = fields("outputs", output, {"Type": words, "Attrs": mapping}, self._unknown)
-            if found.get("Attrs") and found.get("Type") not in ("local", "tar"):
-                raise forbidden("an output of a build with attributes (outputs)")
-
-    def _unknown(self, where: str, value: object) -> bool:
-        return self._policy.unknown(where, value)
-
-    async def _network_mode(self, exchange: Exchange) -> None:
-        """The network of a build's steps: not the host's, and none of somebody else's."""
-        mode = exchange.match.value("networkmode")
-        if mode == "host":
-            self._policy.demand("host-net", "the host's network namespace (networkmode)")
-        elif joined(mode):
-            found = await self._references.container_id(joined(mode))
-            exchange.match.query["networkmode"] = [f"container:{found}"]
-        elif mode not in ("", "default", "bridge", "none") and self._policy.own:
-            network = await self._ownership.resolve("network", mode)
-            exchange.match.query["networkmode"] = [network]
-
-    async def prune_builds(self, exchange: Exchange) -> None:
-        """The build cache is everybody's: none of it is known to be this run's, so none goes."""
-        if not self._policy.own:
-            return await exchange.forward(exchange.request.path)
-        return await exchange.answer(200, {"CachesDeleted": None, "SpaceReclaimed": 0})
-
-    async def cancel_build(self, exchange: Exchange) -> None:
-        """A build of the run's own."""
-        if self._policy.own and exchange.match.value("id") not in self._builds - {""}:
-            raise Refusal(404, f"No such build: {exchange.match.value('id')}")
-        await exchange.forward(exchange.request.path)
-
-    async def commit(self, exchange: Exchange) -> None:
-        """An image of a container of the run's own, with labels."""
-        query = exchange.match.query
-        body = self._checks.commit(await exchange.json())
-        container = await self._references.container_id(exchange.match.value("container"))
-        query["container"] = [container]
-        if exchange.match.value("repo"):
-            name = full(exchange.match.value("repo"), exchange.match.value("tag"))
-            await self._images.demand_free(name)
-        self._stamp_changes(exchange)
-        await exchange.forward(exchange.request.path, body or None)
-
-    def _stamp_changes(self, exchange: Exchange) -> None:
-        """Give an image its labels by the last of the lines that change it."""
-        line = change(self._stamp.labels(IMAGE))
-        exchange.match.query.setdefault("changes", []).append(line)
+class ImageCalls(Calls):
+    """The handlers of calls about images."""
 
     async def pull_or_import(self, exchange: Exchange) -> None:
         """A pull of what the host lacks, or an import, with labels."""
@@ -124,7 +30,7 @@ class ImageCalls:
         if exchange.match.value("repo"):
             name = full(exchange.match.value("repo"), exchange.match.value("tag"))
             await self._images.demand_free(name)
-        self._stamp_changes(exchange)
+        stamp_changes(exchange, self._stamp)
         return await exchange.forward(exchange.request.path)
 
     async def _pull(self, exchange: Exchange, source: str) -> None:

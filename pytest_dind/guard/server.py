@@ -11,12 +11,15 @@ import h11
 
 from . import head, relay, routes
 from .body import dump
+from .builds import Builds
+from .calls import Handler
 from .exchange import Exchange, reply_to
-from .handlers import Handler, Handlers
 from .image_calls import ImageCalls
 from .images import Images
+from .making import Making
 from .ownership import Ownership
 from .policy import Policy
+from .reading import Reading
 from .refusal import Refusal, malformed
 from .remains import JOURNAL
 from .stamp import Stamp
@@ -49,9 +52,9 @@ class Server:
         self._making: set[asyncio.Future[None]] = set()
         ownership = Ownership(engine, stamp, policy)
         images = Images(engine, stamp, policy, home / JOURNAL)
-        self._handlers = (
-            Handlers(engine, ownership, images, stamp, policy),
-            ImageCalls(engine, ownership, images, stamp, policy),
+        self._handlers = tuple(
+            calls(engine, ownership, images, stamp, policy)
+            for calls in (Reading, Making, Builds, ImageCalls)
         )
 
     async def listen(self, path: Path) -> asyncio.AbstractServer:
