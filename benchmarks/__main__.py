@@ -72,6 +72,10 @@ def _run(cases: Sequence[Case], image: str, rounds: int, directory: Path) -> int
         with Traces.of(engine, image) as traces, tempfile.TemporaryDirectory() as scratch:
             with interrupts.later():
                 facts = machine.facts(engine, traces.image, image)
+            bench = Bench(image=traces.image, directory=Path(scratch))
+            if any(case.images == 2 for case in cases):
+                _say("making an image of twice the size")
+                traces.double(bench.double)
 
             def measure(case: Case, bench: Bench) -> Sample:
                 try:
@@ -83,12 +87,13 @@ def _run(cases: Sequence[Case], image: str, rounds: int, directory: Path) -> int
                 traces.check()
                 return sample
 
-            bench = Bench(image=traces.image, directory=Path(scratch))
             outcomes = runner.run(cases, bench, rounds=rounds, measure=measure, say=_say)
     finally:
         engine.close()
     print(f"\n{output.table(outcomes)}\n")
-    print(f"Written: {output.write(directory, outcomes, facts, rounds=rounds)}, and as JSON.")
+    name = "all" if len(cases) == len(ALL) else ""
+    page = output.write(directory, outcomes, facts, rounds=rounds, name=name)
+    print(f"Written: {page}, and as JSON.")
     return 1 if output.failed(outcomes) else 0
 
 

@@ -16,6 +16,10 @@ class CaseFailed(Exception):
     """A case could not be measured, or left something behind."""
 
 
+class CaseSkipped(Exception):
+    """A case can't be measured here; the text says why, and what it takes."""
+
+
 @dataclass(frozen=True)
 class Bench:
     """What a case works with.
@@ -29,6 +33,11 @@ class Bench:
     image: str
     directory: Path
 
+    @property
+    def double(self) -> str:
+        """An image of twice the size, made for the run's cases that ask for it."""
+        return f"{self.image}-double"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -41,6 +50,8 @@ class Case:
         figures: What a sample holds, in order, each with its goal where it has one.
         floor: The case it is compared with, sample by sample.
         least: Samples needed at least; more than one is taken in a round where rounds are few.
+        peer: Whether it is another tool as it comes, for the plugin to be compared with.
+        images: How large an image it loads, in daemon's images.
     """
 
     name: str
@@ -49,3 +60,5 @@ class Case:
     figures: Mapping[str, Goal | None]
     floor: str | None = None
     least: int = 1
+    peer: bool = False
+    images: int = 1

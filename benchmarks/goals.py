@@ -58,6 +58,26 @@ class AtMostTimes:
 
 
 @dataclass(frozen=True)
+class AtMostTimesOr:
+    """At most so many times the floor, or so many seconds, whichever is larger."""
+
+    times: float
+    seconds: float
+    limit: float = 1
+
+    def __str__(self) -> str:
+        return f"≤ {self.times:g} times floor or {self.seconds * 1000:g} ms"
+
+    def measure(self, values: Sequence[float], floor: Sequence[float]) -> float | None:
+        """The median share of what is allowed."""
+        return ratio(values, [max(self.seconds, self.times * least) for least in floor])
+
+    def show(self, measured: float) -> str:
+        """As a share."""
+        return f"{measured:.0%} of that"
+
+
+@dataclass(frozen=True)
 class AtMostAbove:
     """At most so many seconds more than the floor."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import docker
 from docker.errors import DockerException
@@ -13,6 +13,7 @@ from docker.errors import DockerException
 from .case import CaseFailed
 
 _PACKAGES = ("pytest-dind", "pytest", "docker")
+_PEERS = ("pytest-xdist", "testcontainers", "pytest-docker", "pytest-docker-tools")
 
 
 def facts(engine: docker.DockerClient, image: str, name: str) -> dict[str, str]:
@@ -40,7 +41,15 @@ def facts(engine: docker.DockerClient, image: str, name: str) -> dict[str, str]:
         "daemon": _daemon(engine, image, name),
         "python": platform.python_version(),
         **{package: version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in _PEERS},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _daemon(engine: docker.DockerClient, image: str, name: str) -> str:

@@ -17,6 +17,7 @@ class Outcome:
     case: Case
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
+    skipped: str = ""
 
     def values(self, figure: str) -> list[float]:
         """A figure's values, in the order they were taken."""
@@ -29,6 +30,7 @@ class Row:
 
     case: str
     figure: str
+    floor: str
     values: Sequence[float]
     median: float
     least: float
@@ -58,6 +60,7 @@ def _row(outcome: Outcome, figure: str, by_name: Mapping[str, Outcome]) -> Row:
     return Row(
         case=case.name,
         figure=figure,
+        floor=case.floor or "",
         values=values,
         median=median(values),
         least=min(values),
@@ -67,3 +70,18 @@ def _row(outcome: Outcome, figure: str, by_name: Mapping[str, Outcome]) -> Row:
         measured=goal.show(measured) if goal and measured is not None else "",
         met=measured <= goal.limit if goal and measured is not None else None,
     )
+
+
+PEER_GOAL = 3
+"""So many times faster than the fastest peer, with its defaults, is the goal."""
+
+
+def against_peers(outcomes: Sequence[Outcome], name: str, figure: str) -> tuple[str, float] | None:
+    """The fastest peer, and how many times as long it takes as a case; None without both."""
+    by_name = {outcome.case.name: outcome for outcome in outcomes if outcome.samples}
+    peers = [outcome for outcome in by_name.values() if outcome.case.peer]
+    if not peers or name not in by_name:
+        return None
+    fastest = min(peers, key=lambda outcome: median(outcome.values(figure)))
+    times = ratio(fastest.values(figure), by_name[name].values(figure))
+    return None if times is None else (fastest.case.name, times)

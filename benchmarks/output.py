@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .goals import milliseconds
-from .outcome import Outcome, Row, rows
+from .outcome import PEER_GOAL, Outcome, Row, against_peers, rows
 
-_HEAD = ("case", "figure", "median", "min", "max", "ratio", "goal", "measured", "verdict")
+_HEAD = ("case", "figure", "floor", "median", "min", "max", "ratio", "goal", "measured", "verdict")
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -25,7 +25,20 @@ def table(outcomes: Sequence[Outcome]) -> str:
         "| " + " | ".join(map(str.ljust, cells, widths)) + " |"
         for cells in (lines[0], ruler, *lines[1:])
     ]
+    found = against_peers(outcomes, "dind", "start")
+    if found is not None:
+        peer, times = found
+        verdict = "met" if times >= PEER_GOAL else "not met"
+        text.append(
+            f"\nThe fastest peer with its defaults, `{peer}`, takes {times:.1f} times as long to "
+            f"start as `dind`; goal: {PEER_GOAL}, {verdict}."
+        )
     text += [f"\nFailed: {outcome.case.name}." for outcome in failed(outcomes)]
+    text += [
+        f"\nLeft out: {outcome.case.name}: {outcome.skipped}"
+        for outcome in outcomes
+        if outcome.skipped
+    ]
     return "\n".join(text)
 
 
@@ -33,6 +46,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.case,
         row.figure,
+        row.floor,
         milliseconds(row.median),
         milliseconds(row.least),
         milliseconds(row.most),
@@ -49,20 +63,26 @@ def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def write(
-    directory: Path, outcomes: Sequence[Outcome], facts: Mapping[str, str], *, rounds: int
+    directory: Path,
+    outcomes: Sequence[Outcome],
+    facts: Mapping[str, str],
+    *,
+    rounds: int,
+    name: str = "",
 ) -> Path:
-    """Write the results as JSON and as Markdown; they are named after the cases.
+    """Write the results as JSON and as Markdown; without a name they are named after the cases.
 
     Returns:
         The Markdown file.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    name = "-".join(outcome.case.name for outcome in outcomes)
+    name = name or "-".join(outcome.case.name for outcome in outcomes)
     data = {
         "facts": dict(facts),
         "rounds": rounds,
         "cases": {outcome.case.name: outcome.case.about for outcome in outcomes},
         "figures": [dataclasses.asdict(row) for row in rows(outcomes)],
+        "left out": {out.case.name: out.skipped for out in outcomes if out.skipped},
         "failed": [outcome.case.name for outcome in failed(outcomes)],
     }
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
@@ -79,7 +99,7 @@ def _page(outcomes: Sequence[Outcome], facts: Mapping[str, str], rounds: int) ->
             "# Benchmark results",
             "",
             f"{rounds} rounds with the cases in turn, after one that doesn't count; samples: "
-            f"{counts}. `ratio` is the median of the ratios to the `floor` sample of the same "
+            f"{counts}. `ratio` is the median of the ratios to the floor's sample of the same "
             "round; `measured` is what is held against the goal, by pairs of the same round too.",
             "",
             table(outcomes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -15,11 +16,17 @@ from typing import NamedTuple
 from . import interrupts
 from .case import Bench, CaseFailed, Sample
 
+IMAGE = "PYTEST_DIND_BENCHMARK_IMAGE"
+"""The variable that names the daemon's image."""
+TOGETHER = "PYTEST_DIND_BENCHMARK_TOGETHER"
+"""The variable that says how many processes begin together; one file of each then."""
 RESULT = "PYTEST_DIND_BENCHMARK_RESULT"
 """The variable that names the file a process writes its sample to, as JSON."""
 
 _ROOT = Path(__file__).parents[1]
 _SUITES = Path(__file__).with_name("suites")
+_PEERS = ("docker", "docker_tools")
+"""The peers that are plugins of pytest, as pytest names them; a suite loads the one it measures."""
 _LIMIT_SECONDS = 120
 _LAST_CHARACTERS = 3000
 
@@ -80,19 +87,45 @@ def module(bench: Bench, name: str, *arguments: str) -> Sample:
     return _read(result)
 
 
-def suite(bench: Bench, name: str, *options: str) -> Sample:
-    """The sample that a pytest run writes, of a file in `suites/`."""
+def suite(bench: Bench, name: str, *options: str, **variables: str) -> Sample:
+    """The sample that a pytest run writes, of a file, or a test of it, in `suites/`."""
     result = bench.directory / "sample.json"
     result.unlink(missing_ok=True)
-    run(pytest(bench, *options, str(_SUITES / name)), bench.directory, **{RESULT: str(result)})
+    given = {RESULT: str(result), IMAGE: bench.image, **variables}
+    run(pytest(bench, *options, str(_SUITES / name)), bench.directory, **given)
     return _read(result)
+
+
+def together(bench: Bench, name: str, count: int, *options: str) -> float:
+    """Seconds from when all of so many workers begin until the last is done with its start."""
+    shutil.rmtree(bench.directory / "together", ignore_errors=True)
+    (bench.directory / "together").mkdir()
+    result = bench.directory / "together" / "sample"
+    options = (f"-n{count}", "--dist=each", "--dind-scope=worker", *options)
+    given = {RESULT: str(result), IMAGE: bench.image, TOGETHER: str(count)}
+    run(pytest(bench, *options, str(_SUITES / name)), bench.directory, **given)
+    samples = [_read(path) for path in result.parent.glob("sample*")]
+    if len(samples) != count:
+        raise CaseFailed(f"{len(samples)} of {count} workers wrote a sample")
+    return max(s["in hand"] for s in samples) - min(s["requested"] for s in samples)
 
 
 def pytest(bench: Bench, *arguments: str) -> list[str]:
     """A pytest command that no settings file of a project has a part in."""
     settings = bench.directory / "pytest.ini"
     settings.write_text("[pytest]\n")
-    own = ["-p", "no:cacheprovider", "-q", "-c", str(settings), "--rootdir", str(bench.directory)]
+    # What is measured is named by its suite; no other tool gets in its way.
+    others = [flag for name in _PEERS for flag in ("-p", f"no:{name}")]
+    own = [
+        *others,
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-c",
+        str(settings),
+        "--rootdir",
+        str(bench.directory),
+    ]
     return [sys.executable, "-m", "pytest", *own, *arguments]
 
 

@@ -1,18 +1,21 @@
 """The raw floor: a daemon in a container with docker-py alone, as fast as it can be had.
 
-A process of its own: it starts one daemon, removes it, and writes what each took.
+A process of its own: it starts one daemon, or several at once, each in a process of its own,
+removes them, and writes what that took.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
 import socket
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .processes import RESULT
@@ -30,48 +33,99 @@ _HOME = "/run/benchmark"
 _SOCKET = "docker.sock"
 
 
-def main(image: str) -> None:
+def main() -> None:
     """Measure once."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("image")
+    parser.add_argument("--runtime", default="", help="the container's; empty: it is privileged")
+    parser.add_argument("--load", default="", help="an image to have in the daemon")
+    parser.add_argument("--count", type=int, default=1, help="daemons at once")
+    options = parser.parse_args()
     began = time.perf_counter()
     import docker
 
     imported = time.perf_counter()
+    assert docker
+    if options.count == 1:
+        requested, in_hand, removed = _measure(options, lambda: None)
+        sample = {"start": in_hand - requested, "teardown": removed}
+    else:
+        sample = {"start": _together(options)}
+    Path(os.environ[RESULT]).write_text(json.dumps(sample | {"import docker": imported - began}))
+
+
+def _together(options: argparse.Namespace) -> float:
+    """Seconds from when all begin until the last has its daemon."""
+    # Forked, so that docker-py is imported in all.
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(options.count)
+    results: Any = context.SimpleQueue()
+    processes = [
+        context.Process(target=lambda: results.put(_measure(options, gate.wait)))
+        for _ in range(options.count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a daemon could not be started")
+    measured = [results.get() for _ in processes]
+    return float(
+        max(in_hand for _, in_hand, _ in measured) - min(first for first, _, _ in measured)
+    )
+
+
+def _measure(options: argparse.Namespace, wait: Callable[[], object]) -> tuple[float, float, float]:
+    """When a daemon was asked for, when its client was in hand, and what its removal took."""
+    import docker
+
     name = f"pytest-dind-benchmark-{uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
-        requested = time.perf_counter()
+        wait()
+        requested = time.monotonic()
         engine = docker.from_env()
         try:
-            _start(engine, image, name, home)
+            _start(engine, options, name, home)
             _wait(engine, name, Path(home, _SOCKET))
             client = docker.DockerClient(base_url=f"unix://{home}/{_SOCKET}")
             client.ping()
-            in_hand = time.perf_counter()
+            if options.load:
+                _load(engine, client, options.load)
+            in_hand = time.monotonic()
             client.close()
         finally:
-            over = time.perf_counter()
+            over = time.monotonic()
             engine.api.remove_container(name, force=True, v=True)
-            removed = time.perf_counter()
+            removed = time.monotonic() - over
             engine.close()
-    sample = {
-        "start": in_hand - requested,
-        "teardown": removed - over,
-        "import docker": imported - began,
-    }
-    Path(os.environ[RESULT]).write_text(json.dumps(sample))
+    return requested, in_hand, removed
 
 
-def _start(engine: docker.DockerClient, image: str, name: str, home: str) -> None:
+def _start(engine: docker.DockerClient, options: argparse.Namespace, name: str, home: str) -> None:
     from docker.types import Mount
 
     mounts = [Mount(_HOME, home, type="bind"), Mount("/var/lib/docker", None)]
+    how: Mapping[str, Any] = (
+        {"runtime": options.runtime} if options.runtime else {"privileged": True}
+    )
     engine.api.create_container(
-        image,
+        options.image,
         # Behind the image's own entrypoint, where it has one.
         ["dockerd", f"--host=unix://{_HOME}/{_SOCKET}"],
         name=name,
-        host_config=engine.api.create_host_config(privileged=True, mounts=mounts),
+        host_config=engine.api.create_host_config(mounts=mounts, **how),
     )
     engine.api.start(name)
+
+
+def _load(engine: docker.DockerClient, daemon: docker.DockerClient, image: str) -> None:
+    """`docker save | docker load`."""
+    api: Any = daemon.api
+    for event in api.load_image(engine.api.get_image(image)):
+        if "error" in event or "message" in event:
+            raise SystemExit(str(event))
+    daemon.images.get(image)
 
 
 def _wait(engine: docker.DockerClient, name: str, path: Path) -> None:
@@ -102,4 +156,4 @@ def _answers(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

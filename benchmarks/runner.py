@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from .case import Bench, Case, CaseFailed, Sample
+from .case import Bench, Case, CaseFailed, CaseSkipped, Sample
 from .outcome import Outcome
 
 Measure = Callable[[Case, Bench], Sample]
@@ -17,7 +17,10 @@ def chosen(names: Sequence[str], known: Sequence[Case]) -> list[Case]:
     if not names:
         return list(known)
     wanted = set(names)
-    wanted |= {case.floor for case in known if case.name in wanted and case.floor}
+    # A floor may have one itself.
+    for case in reversed(known):
+        if case.name in wanted and case.floor:
+            wanted.add(case.floor)
     return [case for case in known if case.name in wanted]
 
 
@@ -34,11 +37,15 @@ def run(
     for number in range(rounds + 1):
         title = f"round {number} of {rounds}" if number else "warm-up"
         for outcome in outcomes:
-            if outcome.error:
+            if outcome.error or outcome.skipped:
                 continue
             case = outcome.case
             try:
                 taken = [measure(case, bench) for _ in range(_samples(case, rounds, number))]
+            except CaseSkipped as why:
+                outcome.skipped = str(why)
+                say(f"{title}: {case.name} is left out: {why}")
+                continue
             except CaseFailed as error:
                 outcome.error = str(error)
                 say(f"{title}: {case.name} failed: {error}")

@@ -11,6 +11,10 @@ from uuid import uuid4
 import docker
 from docker.errors import ImageNotFound, NotFound
 
+from pytest_dind import DindError, store
+from pytest_dind.cache import Cache
+from pytest_dind.engine import Engine
+
 from . import interrupts
 from .case import CaseFailed
 
@@ -31,8 +35,11 @@ class Traces:
         self._since = int(time.time())
         # What is there before the run is nobody's trace, whoever uses it.
         self._before = set(self._volumes_now()) | set(self._networks_now())
+        # The warm store outlives runs.
+        self._before.add(store.VOLUME)
         self._volumes: set[str] = set()
         self._networks: set[str] = set()
+        self._made = [image]
 
     @classmethod
     @contextlib.contextmanager
@@ -59,9 +66,39 @@ class Traces:
         finally:
             with interrupts.later():
                 traces.remove()
-                # A name of several: the image itself stays.
-                with contextlib.suppress(ImageNotFound):
-                    engine.images.remove(name)
+                traces.forget()
+
+    def double(self, name: str) -> None:
+        """Make an image of twice the size: the same files once more, in a layer of its own."""
+        repository, _, tag = name.rpartition(":")
+        with interrupts.later():
+            container = self._engine.containers.create(
+                self.image, ["cp -a /usr /double"], entrypoint=["sh", "-c"]
+            )
+            try:
+                container.start()
+                if container.wait()["StatusCode"]:
+                    raise CaseFailed("no image of twice the size could be made")
+                container.commit(repository, tag)
+            finally:
+                container.remove(force=True, v=True)
+            self._made.append(name)
+
+    def forget(self) -> None:
+        """Remove the run's images, and what the warm store has of them."""
+        engine = Engine()
+        try:
+            cache = Cache(engine, self.image, print)
+            ours = {root.key for root in cache.roots()[0] if {*self._made} & {*root.images}}
+            cache.remove(sorted(ours))
+        except DindError as error:
+            print(error)
+        finally:
+            engine.close()
+        for name in reversed(self._made):
+            # The first is a name of several: the image itself stays.
+            with contextlib.suppress(ImageNotFound):
+                self._engine.images.remove(name)
 
     def check(self) -> None:
         """Look at what is left, and remove it.

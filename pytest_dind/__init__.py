@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .backends.protocol import Address as Address
     from .daemon import Daemon as Daemon
     from .errors import AddressUnreachable as AddressUnreachable
+    from .errors import BuildFailed as BuildFailed
     from .errors import DaemonExited as DaemonExited
     from .errors import DaemonLost as DaemonLost
     from .errors import DaemonUnhealthy as DaemonUnhealthy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "AddressUnreachable",
+    "BuildFailed",
     "Daemon",
     "DaemonExited",
     "DaemonLost",

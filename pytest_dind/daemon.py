@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from . import health
+from . import address, commands, health, images, transfer, transport
 from .backends.protocol import Address, Backend, Record
-from .errors import AddressUnreachable
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
+
+    from .files import Files
+
+
+RESTARTING = "restarting"
+"""In a daemon's home while it restarts: that nothing answers is no loss."""
+# Of silence: a step may be quiet for long.
+_BUILD_SECONDS = 600
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,10 @@ class Daemon:
 
     record: Record = field(repr=False)
     _backend: Backend = field(repr=False, compare=False)
+    # Where a line on what takes long goes.
+    _say: images.Say = field(default=_quiet, repr=False, compare=False)
+    # Its URL in its own container, where commands are to use another than its own.
+    _inside: str = field(default="", repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Daemon(name={self.name!r}, mode={self.mode!r}, host={self.host!r})"
@@ -51,7 +66,7 @@ class Daemon:
     @property
     def env(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""
-        return {"DOCKER_HOST": self.host}
+        return self.record.variables()
 
     @property
     def version(self) -> str:
@@ -69,9 +84,14 @@ class Daemon:
         return self._backend.container(self.record)
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with every inherited `DOCKER_*` replaced by `env`."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
-        return inherited | self.env
+        """This process's environment, with what leads tools to an engine replaced.
+
+        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
+        tools; testcontainers learns where published ports are reached.
+        """
+        found = transport.environment(os.environ, self.host, self.record.certificates)
+        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
+        return found | ports
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on it; close it after use.
@@ -79,11 +99,36 @@ class Daemon:
         Args:
             kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
         """
-        import docker
-
-        return docker.DockerClient(
-            base_url=self.host, **{"version": self.record.api_version, **kwargs}
+        record = self.record
+        return transport.client(
+            record.host, record.certificates, **{"version": record.api_version, **kwargs}
         )
+
+    @overload
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = ...,
+        env: Mapping[str, str] | None = ...,
+        workdir: str | None = ...,
+        stdin: str | bytes | None = ...,
+        timeout: float | None = ...,
+        text: Literal[True] = ...,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+    @overload
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = ...,
+        env: Mapping[str, str] | None = ...,
+        workdir: str | None = ...,
+        stdin: str | bytes | None = ...,
+        timeout: float | None = ...,
+        text: Literal[False],
+    ) -> subprocess.CompletedProcess[bytes]: ...
 
     def exec(
         self,
@@ -92,9 +137,10 @@ class Daemon:
         check: bool = True,
         env: Mapping[str, str] | None = None,
         workdir: str | None = None,
-        stdin: str | None = None,
+        stdin: str | bytes | None = None,
         timeout: float | None = None,
-    ) -> subprocess.CompletedProcess[str]:
+        text: bool = True,
+    ) -> subprocess.CompletedProcess[Any]:
         """Run a command in the daemon's container, where the `docker` CLI talks to the daemon.
 
         Args:
@@ -103,98 +149,139 @@ class Daemon:
             env: Further environment variables.
             workdir: The directory to run in.
             stdin: What it reads; without, its stdin is empty.
-            timeout: Seconds until it is killed.
+            timeout: Seconds until it is killed, with the processes it has started.
+            text: Give its outputs as text; false gives them as bytes, every byte as it was.
 
         Raises:
-            subprocess.CalledProcessError: it failed, and `check` is true.
+            subprocess.CalledProcessError: it failed, and `check` is true; both outputs are in the
+                error's text.
             subprocess.TimeoutExpired: it was killed after `timeout` seconds.
+            DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
-        done = self._backend.exec(
+        return commands.run(
+            self._backend,
             self.record,
             command,
-            env=env,
+            check=check,
+            env={**({"DOCKER_HOST": self._inside} if self._inside else {}), **(env or {})},
             workdir=workdir,
-            stdin=None if stdin is None else stdin.encode(),
+            stdin=stdin,
             timeout=timeout,
+            text=text,
         )
-        result = subprocess.CompletedProcess(
-            done.args,
-            done.returncode,
-            done.stdout.decode(errors="replace"),
-            done.stderr.decode(errors="replace"),
-        )
-        if check and result.returncode:
-            raise CommandFailed(result.returncode, result.args, result.stdout, result.stderr)
-        return result
 
-    def address(self, container: Container | str, port: int, protocol: str = "tcp") -> Address:
+    def address(
+        self,
+        container: Container | str,
+        port: int | str,
+        protocol: str = "tcp",
+        *,
+        wait: bool | float = False,
+    ) -> Address:
         """Where the test process reaches a published port of a nested container.
 
         Args:
             container: The nested container: the object, its name or its id.
-            port: The port inside the container.
-            protocol: `tcp` or `udp`.
+            port: The port inside the container, as `80` or `"80/udp"`.
+            protocol: `tcp`, `udp` or `sctp`.
+            wait: Wait until the port accepts connections, 10 seconds or as many as given; of tcp
+                alone that can be known.
 
         Raises:
-            AddressUnreachable: the port is not published, or the container is not there.
+            AddressUnreachable: the port is not published, the container is not there or does not
+                run, or nothing accepts.
         """
-        from docker.errors import NotFound
+        with closing(self.client()) as client:
+            return address.find(self, client, container, port, protocol, wait=wait)
 
-        name = container if isinstance(container, str) else str(container.id)
-        client = self.client()
-        try:
-            details = client.api.inspect_container(name)
-        except NotFound as error:
-            raise AddressUnreachable(
-                f"There is no nested container {name!r} in the daemon {self.name!r}.",
-                evidence=str(error),
-                remedy=["Start the container in this daemon before asking for its address."],
-            ) from error
-        finally:
-            client.close()
-        ports = details["NetworkSettings"]["Ports"] or {}
-        # Where the daemon is the machine's own engine, so is its loopback.
-        here = ip_address(self.record.address or "0.0.0.0").is_loopback
-        bindings = [
-            (binding["HostIp"], int(binding["HostPort"]))
-            for binding in ports.get(f"{port}/{protocol}") or []
-            if here or not ip_address(binding["HostIp"] or "0.0.0.0").is_loopback
-        ]
-        if not bindings:
-            published = ", ".join(key for key, value in ports.items() if value) or "none"
-            raise AddressUnreachable(
-                f"Port {port}/{protocol} of the nested container {details['Name'].lstrip('/')!r} "
-                "is not published to the test process.",
-                evidence=f"Published ports: {published}; the container is "
-                f"{details['State']['Status']}.",
-                remedy=[
-                    f"Start it with ports={{'{port}/{protocol}': None}}; 127.0.0.1 would be the "
-                    "daemon's own loopback.",
-                    "A container that has ended publishes nothing: look at its logs.",
-                ],
-            )
-        host, published_as = bindings[0]
-        if f"{published_as}/{protocol}" in self.record.published:
-            return Address("127.0.0.1", published_as)
-        if here and not ip_address(host or "0.0.0.0").is_unspecified:
-            return Address(host, published_as)
-        return Address(self.record.address, published_as)
+    def nested_address(self, container: Container | str, network: str = "") -> str:
+        """A nested container's own IP address, for what runs beside it in the daemon.
+
+        Args:
+            container: The nested container: the object, its name or its id.
+            network: The network to look at, where it is on several.
+
+        Raises:
+            AddressUnreachable: it is not there, does not run, or has no address there.
+        """
+        with closing(self.client()) as client:
+            return address.nested(self, client, container, network)
+
+    def load(self, *sources: str | os.PathLike[str]) -> list[str]:
+        """Bring images into the daemon.
+
+        Args:
+            sources: Each the name or id of an image of the outer engine, which pulls it when it is
+                missing; or the path of an archive that `docker save` made: a `Path`, or text that
+                begins with `/`, `./`, `../` or `~` or ends as archives do (`.tar`, `.tar.gz`).
+
+        Returns:
+            What the daemon has of them, by name; by id what has no name.
+
+        Raises:
+            ImageUnavailable: one is missing and can't be pulled, or is no image.
+        """
+        archives = [source for source in sources if transfer.is_archive(source)]
+        names = [str(source) for source in sources if not transfer.is_archive(source)]
+        with closing(self.client()) as client:
+            loaded = images.load(self._backend.outer(), client, names, self._say) if names else []
+            for archive in archives:
+                loaded += transfer.load_archive(client, archive, self._say)
+        return loaded
+
+    def build(self, path: str | os.PathLike[str], tag: str, **options: Any) -> str:
+        """Build a Dockerfile's directory in the daemon.
+
+        Args:
+            path: The directory.
+            tag: The image's name.
+            options: Further ones of docker-py's `build`, such as `buildargs` or `dockerfile`.
+
+        Returns:
+            The image's id.
+
+        Raises:
+            BuildFailed: a step fails; the last lines of the build are in the text.
+        """
+        with closing(self.client(timeout=_BUILD_SECONDS)) as client:
+            return transfer.build(client, path, tag, self._say, options)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
-        return health.log(self.record.home.path, tail)
+        return health.log(self._files, tail)
+
+    @property
+    def _files(self) -> Files:
+        """What its container and this process tell each other."""
+        return self._backend.files(self.record)
 
     def exit_code(self) -> int | None:
         """The code it ended with; None while it runs, and where nobody knows."""
         return self._backend.post_mortem(self.record)
 
+    def restart(self, timeout: float = 60) -> None:
+        """Restart the daemon, and wait until it serves again.
+
+        Containers with a restart policy run again then; images, volumes and the other containers
+        are there still. This handle, its clients and its address stay the same.
+
+        Args:
+            timeout: Seconds it may take to end and to be ready again.
+
+        Raises:
+            DindError: it ended instead, or was not ready in time.
+        """
+        from docker.errors import NotFound
+
+        mark = self.record.home.path / RESTARTING
+        try:
+            mark.touch()
+            self._backend.restart(self.record, timeout)
+        except (NotFound, FileNotFoundError) as error:
+            raise commands.gone(self.record, error) from error
+        finally:
+            mark.unlink(missing_ok=True)
+
     def stop(self) -> None:
         """Remove it for good with all that is in it; again is fine."""
         self._backend.stop(self.record.home)
-
-
-class CommandFailed(subprocess.CalledProcessError):
-    """A `CalledProcessError` that shows both outputs in its text."""
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}\nstdout: {self.stdout}\nstderr: {self.stderr}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from . import ssh, transport
 from .errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -16,8 +20,19 @@ if TYPE_CHECKING:
 
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _KNOCK_SECONDS = 5
+_FIRST_SECONDS = 10
+_PORT = 2375
+# Docker Desktop's own socket, on Linux.
+_DESKTOP = "/.docker/desktop/"
 
 _START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
+# Of OpenSSL, requests, docker-py and Go's server.
+_ABOUT_TLS = r"certificate|SSL:|SSLError|TLS configuration|HTTPS server"
+_CERTIFICATES = (
+    "Give the certificates that the engine takes: DOCKER_TLS_VERIFY=1, and in DOCKER_CERT_PATH a "
+    "directory with its ca.pem, and a cert.pem and key.pem of a client's.",
+    "Use the name of the engine's host that is in its certificate.",
+)
 _POINT = "Name another engine with --dind-host or DOCKER_HOST."
 
 
@@ -25,8 +40,8 @@ class Engine:
     """The outer engine; connected to when it is first needed.
 
     Args:
-        host: A URL (`unix:///…`) or a docker context's name; empty means as the docker CLI
-            finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
+        host: A URL (`unix:///…`, `tcp://…`, `ssh://…`) or a docker context's name; empty means as
+            the docker CLI finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
         timeout: Seconds a call may take.
     """
 
@@ -34,6 +49,8 @@ class Engine:
         self._host = host
         self._timeout = timeout
         self._client: docker.DockerClient | None = None
+        self._tunnel: ssh.Tunnel | None = None
+        self._reached = ""
 
     @cached_property
     def _where(self) -> dict[str, Any]:
@@ -51,28 +68,63 @@ class Engine:
         return str(self._where["base_url"])
 
     @property
+    def address(self) -> str:
+        """The host that it is on, for one that has no unix socket."""
+        if self.url.startswith("ssh://"):
+            return ssh.address(self.url)
+        return urlsplit(self.url).hostname or ""
+
+    @cached_property
+    def elsewhere(self) -> str:
+        """Why its containers don't see this process's directories; empty where they may.
+
+        Whoever finds that they don't sets it.
+        """
+        if not self.url.startswith("unix://"):
+            return "its file system is not shared"
+        if sys.platform == "darwin" or _DESKTOP in self.url:
+            return "it runs in a virtual machine"
+        return ""
+
+    @property
     def client(self) -> docker.DockerClient:
         """A docker client on it.
 
         Raises:
             EngineUnavailable: nothing answers there, or not this user.
         """
-        import docker
         from docker.errors import DockerException
 
         if self._client is None:
             try:
-                _knock(self.url)
-                self._client = docker.DockerClient(timeout=self._timeout, **self._where)
+                self._client = self._connected()
             except (OSError, DockerException) as error:
                 raise _unavailable(self.url, error) from error
         return self._client
+
+    def _connected(self) -> docker.DockerClient:
+        import docker
+
+        url = self._reached or self.url
+        if url.startswith("ssh://"):
+            self._tunnel = ssh.Tunnel(url)
+            url = self._tunnel.host
+        self._reached = url
+        _knock(url)
+        # A host that is there and says nothing is not waited for as a call that takes long is.
+        first = self._timeout if url.startswith("unix://") else min(self._timeout, _FIRST_SECONDS)
+        where = {"timeout": first, **self._where, "base_url": url}
+        make = transport.tls_client if "tls" in where else docker.DockerClient
+        made: docker.DockerClient = make(**where)
+        made.api.timeout = self._timeout
+        return made
 
     def patient(self, seconds: int) -> Engine:
         """The same engine over a connection of its own, on which a call may take so long."""
         other = Engine(self._host, timeout=seconds)
         # A test may have changed the environment since.
         other._where = self._where
+        other._reached = self._reached
         return other
 
     def close(self) -> None:
@@ -80,6 +132,10 @@ class Engine:
         if self._client is not None:
             self._client.close()
             self._client = None
+        if self._tunnel is not None:
+            self._tunnel.close()
+            self._tunnel = None
+            self._reached = ""
 
 
 def _resolve(host: str) -> dict[str, Any]:
@@ -87,8 +143,11 @@ def _resolve(host: str) -> dict[str, Any]:
     from docker.context import ContextAPI
     from docker.utils import kwargs_from_env
 
-    if "://" in host:
+    if host.startswith("unix://"):
         return {"base_url": host}
+    if "://" in host:
+        # Its certificates are where the docker CLI looks for them.
+        return dict(kwargs_from_env({**os.environ, "DOCKER_HOST": host}))
     found: dict[str, Any] = {} if host else dict(kwargs_from_env())
     if "base_url" not in found:
         name = host or os.environ.get("DOCKER_CONTEXT")
@@ -108,6 +167,9 @@ def _resolve(host: str) -> dict[str, Any]:
 
 def _knock(url: str) -> None:
     """See whether anybody listens; docker-py leaves a socket open, with a warning, if not."""
+    parts = urlsplit(url)
+    if parts.scheme == "tcp" and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or _PORT), _KNOCK_SECONDS).close()
     if url.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knocking:
             knocking.settimeout(_KNOCK_SECONDS)
@@ -117,6 +179,8 @@ def _knock(url: str) -> None:
 def _unavailable(where: str, error: Exception) -> EngineUnavailable:
     """The error for an engine that can't be reached, told apart by what its socket looks like."""
     what = f"The Docker engine at {where} cannot be used."
+    if re.search(_ABOUT_TLS, str(error)):
+        return EngineUnavailable(what, evidence=str(error), remedy=[*_CERTIFICATES, _POINT])
     if not where.startswith("unix://"):
         return EngineUnavailable(
             what,

@@ -49,12 +49,24 @@ class EngineUnavailable(DindError):
     """The outer engine cannot be reached, or not by this user."""
 
 
+class NotShared(EngineUnavailable):
+    """The outer engine's containers don't see this process's directories."""
+
+
 class ModeUnavailable(DindError):
     """The outer engine cannot run a daemon in the mode asked for."""
 
 
 class ImageUnavailable(DindError):
     """An image is missing and cannot be pulled, or is not the kind of image needed."""
+
+
+class NoShell(ImageUnavailable):
+    """An image has no shell, so that nothing can look after a daemon in its container."""
+
+
+class BuildFailed(DindError):
+    """A Dockerfile could not be built in the daemon."""
 
 
 class DaemonExited(DindError):

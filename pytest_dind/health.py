@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from . import security
@@ -16,11 +16,11 @@ from .errors import (
     DaemonUnhealthy,
     DindError,
     DindWarning,
-    EngineUnavailable,
     ImageUnavailable,
+    NotShared,
     StartTimeout,
 )
-from .transport import ping
+from .files import Directory, Files
 
 LOG = "log"
 """The daemon's log, in its home."""
@@ -34,9 +34,8 @@ _GONE = -1
 _LAST_LINES = 20
 """How much of the log errors show."""
 
-# A look at a unix socket costs some microseconds; one at the container some milliseconds.
-_POLL_SECONDS = 0.01
-_POLLS_PER_LOOK_AT_CONTAINER = 25
+# A look at the container costs the engine some milliseconds.
+_LOOK_AT_CONTAINER_SECONDS = 0.25
 _PING_SECONDS = 1
 
 # moby's storage drivers that have no copy-on-write: each layer is a whole copy of the one below.
@@ -46,49 +45,49 @@ _COPYING_DRIVERS = ("vfs", "native")
 _OLDEST_API = (1, 24)
 
 
-def log(home: Path, tail: int | None = _LAST_LINES) -> str:
+def log(files: Files, tail: int | None = _LAST_LINES) -> str:
     """The last `tail` lines of the daemon's log, or all of it."""
-    try:
-        with (home / LOG).open(encoding="utf-8", errors="replace") as lines:
-            return "".join(deque(lines, maxlen=tail))
-    except OSError:
-        return ""
+    return "".join(deque(io.StringIO(files.read(LOG) or ""), maxlen=tail))
 
 
-def _last_words(home: Path) -> str:
+def _last_words(files: Files) -> str:
     """The log's end, but for the pages on its options that dockerd prints when it refuses one."""
-    said = log(home, None).partition("\nUsage:")[0]
+    said = log(files, None).partition("\nUsage:")[0]
     return "\n".join(said.splitlines()[-_LAST_LINES:])
 
 
-def exit_code(home: Path) -> int | None:
+def exit_code(files: Files) -> int | None:
     """The code the daemon ended with, or None while it has not."""
     try:
-        return int((home / EXIT).read_text())
-    except (OSError, ValueError):
+        return int(files.read(EXIT) or "")
+    except ValueError:
         return None
 
 
 def wait_until_ready(
     subject: str,
-    home: Path,
-    host: str,
+    files: Files,
+    ping: Callable[[float], str | None],
     *,
+    poll_seconds: float = 0.01,
     timeout: float,
     spent: float = 0,
     gone: Callable[[], bool],
     awaited: Callable[[], bool] = lambda: True,
+    remedy: Sequence[str] = (),
 ) -> str:
     """Wait until the daemon answers, has ended, or the deadline has passed.
 
     Args:
         subject: What is waited for, for error texts.
-        home: The directory shared with the daemon's container.
-        host: The daemon's URL.
+        files: The daemon's files.
+        ping: Asks the daemon for the newest API version it speaks, for at most so many seconds.
+        poll_seconds: What passes between two looks.
         timeout: Seconds from the request to the deadline.
         spent: Seconds of these that are gone already.
         gone: Whether the container has ended without a word, asked now and then.
         awaited: What must have come to pass besides.
+        remedy: What else can be done about a daemon that is not ready in time.
 
     Returns:
         The newest API version the daemon speaks.
@@ -101,36 +100,38 @@ def wait_until_ready(
     from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
     looks = itertools.count(1)
+    between = max(1, round(_LOOK_AT_CONTAINER_SECONDS / poll_seconds))
     deadline = time.monotonic() + timeout - spent
 
     def look() -> str | None:
         # dockerd listens long before it serves: a ping may hang until then.
         patience = min(_PING_SECONDS, deadline - time.monotonic())
-        answer = ping(host, timeout=max(patience, _POLL_SECONDS)) if awaited() else None
+        answer = ping(max(patience, poll_seconds)) if awaited() else None
         if answer is not None:
             return answer
-        code = exit_code(home)
-        if code is None and next(looks) % _POLLS_PER_LOOK_AT_CONTAINER == 0 and gone():
+        code = exit_code(files)
+        if code is None and next(looks) % between == 0 and gone():
             # The end may have come between the two looks: the code is written before it.
-            code = exit_code(home)
+            code = exit_code(files)
             code = _GONE if code is None else code
         if code is not None:
-            raise _exited(subject, home, code)
+            raise _exited(subject, files, code)
         return None
 
     waiting = Retrying(
         stop=stop_after_delay(timeout - spent),
-        wait=wait_fixed(_POLL_SECONDS),
+        wait=wait_fixed(poll_seconds),
         retry=retry_if_result(lambda answer: answer is None),
         retry_error_callback=lambda state: None,
     )
     api_version = waiting(look)
     if api_version is None:
-        cause, remedy = _denied(home)
+        cause, ways_on = _denied(files)
         raise StartTimeout(
             f"{subject} was not ready after {timeout:g} s{cause}.",
-            evidence=log(home) or "The daemon has logged nothing yet.",
+            evidence=log(files) or "The daemon has logged nothing yet.",
             remedy=[
+                *ways_on,
                 *remedy,
                 "Give it longer: --dind-timeout SECONDS.",
                 "Look for what holds it up in the log lines above.",
@@ -139,10 +140,10 @@ def wait_until_ready(
     return str(api_version)
 
 
-def _exited(subject: str, home: Path, code: int) -> DindError:
-    if not (home / LOG).exists():
-        return EngineUnavailable(
-            f"{subject} does not see the directory {home} of this process.",
+def _exited(subject: str, files: Files, code: int) -> DindError:
+    if isinstance(files, Directory) and files.read(LOG) is None:
+        return NotShared(
+            f"{subject} does not see the directory {files.path} of this process.",
             evidence="Its container ended before it could write there.",
             remedy=[
                 "Run the tests on the engine's own machine.",
@@ -154,14 +155,14 @@ def _exited(subject: str, home: Path, code: int) -> DindError:
     if code == _NO_DOCKERD:
         return ImageUnavailable(
             f"{subject} cannot start: its image has no dockerd.",
-            evidence=log(home) or "No dockerd was found in the image's PATH.",
+            evidence=log(files) or "No dockerd was found in the image's PATH.",
             remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
         )
     how = "without an exit code" if code == _GONE else f"with exit code {code}"
-    cause, remedy = _denied(home)
+    cause, remedy = _denied(files)
     return DaemonExited(
         f"{subject} ended {how} before it was ready{cause}.",
-        evidence=_last_words(home) or "The daemon has logged nothing.",
+        evidence=_last_words(files) or "The daemon has logged nothing.",
         remedy=[
             *remedy,
             "Mend what its last log lines say; a --dind-arg that dockerd refuses is a usual cause.",
@@ -178,9 +179,9 @@ _SELINUX_HIDES = (
 )
 
 
-def _denied(home: Path) -> tuple[str, Sequence[str]]:
+def _denied(files: Files) -> tuple[str, Sequence[str]]:
     """What a security module has to do with it, by the daemon's log: the cause, and the ways on."""
-    denial = security.recognized(log(home))
+    denial = security.recognized(log(files))
     return (f". {denial.cause}", denial.remedy) if denial else ("", ())
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import transfer
 from .errors import ImageUnavailable
+from .files import Files
 
 if TYPE_CHECKING:
     import docker
 
 BROUGHT = "images"
 """In a daemon's home: the images that came from the outer engine, an id and a name a line."""
+
+_CHUNK = 256 * 1024
 
 Say = Callable[[str], None]
 """Where a line on what takes long goes."""
@@ -67,7 +70,7 @@ def bring(
     engine: docker.DockerClient,
     daemon: docker.DockerClient,
     names: Sequence[str],
-    home: Path,
+    files: Files,
     say: Say,
 ) -> None:
     """Have images of the outer engine in a daemon, in their present state; load what is not.
@@ -78,24 +81,23 @@ def bring(
     Raises:
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
-    note = home / BROUGHT
-    had = _noted(note)
+    had = _noted(files.read(BROUGHT) or "")
     wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
     lacking = [
         name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
     ]
     load(engine, daemon, lacking, say)
-    _note(note, had | wanted)
+    _note(files, had | wanted)
 
 
-def noted(home: Path, daemon: docker.DockerClient) -> dict[str, str]:
+def noted(files: Files, daemon: docker.DockerClient) -> dict[str, str]:
     """The names that were brought into a daemon so far, each with the id it has there."""
-    found = {name: _id(daemon, name) for name in _noted(home / BROUGHT)}
+    found = {name: _id(daemon, name) for name in _noted(files.read(BROUGHT) or "")}
     return {name: id_ for name, id_ in found.items() if id_}
 
 
 def drop(
-    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], home: Path
+    daemon: docker.DockerClient, before: Mapping[str, str], names: Sequence[str], files: Files
 ) -> None:
     """Remove what was brought into a daemon before and is not wanted, or was replaced.
 
@@ -103,7 +105,7 @@ def drop(
         daemon: The daemon.
         before: What `noted` gave before the present images were brought.
         names: The images that are wanted.
-        home: The daemon's home.
+        files: The daemon's files.
     """
     from docker.errors import APIError
 
@@ -113,21 +115,16 @@ def drop(
         # A conflict: it has another name that is wanted.
         with contextlib.suppress(APIError):
             daemon.images.remove(id_ if name in names else name)
-    note = home / BROUGHT
-    wanted = {name: id_ for name, id_ in _noted(note).items() if name in names}
-    _note(note, wanted)
+    brought = _noted(files.read(BROUGHT) or "")
+    _note(files, {name: id_ for name, id_ in brought.items() if name in names})
 
 
-def _note(note: Path, brought: Mapping[str, str]) -> None:
-    # In its place: what is there may be root's, from a golden root, and not this user's to write.
-    aside = note.with_name(f"{note.name}.new")
-    aside.write_text("".join(f"{id_} {name}\n" for name, id_ in brought.items()))
-    aside.replace(note)
+def _note(files: Files, brought: Mapping[str, str]) -> None:
+    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in brought.items()))
 
 
-def _noted(note: Path) -> dict[str, str]:
-    lines = note.read_text().splitlines() if note.exists() else []
-    pairs = (line.partition(" ") for line in lines)
+def _noted(note: str) -> dict[str, str]:
+    pairs = (line.partition(" ") for line in note.splitlines())
     return {name: id_ for id_, _, name in pairs}
 
 
@@ -144,25 +141,30 @@ def _id(daemon: docker.DockerClient, name: str) -> str:
 
 def load(
     engine: docker.DockerClient, daemon: docker.DockerClient, names: Sequence[str], say: Say
-) -> None:
-    """Stream images from the outer engine into a daemon, without a file in between.
+) -> list[str]:
+    """Stream images from the outer engine into a daemon, all in one, without a file in between.
+
+    Returns:
+        What the daemon says it has of them: names, or the ids of those without.
 
     Raises:
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
-    from docker.errors import APIError, ImageLoadError
+    if not names:
+        return []
+    from docker.errors import APIError
 
-    api: Any = daemon.api
-    for name in names:
-        ensure(engine, name, say)
-        try:
-            for event in api.load_image(engine.api.get_image(name)):
-                # docker-py takes a refusal of the whole request, a "message", for an event too.
-                if "error" in event or "message" in event:
-                    raise ImageLoadError(event.get("error") or event["message"])
-        except (APIError, ImageLoadError) as error:
-            raise ImageUnavailable(
-                f"The image {name!r} could not be loaded into the daemon.",
-                evidence=str(error),
-                remedy=["Check that the engine's disk has room (docker system df)."],
-            ) from error
+    sizes = [int(ensure(engine, name, say).get("Size", 0)) for name in names]
+    api: Any = engine.api
+    try:
+        # docker-py's own call takes one name alone.
+        answer = api._get(api._url("/images/get"), params={"names": list(names)}, stream=True)
+        with contextlib.closing(answer):
+            archive = api._stream_raw_result(answer, _CHUNK, False)
+            return transfer.send(daemon, archive, _listed(names), say, total=sum(sizes))
+    except APIError as error:
+        raise transfer.refused(_listed(names), str(error)) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"The image {names[0]!r}" if len(names) == 1 else f"The images {', '.join(names)}"

@@ -12,19 +12,17 @@ from weakref import WeakSet
 
 from .reaper import LEASE as LEASE
 
-_held: WeakSet[Lease] = WeakSet()
+_held: WeakSet[Held] = WeakSet()
 
 
-class Lease:
-    """This process's hold on what reads the FIFO at `path`, made when it is missing."""
+class Held:
+    """This process's hold on something, for as long as it has a descriptor open.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.exists():
-            os.mkfifo(path, mode=0o600)
-        # Read and write: opening a FIFO for writing alone fails until somebody reads it.
-        # The descriptor is close-on-exec, as every one that Python opens.
-        self._fd: int | None = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    The descriptor is close-on-exec, as every one that Python opens. It outlives this object.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
         _held.add(self)
 
     def release(self) -> None:
@@ -32,6 +30,17 @@ class Lease:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+
+
+class Lease(Held):
+    """This process's hold on what reads the FIFO at `path`, made when it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            os.mkfifo(path, mode=0o600)
+        # Read and write: opening a FIFO for writing alone fails until somebody reads it.
+        super().__init__(os.open(path, os.O_RDWR | os.O_NONBLOCK))
 
 
 def is_held(path: Path) -> bool:

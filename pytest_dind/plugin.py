@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import report, requirements, settings
+from . import left, report, requirements, settings
 from .errors import DindError, SettingsError
 
 if TYPE_CHECKING:
     import docker
 
     from .daemon import Daemon
+    from .factory import Factory
     from .sharing import Run
 
 _settings = pytest.StashKey[settings.Settings]()
+pytest_plugins = ("pytest_dind.left",)
+
 _run: pytest.StashKey[Run] = pytest.StashKey()
 _summary = pytest.StashKey[list[str]]()
 _said = pytest.StashKey[list[str]]()
@@ -28,7 +31,7 @@ _said = pytest.StashKey[list[str]]()
 # The name under which xdist hands a value of ours to a worker, and back.
 _SHARED = "pytest_dind"
 
-_FIXTURES = {"dind_daemon", "dind_client", "dind_env"}
+_FIXTURES = {"dind_daemon", "dind_client", "dind_env", "dind_clean"}
 _MARKERS = requirements.NAMES
 
 
@@ -132,7 +135,7 @@ def pytest_report_collectionfinish(
         return []
     # The first test that asks for a daemon that can't be had says so in full.
     with suppress(DindError):
-        config.stash[_said].append(report.choice(_begun(config, chosen).choice(chosen)))
+        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen))
     return config.stash[_said]
 
 
@@ -204,8 +207,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     del config.stash[_run]
     kept = run.close(failed=bool(session.testsfailed))
     lines = config.stash[_summary]
-    summary = report.summary(run.choices, run.records, kept)
-    lines += [line for line in summary if line not in config.stash[_said]]
+    lines += report.summary(run.choices, run.records, kept)
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SHARED] = lines
 
@@ -214,7 +216,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
-    lines: list[str] = config.stash[_summary]
+    lines = [line for line in config.stash[_summary] if line not in config.stash[_said]]
     for line in dict.fromkeys(lines):
         terminalreporter.write_line(line)
 
@@ -233,10 +235,15 @@ def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> st
 
 
 @pytest.fixture(scope="session")
-def dind_daemon(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Daemon:
+def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
     """The daemon: a handle with its address, its client, and commands to run in it."""
+    config = request.config
+    cleans = any(
+        "dind_clean" in getattr(item, "fixturenames", ()) for item in request.session.items
+    )
     with _unavailable(dind_config):
-        return _begun(pytestconfig, dind_config).daemon(dind_config)
+        daemon = _begun(config, dind_config).daemon(dind_config)
+        return left.attend(config, daemon, dind_config, cleans=cleans)
 
 
 @contextmanager
@@ -270,6 +277,21 @@ def _dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Set
             pytest.fail(f"{found.reason} (--dind-require)", pytrace=False)
     if unmet:
         pytest.skip(unmet[0].reason)
+
+
+@pytest.fixture(scope="session")
+def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+    """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    from .factory import Factory
+    from .sharing import Run
+
+    with _unavailable(dind_config):
+        begun = _begun(pytestconfig, dind_config)
+        # A run of its own: other workers have factories and daemons of the same names.
+        run = Run.begin(partial(report.say, pytestconfig), beside=begun.path)
+    factory = Factory(run, dind_config)
+    yield factory
+    factory.close()
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,9 @@ GUARD = "guard"
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 
+NETWORK = "network"
+"""In a run's directory: it has a network of its own on the engine, or soon will."""
+
 _ENGINE_SECONDS = 30
 # A container that the engine makes later than that is left to the next run's sweep.
 _LATE_SECONDS = 3
@@ -83,9 +86,16 @@ def finish(run: Path) -> list[str]:
             if not _remove_container(engine, name) and not (home / STATE).exists():
                 late.append(name)
             shutil.rmtree(home, ignore_errors=True)
+    if (run / NETWORK).exists():
+        _delete(engine, f"/networks/{quote(network(run))}")
     if not any([*run.glob(f"*/{KEPT}"), *run.glob(f"*/{GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
     return late
+
+
+def network(run: Path) -> str:
+    """The name of a run's network on the outer engine."""
+    return f"pytest-dind-{run.name}"
 
 
 def _engine(run: Path) -> str:
@@ -98,6 +108,11 @@ def _engine(run: Path) -> str:
 
 def _remove_container(engine: str, name: str) -> bool:
     """Remove a container with its volumes, on an engine that has a unix socket; whether it was."""
+    return _delete(engine, f"/containers/{quote(name)}?force=1&v=1")
+
+
+def _delete(engine: str, path: str) -> bool:
+    """Remove something on an engine that has a unix socket; whether it was there."""
     if not engine.startswith("unix://"):
         return False
     connection = http.client.HTTPConnection("localhost", timeout=_ENGINE_SECONDS)
@@ -105,7 +120,7 @@ def _remove_container(engine: str, name: str) -> bool:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(_ENGINE_SECONDS)
         connection.sock.connect(engine.removeprefix("unix://"))
-        connection.request("DELETE", f"/containers/{quote(name)}?force=1&v=1")
+        connection.request("DELETE", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException):
         # The engine is gone, or no longer answers: the next run's sweep has another go.

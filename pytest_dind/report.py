@@ -34,10 +34,10 @@ def say(config: pytest.Config, text: str) -> None:
         reporter.write_line(f"dind: {text}")
 
 
-def choice(made: Choice) -> str:
-    """A line on the mode in force, and why `auto` picked it."""
+def choice(made: Choice) -> list[str]:
+    """Lines on the mode in force, and why `auto` picked it; on the way to it, if unusual."""
     why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
-    return f"dind: {why}"
+    return [f"dind: {text}" for text in (why, made.way) if text]
 
 
 def said() -> list[str]:
@@ -49,7 +49,9 @@ def said() -> list[str]:
 
 def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
-    lines = said() + [choice(made) for made in choices if made.because]
+    lines = said() + [line for made in choices if made.because for line in choice(made)]
+    used = list(used)
+    lines += [f"dind: {record.because}" for record in used if record.because]
     lines += [
         f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
@@ -58,7 +60,7 @@ def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Re
     for record in kept:
         lines += [
             f"dind: kept {record.home.label}; to use it, and to remove it:",
-            f"  export DOCKER_HOST={record.host}",
+            *(f"  export {name}={value}" for name, value in record.variables().items()),
             f"  python -m pytest_dind rm {record.home.label}",
         ]
     return lines

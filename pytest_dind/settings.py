@@ -25,6 +25,7 @@ AUTO = "auto"
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 # -g is --graph; short flags may stand together, and their value with them.
 _DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
 # Short: it is part of a unix socket's path.
@@ -106,7 +107,8 @@ class Settings:
     )
     host: str = _option(
         "",
-        "the outer engine: a unix:// URL or a context's name; empty: as the docker CLI finds it",
+        "the outer engine: a unix://, tcp:// or ssh:// URL, or a context's name; empty: as the "
+        "docker CLI finds it",
         metavar="HOST",
     )
     timeout: float = _option(
@@ -120,8 +122,18 @@ class Settings:
     publish: tuple[str, ...] = _option(
         (),
         "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
-        "on the same port of loopback",
+        "on the same port of loopback, or of an engine's host elsewhere",
         metavar="PORT",
+    )
+    memory: str = _option(
+        "", "memory limit of the daemon's container, as 512m or 2g", metavar="SIZE"
+    )
+    cpus: str = _option("", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER")
+    registry_mirror: tuple[str, ...] = _option(
+        (), "a mirror of Docker Hub that the daemon pulls through, as a URL", metavar="URL"
+    )
+    insecure_registry: tuple[str, ...] = _option(
+        (), "a registry (host:port or CIDR) to which the daemon may speak HTTP", metavar="REGISTRY"
     )
     load: tuple[str, ...] = _option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
@@ -158,6 +170,13 @@ class Settings:
         "a name: the next run with the same name and settings takes the same daemon, "
         "which stays until it is removed (python -m pytest_dind rm)",
         metavar="NAME",
+        shapes=False,
+    )
+    leaks: str = _option(
+        "report",
+        "what tests leave behind in the daemon: off, report (in the summary) or fail (the test)",
+        metavar="WHAT",
+        choices=("off", "report", "fail"),
         shapes=False,
     )
     guard: str = _option(
@@ -203,17 +222,8 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._normalize(field)
-        if not self.image:
-            raise _bad("image", self.image, ["an image's name, such as docker:dind"])
-        if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
-            raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
-        if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
-            raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
-        if not _SIZE.fullmatch(self.cache_size):
-            raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
-        for allowed in self.guard_allow:
-            if not allow.is_known(allowed):
-                raise _bad("guard_allow", allowed, allow.valid())
+        self._check_values()
+        self._check_registries()
         for arg in self.arg:
             if _DATA_ROOT.match(arg):
                 raise SettingsError(
@@ -223,6 +233,31 @@ class Settings:
                     remedy=["Have images in the daemon from the start with --dind-load IMAGE."],
                 )
         self.ports()
+
+    def _check_values(self) -> None:
+        if not self.image:
+            raise _bad("image", self.image, ["an image's name, such as docker:dind"])
+        if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
+            raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
+        if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
+            raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
+        if not _SIZE.fullmatch(self.cache_size):
+            raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
+        if self.memory and not _SIZE.fullmatch(self.memory):
+            raise _bad("memory", self.memory, ["a size such as 512m or 2g"])
+        if self.cpus and not (_NUMBER.fullmatch(self.cpus) and float(self.cpus) > 0):
+            raise _bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
+        for allowed in self.guard_allow:
+            if not allow.is_known(allowed):
+                raise _bad("guard_allow", allowed, allow.valid())
+
+    def _check_registries(self) -> None:
+        for url in self.registry_mirror:
+            if not url.startswith(("http://", "https://")):
+                raise _bad("registry_mirror", url, ["a URL with http:// or https://"])
+        for registry in self.insecure_registry:
+            if not registry or "://" in registry:
+                raise _bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
 
     def _normalize(self, field: dataclasses.Field[Any]) -> None:
         """Make a tuple of a repeatable setting's values, and check choices."""

@@ -17,7 +17,8 @@ from uuid import uuid4
 from . import images, reaper, state, transport, workspace
 from .ahead import Ahead
 from .backends import Choice, Probe, backend, choose
-from .backends.protocol import Home, Record
+from .backends.protocol import Backend, Home, Record
+from .backends.remote import because
 from .daemon import Daemon
 from .engine import Engine
 from .errors import DaemonLost, ModeUnavailable, SettingsError
@@ -63,6 +64,7 @@ class Run:
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
         self._choices: dict[str, Choice] = {}
+        self._holding: list[Backend] = []
         self._ahead: tuple[Settings, Ahead] | None = None
         self._loss: DaemonLost | None = None
         self._swept = False
@@ -120,6 +122,33 @@ class Run:
             return ahead.result()
         return self._made(settings)
 
+    @property
+    def others(self) -> list[Daemon]:
+        """The daemons that this process has used."""
+        return list(self._daemons.values())
+
+    def another(self, name: str, settings: Settings) -> Daemon:
+        """A new daemon of this name.
+
+        Raises:
+            DindError: it can't be had, or there was one of this name.
+        """
+        home = Home(self.path / name)
+        with workspace.locked(self.path, home.name):
+            if state.read(home) is not None:
+                raise SettingsError(
+                    f"There is a daemon {name!r} already.",
+                    evidence=f"It is in {home.path}.",
+                    remedy=["Give each daemon a name of its own, or none."],
+                )
+            daemon = self._started(home, settings)
+        self._daemons[daemon.id] = daemon
+        return daemon
+
+    def engine(self, settings: Settings) -> Engine:
+        """The outer engine of these settings."""
+        return self._engine(settings)
+
     def _made(self, settings: Settings) -> Daemon:
         if settings.reuse:
             daemon = self._reused(settings)
@@ -143,7 +172,8 @@ class Run:
             if key not in self._choices:
                 engine = self._engine(settings)
                 probe = Probe(engine, settings.image, self.path, self._say)
-                self._choices[key] = choose(settings.mode, engine, probe)
+                choice = choose(settings.mode, engine, probe)
+                self._choices[key] = dataclasses.replace(choice, way=because(engine))
                 state.write_choices(self._modes, self._choices)
         choice = self._choices[key]
         if choice.obstacle is not None:
@@ -179,6 +209,11 @@ class Run:
         try:
             if self._ends_in == os.getpid():
                 kept += self._end(failed=failed)
+                for holding in self._holding:
+                    holding.release()
+            else:
+                # Another process may not have asked for them yet: they are held to this one's end.
+                self._mark_kept(failed=failed)
         finally:
             for lease in self._leases:
                 lease.release()
@@ -207,15 +242,27 @@ class Run:
             if found is None:
                 continue
             record, settings = found
-            if settings.keep == "always" or (settings.keep == "on-failure" and failed):
-                (home.path / reaper.KEPT).touch()
+            if _stays(settings, failed=failed):
+                self._keep(record, settings)
                 kept.append(record)
             else:
                 backend(record.mode, self._engine(settings)).stop(home)
                 workspace.remove(home.path)
-        if not kept:
-            workspace.remove(self.path)
+        # What a process of the run that was killed left is not a daemon's, or not yet.
+        reaper.finish(self.path)
         return kept
+
+    def _mark_kept(self, *, failed: bool) -> None:
+        """Have daemons that nobody may hold any more when the run ends stay, if they are to."""
+        for record in self.records:
+            found = state.read(record.home)
+            if record.certificates and found and _stays(found[1], failed=failed):
+                self._keep(record, found[1])
+
+    def _keep(self, record: Record, settings: Settings) -> None:
+        """Have a daemon outlive its users."""
+        (record.home.path / reaper.KEPT).touch()
+        backend(record.mode, self._engine(settings)).files(record).write(reaper.KEPT, "")
 
     def _hold(self, path: Path) -> None:
         """Take the lease in a run's directory, until `close`."""
@@ -241,10 +288,17 @@ class Run:
                     "Give each worker a daemon of its own: --dind-scope worker.",
                 ],
             )
-        daemon = Daemon(record, backend(record.mode, self._engine(settings)))
+        found_by = backend(record.mode, self._engine(settings))
+        daemon = Daemon(record, found_by, self._say)
         error = lost(daemon)
+        if error is not None and record.certificates:
+            # It ended with the processes that used it: a run's lease doesn't hold it.
+            return None
         if error is not None:
             raise error
+        if daemon.id not in self._daemons:
+            self._holding.append(found_by)
+            found_by.hold(record)
         return daemon
 
     def _started(self, home: Home, settings: Settings) -> Daemon:
@@ -265,9 +319,11 @@ class Run:
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
-            daemon = Daemon(chosen.start(home, settings, self._say), chosen)
+            self._holding.append(chosen)
+            daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
             state.write(daemon.record, settings)
         except BaseException:
+            chosen.release()
             # What failed matters more than a clean-up that fails too: the sweep has another go.
             with contextlib.suppress(Exception):
                 chosen.stop(home)
@@ -297,7 +353,7 @@ class Run:
                 others = [other for other in base.glob(f"{prefix}*/") if other != path]
                 self._retire(others, settings)
                 daemon = self._started(home, settings)
-                (home.path / reaper.KEPT).touch()
+                self._keep(daemon.record, settings)
             return daemon
 
     def _healthy(self, home: Home, settings: Settings, began: float) -> Daemon | None:
@@ -307,12 +363,12 @@ class Run:
             return None
         record, _ = found
         engine = self._engine(settings)
-        daemon = Daemon(record, backend(record.mode, engine))
-        if lost(daemon) is not None or transport.ping(daemon.host) is None:
+        daemon = Daemon(record, backend(record.mode, engine), self._say)
+        if lost(daemon) is not None or transport.ping(record.host, record.certificates) is None:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
-            images.bring(engine.client, client, settings.load, record.home.path, self._say)
+            images.bring(engine.client, client, settings.load, daemon._files, self._say)
         # What is reported is what this run had to wait.
         record = dataclasses.replace(record, seconds=time.monotonic() - began)
         return dataclasses.replace(daemon, record=record)
@@ -343,6 +399,10 @@ def _changes(before: Settings, after: Settings) -> str:
     """How settings that make another daemon differ; empty when they don't."""
     old, new = before.shape(), after.shape()
     return "; ".join(f"{key}: {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
+
+
+def _stays(settings: Settings, *, failed: bool) -> bool:
+    return settings.keep == "always" or (settings.keep == "on-failure" and failed)
 
 
 def _is_kept(home: Home) -> bool:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from . import images
-from .backends.protocol import Home
 from .errors import ImageUnavailable
+from .files import Files
 
 if TYPE_CHECKING:
     import docker
@@ -46,7 +46,13 @@ _LAYOUT = 2
 
 
 class New(Protocol):
-    """A daemon that is ready."""
+    """A daemon that is ready.
+
+    Attributes:
+        files: Its files.
+    """
+
+    files: Files
 
     def client(self) -> AbstractContextManager[docker.DockerClient]:
         """A client on it."""
@@ -106,27 +112,21 @@ def kibibytes(size: str) -> int:
     return int(float(size[:-1]) * _UNITS[size[-1].lower()])
 
 
-def outcome(home: Home) -> str:
+def outcome(files: Files) -> str:
     """What became of the golden root: one of this module's constants; empty while unknown."""
-    return _outcome(home)[0]
+    return _outcome(files)[0]
 
 
-def _outcome(home: Home) -> tuple[str, str]:
+def _outcome(files: Files) -> tuple[str, str]:
     """The outcome, and the reason."""
-    try:
-        word, _, reason = (home.path / _OUTCOME).read_text().strip().partition(" ")
-    except OSError:
-        return "", ""
+    word, _, reason = (files.read(_OUTCOME) or "").strip().partition(" ")
     return word, reason or _WHY.get(word, _WHY[FAILED])
 
 
-def provide(
-    home: Home, ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say
-) -> None:
+def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say) -> None:
     """Have the images in a daemon that is ready; make a golden root of them where there is none.
 
     Args:
-        home: The daemon's home.
         ticket: The ticket it was started with.
         settings: Its settings.
         engine: The outer engine.
@@ -138,22 +138,20 @@ def provide(
     """
     if not settings.load:
         return
-    if outcome(home) == COLD:
-        why = _filled(home, settings, engine, new, say)
+    if outcome(new.files) == COLD:
+        why = _filled(settings, engine, new, say)
         if why is not None:
-            (home.path / _ABANDON).write_text(why)
-        (home.path / _OUTCOME).unlink()
+            new.files.write(_ABANDON, why)
+        new.files.write(_OUTCOME, "")
         new.publish()
-    found, why = _outcome(home)
+    found, why = _outcome(new.files)
     if ticket.key and found != SEEDED:
         say(f"images are loaded without the warm store ({why})")
     with new.client() as client:
-        images.bring(engine.client, client, settings.load, home.path, say)
+        images.bring(engine.client, client, settings.load, new.files, say)
 
 
-def _filled(
-    home: Home, settings: Settings, engine: Engine, new: New, say: images.Say
-) -> str | None:
+def _filled(settings: Settings, engine: Engine, new: New, say: images.Say) -> str | None:
     """Load the images, and no others, into the daemon that a golden root is made of.
 
     Returns:
@@ -165,11 +163,11 @@ def _filled(
             return f"storage driver {driver}"
         say("making a warm data-root of the images, once")
         # An earlier golden root may have been its start, for other images.
-        before = images.noted(home.path, client)
+        before = images.noted(new.files, client)
         try:
-            images.bring(engine.client, client, settings.load, home.path, say)
+            images.bring(engine.client, client, settings.load, new.files, say)
         except ImageUnavailable:
             # No room, as a rule; the data-root outside of the store may have some.
             return ""
-        images.drop(client, before, settings.load, home.path)
+        images.drop(client, before, settings.load, new.files)
     return None

@@ -144,6 +144,7 @@ def sweep(base: Path, engine: Engine) -> None:
                 _forget_removed(path, engine, names)
                 reaper.finish(path)
         _sweep_volumes(base, engine)
+        _sweep_networks(base, engine)
 
 
 def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
@@ -166,3 +167,14 @@ def _sweep_volumes(base: Path, engine: Engine) -> None:
         if _use(volume.get("Labels") or {}, base, runs=False) == STALE:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
+
+
+def _sweep_networks(base: Path, engine: Engine) -> None:
+    """Remove networks that ended runs left, as where the engine did not answer their reaper."""
+    from docker.errors import APIError
+
+    api = engine.client.api
+    for network in api.networks(filters={"label": labels.RUN}):
+        if _use(network.get("Labels") or {}, base, runs=False) == STALE:
+            with contextlib.suppress(APIError):
+                api.remove_network(network["Id"])

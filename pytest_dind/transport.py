@@ -1,11 +1,33 @@
-"""The way to a daemon: HTTP over a unix socket."""
+"""The way to a daemon: HTTP over a unix socket, or over TLS that both sides prove."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import docker
+
+CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
+"""In a directory of certificates, as the docker CLI has them in `DOCKER_CERT_PATH`."""
 
 _ACCEPT_SECONDS = 5
+
+# What tools take for the way to an engine: the docker CLI, buildx, testcontainers.
+_LEADS_ELSEWHERE = (
+    "DOCKER_",
+    "BUILDX_BUILDER",
+    "BUILDKIT_HOST",
+    "TC_HOST",
+    "TESTCONTAINERS_HOST_OVERRIDE",
+    "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
+)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -22,12 +44,33 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def is_served(host: str) -> bool:
+def _connection(host: str, certificates: str, timeout: float) -> http.client.HTTPConnection:
+    if not certificates:
+        return _UnixConnection(host.removeprefix("unix://"), timeout)
+    url = urlsplit(host)
+    return http.client.HTTPSConnection(
+        url.hostname or "", url.port, timeout=timeout, context=context(certificates)
+    )
+
+
+def context(certificates: str) -> ssl.SSLContext:
+    """TLS with the certificates of a directory: none but its CA is trusted, names are checked."""
+    path = Path(certificates)
+    made = ssl.create_default_context(cafile=str(path / CA))
+    made.load_cert_chain(path / CERTIFICATE, path / KEY)
+    return made
+
+
+def is_served(host: str, certificates: str = "") -> bool:
     """Whether anything accepts connections at `host`; a server that is merely busy does."""
-    connection = _UnixConnection(host.removeprefix("unix://"), _ACCEPT_SECONDS)
+    try:
+        connection = _connection(host, certificates, _ACCEPT_SECONDS)
+    except OSError:
+        return False
     try:
         connection.connect()
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionError, ssl.SSLError):
+        # A port's forwarder accepts also for a daemon that is gone, but then has no handshake.
         return False
     except OSError:
         # A full backlog, or a time-out: somebody has the socket.
@@ -37,7 +80,7 @@ def is_served(host: str) -> bool:
     return True
 
 
-def ping(host: str, *, timeout: float = 5) -> str | None:
+def ping(host: str, certificates: str = "", *, timeout: float = 5) -> str | None:
     """Ask the daemon at `host` for a sign of life.
 
     docker-py's own ping wants a client, and a client wants a daemon that answers already.
@@ -45,7 +88,10 @@ def ping(host: str, *, timeout: float = 5) -> str | None:
     Returns:
         The newest API version the daemon speaks, or None while it does not serve.
     """
-    connection = _UnixConnection(host.removeprefix("unix://"), timeout)
+    try:
+        connection = _connection(host, certificates, timeout)
+    except OSError:
+        return None
     try:
         connection.request("GET", "/_ping")
         response = connection.getresponse()
@@ -55,3 +101,63 @@ def ping(host: str, *, timeout: float = 5) -> str | None:
         return None
     finally:
         connection.close()
+
+
+def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerClient:
+    """A docker client on the daemon at `host`.
+
+    Args:
+        host: Its URL.
+        certificates: The directory of the client's certificates; empty for a unix socket.
+        kwargs: As `docker.DockerClient` takes them.
+    """
+    import docker
+    from docker.tls import TLSConfig
+
+    if not certificates:
+        return docker.DockerClient(base_url=host, **kwargs)
+    path = Path(certificates)
+    tls = TLSConfig(
+        client_cert=(str(path / CERTIFICATE), str(path / KEY)), ca_cert=str(path / CA), verify=True
+    )
+    return tls_client(base_url=host, tls=tls, **kwargs)
+
+
+def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
+    """A docker client that trusts its own CA whatever the environment says (docker-py#2433).
+
+    Args:
+        version: The API version to speak; without, the engine's newest.
+        kwargs: Further arguments of `docker.DockerClient`.
+    """
+    import docker
+    from docker.constants import MINIMUM_DOCKER_API_VERSION
+
+    # Without a version it would ask for it before it could be told whom to trust.
+    made = docker.DockerClient(version=version or MINIMUM_DOCKER_API_VERSION, **kwargs)
+    made.api.trust_env = False
+    if version:
+        return made
+    with contextlib.closing(made):
+        found = made.version(api_version=False)["ApiVersion"]
+    return tls_client(version=found, **kwargs)
+
+
+def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
+    """An environment in which tools find the daemon at `host`, and nothing leads them astray."""
+    found = {k: v for k, v in inherited.items() if not k.startswith(_LEADS_ELSEWHERE)}
+    if certificates:
+        # docker-py would trust these instead of the daemon's CA, and tools would ask a proxy.
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            found.pop(name, None)
+        for name in ("NO_PROXY", "no_proxy"):
+            found[name] = ",".join(filter(None, [found.get(name), urlsplit(host).hostname]))
+    return found | variables(host, certificates)
+
+
+def variables(host: str, certificates: str = "") -> dict[str, str]:
+    """The `DOCKER_*` variables that point a tool at the daemon at `host`."""
+    found = {"DOCKER_HOST": host}
+    if certificates:
+        found |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": certificates}
+    return found

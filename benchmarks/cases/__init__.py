@@ -1,5 +1,18 @@
-"""The cases, a module for each; the order is that of a round."""
+"""The cases, a module for each kind; the order is that of a round."""
 
-from . import dind, floor, unused
+from . import at_once, dind, floor, peers, sysbox, unused
 
-ALL = (floor.CASE, dind.CASE, unused.CASE)
+ALL = (
+    floor.CASE,
+    dind.CASE,
+    floor.LOADED,
+    dind.LOADED,
+    dind.DOUBLE,
+    sysbox.FLOOR,
+    sysbox.CASE,
+    sysbox.LOADED,
+    *peers.CASES,
+    at_once.FLOOR,
+    at_once.CASE,
+    unused.CASE,
+)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from ..case import Bench, Case, Sample
-from ..goals import AtMostAbove, AtMostTimes
+from ..goals import AtMostAbove, AtMostTimes, AtMostTimesOr
 from ..processes import suite
 
 
-def _sample(bench: Bench) -> Sample:
-    return suite(bench, "test_dind.py", "--dind-mode=dind", f"--dind-image={bench.image}")
+def _sample(bench: Bench, *options: str) -> Sample:
+    own = ("--dind-mode=dind", f"--dind-image={bench.image}")
+    return suite(bench, "test_dind.py", *own, *options)
+
+
+def _loaded(bench: Bench) -> Sample:
+    return _sample(bench, f"--dind-load={bench.image}")
+
+
+def _double(bench: Bench) -> Sample:
+    return _sample(bench, f"--dind-load={bench.double}")
 
 
 CASE = Case(
@@ -18,6 +27,24 @@ CASE = Case(
     "end of pytest's session, all plugins included. Docker-py is imported before the clock "
     "starts, as in `floor`; the plugin's own modules and packages are not.",
     sample=_sample,
-    figures={"start": AtMostTimes(1.15), "teardown": AtMostAbove(0.2)},
+    figures={"start": AtMostTimes(1.15), "teardown": AtMostAbove(0.1)},
     floor="floor",
+)
+
+LOADED = Case(
+    name="dind-loaded",
+    about="The same with `--dind-load` of the daemon's own image, which the warm store has, and "
+    "until the client has found it.",
+    sample=_loaded,
+    figures={"start": AtMostTimesOr(1.6, 1.0), "teardown": None},
+    floor="floor",
+)
+
+DOUBLE = Case(
+    name="dind-loaded-double",
+    about="The same with an image of twice the size.",
+    sample=_double,
+    figures={"start": AtMostTimes(1.2), "teardown": None},
+    floor="dind-loaded",
+    images=2,
 )

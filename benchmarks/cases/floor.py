@@ -10,6 +10,10 @@ def _sample(bench: Bench) -> Sample:
     return module(bench, "raw", bench.image)
 
 
+def _loaded(bench: Bench) -> Sample:
+    return module(bench, "raw", bench.image, f"--load={bench.image}")
+
+
 CASE = Case(
     name="floor",
     about="docker-py alone: connect to the engine, create and start a privileged container with "
@@ -19,4 +23,13 @@ CASE = Case(
     "shown by itself.",
     sample=_sample,
     figures={"start": None, "teardown": None, "import docker": None},
+)
+
+LOADED = Case(
+    name="floor-loaded",
+    about="The same, and the daemon's own image brought into it as `docker save | docker load` "
+    "does.",
+    sample=_loaded,
+    figures={"start": None, "teardown": None},
+    floor="floor",
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pytest_dind import Settings
+
 from .conftest import Stopwatch
 
 
-def test_start(stopwatch: Stopwatch) -> None:
-    """The first request of a session for a client."""
-    stopwatch.start("dind_client")
+def test_start(stopwatch: Stopwatch, dind_config: Settings) -> None:
+    """The first request of a session for a client, with the images that are asked for."""
+    stopwatch.start("dind_client", image=next(iter(dind_config.load), ""))

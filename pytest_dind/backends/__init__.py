@@ -29,11 +29,13 @@ class Choice:
         mode: The mode.
         because: For a mode that `auto` picked, why.
         obstacle: Why the mode asked for can't be had.
+        way: How the daemon is reached, and why, where that isn't by a shared directory.
     """
 
     mode: str
     because: str = ""
     obstacle: Obstacle | None = None
+    way: str = ""
 
 
 _DOCTOR = ("Look at what each mode lacks: python -m pytest_dind doctor.",)

@@ -11,21 +11,27 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels, store
+from .. import health, images, labels, store, transport
+from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import execution, launch, network
+from . import execution, launch, network, ways
 from .new import New, inspect
 from .protocol import Home, Record
 from .refusals import refused
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..engine import Engine
+    from ..files import Files
+    from ..lease import Held
 
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
+RESTARTED = "restarted"
+"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 _POLL_SECONDS = 0.05
 
 
@@ -51,27 +57,54 @@ class ContainerBackend:
         self._mode = mode
         self._host_config = dict(host_config)
         self._user_namespace = user_namespace
+        self._held: list[Held] = []
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         began = time.monotonic()
         image = images.ensure(self._engine.client, settings.image, say)
         ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
-        uninterrupted(lambda: self._create(home, settings, image, ticket))
+        way = ways.new(self._engine, home)
+        while True:
+            try:
+                return self._started(home, way, settings, image, ticket, say, began)
+            except (NotShared, NoShell) as error:
+                way = ways.other(way, error, self._engine, home)
+            self.stop(home)
+            if not way.supervised:
+                ticket = store.Ticket()
+
+    def _started(
+        self,
+        home: Home,
+        way: ways.Way,
+        settings: Settings,
+        image: Mapping[str, Any],
+        ticket: store.Ticket,
+        say: images.Say,
+        began: float,
+    ) -> Record:
+        uninterrupted(lambda: self._create(home, settings, image, ticket, way))
         details = inspect(self._engine, home)
-        new = New(self._engine, home, settings, ticket, self._mode)
+        way.opened(details)
+        new = New(self._engine, home, way, settings, ticket, self._mode)
         api_version = new.wait(spent=time.monotonic() - began)
+        self._keep_hold(way)
         with new.client() as client:
             info = client.info()
         health.check(new.subject, info, api_version)
-        store.provide(home, ticket, settings, self._engine, new, say)
+        store.provide(ticket, settings, self._engine, new, say)
         return Record(
             mode=self._mode,
             home=home,
             id=details["Id"],
-            host=new.host,
-            address=_address(details),
+            host=way.host,
+            address=way.address,
             published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
+            way=way.name,
+            certificates=way.certificates,
+            outer=way.outer,
+            because=way.because,
             version=info["ServerVersion"],
             api_version=api_version,
             driver=info["Driver"],
@@ -80,7 +113,12 @@ class ContainerBackend:
         )
 
     def _create(
-        self, home: Home, settings: Settings, image: Mapping[str, Any], ticket: store.Ticket
+        self,
+        home: Home,
+        settings: Settings,
+        image: Mapping[str, Any],
+        ticket: store.Ticket,
+        way: ways.Way,
     ) -> None:
         """Create and start the container."""
         from docker.errors import APIError
@@ -89,7 +127,8 @@ class ContainerBackend:
         ours = labels.make(
             home.run, mode=self._mode, keep=settings.keep, home=home.path, cache=ticket.key
         )
-        ports = settings.ports()
+        bindings = way.bindings()
+        bindings |= {(port, protocol): (way.bind, port) for port, protocol in settings.ports()}
         try:
             self._in_place_of_another(
                 home,
@@ -97,17 +136,19 @@ class ContainerBackend:
                 settings.image,
                 name=home.label,
                 labels=ours,
-                entrypoint=["sh", "-c", launch.script(), "sh"],
-                command=launch.command(
-                    home, image, settings, ticket, network.nested(api.networks())
+                **launch.process(
+                    home, way, image, settings, ticket, network.nested(api.networks())
                 ),
-                ports=ports,
+                ports=list(bindings),
                 host_config=api.create_host_config(
-                    mounts=launch.mounts(home, settings.image, ticket, ours),
-                    auto_remove=True,
+                    mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
+                    # Without a supervisor nothing else keeps the log and the exit code.
+                    auto_remove=way.supervised,
+                    network_mode=way.network or None,
                     port_bindings={
-                        f"{port}/{protocol}": ("127.0.0.1", port) for port, protocol in ports
+                        f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
                     },
+                    **launch.limits(settings),
                     **self._host_config,
                 ),
             )
@@ -132,6 +173,28 @@ class ContainerBackend:
                     raise
                 self.stop(home)
                 time.sleep(_POLL_SECONDS)
+
+    def files(self, record: Record) -> Files:
+        """Its files."""
+        return ways.known(self._engine, record)
+
+    def hold(self, record: Record) -> None:
+        """Hold it until `release`, or this process's end, where the run's lease doesn't."""
+        self._keep_hold(ways.known(self._engine, record))
+
+    def _keep_hold(self, way: ways.Way) -> None:
+        held = way.hold()
+        if held is not None:
+            self._held.append(held)
+
+    def release(self) -> None:
+        """Let go of what is held; idempotent."""
+        while self._held:
+            self._held.pop().release()
+
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine."""
+        return self._engine.client
 
     def container(self, record: Record) -> Container:
         """The outer container."""
@@ -158,6 +221,21 @@ class ContainerBackend:
             timeout=timeout,
         )
 
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew in its container, and wait until it serves again."""
+        home, files = record.home, self.files(record)
+        # The answer of the daemon that is about to end doesn't count.
+        files.write(RESTARTED, "")
+        self._engine.client.api.kill(record.id, "SIGALRM")
+        health.wait_until_ready(
+            f"The daemon {home.name!r} (mode {self._mode}), restarted,",
+            files,
+            lambda patience: transport.ping(record.host, record.certificates, timeout=patience),
+            timeout=timeout,
+            gone=lambda: not inspect(self._engine, home),
+            awaited=lambda: bool(files.read(RESTARTED)),
+        )
+
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
         api: Any = self._engine.client.api
@@ -173,7 +251,7 @@ class ContainerBackend:
         )
         with contextlib.closing(stream):
             ends = [event["Actor"]["Attributes"].get("exitCode") for event in stream]
-        written = health.exit_code(record.home.path)
+        written = health.exit_code(self.files(record))
         if written is not None:
             return written
         return int(ends[-1]) if ends and ends[-1] else None
@@ -214,9 +292,3 @@ def uninterrupted(call: Callable[[], T]) -> T:
     with ThreadPoolExecutor(max_workers=1) as pool:
         # The executor's exit waits for the call.
         return pool.submit(call).result()
-
-
-def _address(details: Mapping[str, Any]) -> str:
-    """The container's address: per network, since API 1.52 has no other."""
-    networks = details["NetworkSettings"]["Networks"].values()
-    return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")

@@ -76,16 +76,50 @@ def _in_container(engine: docker.DockerClient, container: str, script: str, argu
     engine.api.exec_start(exec_id)
 
 
-class _Stream:
-    """A hijacked connection: threads feed the command and collect its outputs meanwhile."""
+def attach(engine: docker.DockerClient, container: str, command: Sequence[str]) -> Attached:
+    """Start `command` in `container`, with its stdin open for as long as the connection is."""
+    exec_id = engine.api.exec_create(container, list(command), stdin=True)["Id"]
+    return Attached(engine.api.exec_start(exec_id, socket=True))
+
+
+class Attached:
+    """A connection that became a command's stdin and outputs."""
 
     def __init__(self, raw: Any) -> None:
         self._response = raw._response
-        self._socket: socket.socket = raw._sock
-        self._socket.settimeout(None)
+        # With TLS docker-py gives the socket, else a file of it.
+        self._socket: socket.socket = getattr(raw, "_sock", raw)
         # Not `raw`, which docker-py reads itself: the first bytes of output may have come with the
         # response's head, and are in this buffer then.
         self._file: BinaryIO = self._response.raw._fp.fp
+
+    def fileno(self) -> int:
+        """The connection's descriptor."""
+        return self._socket.fileno()
+
+    def expect(self, output: bytes) -> None:
+        """Wait until the command has written this.
+
+        Raises:
+            OSError: it ended, or wrote something else.
+        """
+        head = self._file.read(_FRAME.size)
+        length = _FRAME.unpack(head)[1] if len(head) == _FRAME.size else 0
+        found = self._file.read(length)
+        if found != output:
+            raise OSError(f"Instead of {output!r} the command wrote {found!r}.")
+
+    def close(self) -> None:
+        """Close the connection, but for copies of its descriptor."""
+        self._response.close()
+
+
+class _Stream(Attached):
+    """A connection of which threads feed the command and collect its outputs meanwhile."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw)
+        self._socket.settimeout(None)
         self._outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
@@ -111,12 +145,16 @@ class _Stream:
 
     def close(self) -> None:
         """Close the connection and end the threads."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._shutdown(socket.SHUT_RDWR)
         self._reader.join()
         if self._writer is not None:
             self._writer.join()
-        self._response.close()
+        super().close()
+
+    def _shutdown(self, how: int) -> None:
+        # Not a TLS socket's own, which would go on reading in clear.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, how)
 
     def _collect(self) -> None:
         # A connection that breaks ends the output; the exit code is asked for separately.
@@ -129,4 +167,4 @@ class _Stream:
         # A command may end without reading all of its stdin.
         with contextlib.suppress(OSError):
             self._socket.sendall(data)
-            self._socket.shutdown(socket.SHUT_WR)
+        self._shutdown(socket.SHUT_WR)

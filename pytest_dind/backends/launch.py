@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 from .. import labels, store
 from ..settings import Settings
-from ..workspace import SOCKET
 from . import network
 from .protocol import Home
+from .ways import HOME as HOME
+from .ways import Way
 
-# Where the home is in the container. Not below /tmp: the official image mounts a tmpfs over that.
-HOME = "/run/pytest-dind"
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
 _SCRIPTS = ("store.sh", "supervise.sh")
@@ -28,12 +26,9 @@ def script(*names: str) -> str:
     return "".join(files(__package__).joinpath(name).read_text() for name in names or _SCRIPTS)
 
 
-def mounts(home: Home, image: str, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
-    """The home, the data-root, and the warm store where the daemon has a ticket for it."""
-    from docker.types import Mount
-
+def mounts(image: str, ticket: store.Ticket, ours: Mapping[str, str]) -> list[Any]:
+    """The data-root, and the warm store where the daemon has a ticket for it."""
     made = [
-        Mount(HOME, str(home.path), type="bind"),
         # A volume without a name: it goes when the container goes.
         volume(_DATA_ROOT, None, ours),
     ]
@@ -48,33 +43,56 @@ def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
     return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
 
 
-def command(
+def limits(settings: Settings) -> dict[str, Any]:
+    """The limits of the container, as docker-py's host config has them."""
+    limited: dict[str, Any] = {}
+    if settings.memory:
+        # No swap in addition: what exceeds the limit is killed, instead of crawling.
+        limited |= {"mem_limit": settings.memory, "memswap_limit": settings.memory}
+    if settings.cpus:
+        limited["nano_cpus"] = int(float(settings.cpus) * 1e9)
+    return limited
+
+
+def process(
     home: Home,
+    way: Way,
     image: Mapping[str, Any],
     settings: Settings,
     ticket: store.Ticket,
     layout: network.Network,
-) -> list[str]:
-    """The arguments of supervise.sh, with the daemon's command as their last."""
+) -> dict[str, list[str]]:
+    """The container's first process, as docker-py's `create_container` takes it."""
     entrypoint = list(image["Config"].get("Entrypoint") or [])
     if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
         entrypoint.pop()
-    bare = not entrypoint
+    daemon = [*entrypoint, _DOCKERD, *_arguments(way, settings, layout)]
+    if not way.supervised:
+        return {"entrypoint": daemon, "command": []}
+    return {
+        "entrypoint": ["sh", "-c", script(), "sh"],
+        "command": [
+            str(int(settings.timeout) + 1),
+            "no" if entrypoint else "yes",
+            home.label,
+            *ticket.arguments(),
+            way.name,
+            *daemon,
+        ],
+    }
+
+
+def _arguments(way: Way, settings: Settings, layout: network.Network) -> list[str]:
+    """What dockerd is told."""
     given = {argument.partition("=")[0] for argument in settings.arg}
     if given & _OTHER_BRIDGE:
         given.add("--bip")
     return [
-        str(int(settings.timeout) + 1),
-        "yes" if bare else "no",
-        home.label,
-        *ticket.arguments(),
-        *entrypoint,
-        _DOCKERD,
-        f"--host=unix://{HOME}/{SOCKET}",
+        *way.arguments(),
         # Where tools in the container, and nested containers that mount it, look for a daemon.
         "--host=unix:///var/run/docker.sock",
-        # The socket's group, so that a test process that is not root may use it.
-        f"--group={os.getgid()}",
+        *(f"--registry-mirror={url}" for url in settings.registry_mirror),
+        *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
         *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
         *settings.arg,
     ]

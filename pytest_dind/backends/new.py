@@ -6,49 +6,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import health, store
+from .. import health, store, transport
 from ..settings import Settings
-from ..workspace import SOCKET
 from .protocol import Home
+from .ways import Way
 
 if TYPE_CHECKING:
     import docker
 
     from ..engine import Engine
+    from ..files import Files
 
 
 class New:
     """A daemon in a container that was started just now."""
 
     def __init__(
-        self, engine: Engine, home: Home, settings: Settings, ticket: store.Ticket, mode: str
+        self,
+        engine: Engine,
+        home: Home,
+        way: Way,
+        settings: Settings,
+        ticket: store.Ticket,
+        mode: str,
     ) -> None:
         self._engine = engine
         self._home = home
+        self._way = way
+        self.files: Files = way
         self._settings = settings
         self._ticket = ticket
-        self.host = f"unix://{home.path / SOCKET}"
         self.subject = f"The daemon {home.name!r} (mode {mode}, image {settings.image})"
 
     def wait(self, *, spent: float = 0) -> str:
         """Wait until it serves; gives the newest API version it speaks."""
         return health.wait_until_ready(
             self.subject,
-            self._home.path,
-            self.host,
+            self.files,
+            self._way.ping,
+            poll_seconds=self._way.poll_seconds,
             timeout=self._settings.timeout,
             spent=spent,
             gone=lambda: not inspect(self._engine, self._home),
             # The answer of a daemon that is about to be published doesn't count.
-            awaited=lambda: not self._ticket.key or bool(store.outcome(self._home)),
+            remedy=self._way.remedy,
+            awaited=lambda: not self._ticket.key or bool(store.outcome(self.files)),
         )
 
     @contextmanager
     def client(self) -> Iterator[docker.DockerClient]:
         """A client on it."""
-        import docker
-
-        client = docker.DockerClient(base_url=self.host)
+        client = transport.client(self._way.host, self._way.certificates)
         try:
             yield client
         finally:

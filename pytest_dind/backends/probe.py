@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .. import images, labels, security
+from .. import certificates, images, labels, reaper, security, workspace
 from ..lease import LEASE
 from .container import uninterrupted
 from .launch import HOME
@@ -102,14 +102,19 @@ def sections(output: str) -> dict[str, str]:
     return {name.strip(): content.strip() for name, _, content in parts}
 
 
-def unshared() -> Obstacle:
-    """Why no daemon can be had where containers don't see this process's directories."""
+def unshared() -> Obstacle | None:
+    """Why no daemon can be had where containers don't see this process's directories.
+
+    None where it can: it is reached over TLS then.
+    """
+    if certificates.available():
+        return None
     selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        (*ELSEWHERE_REMEDY, *selinux),
+        (*ELSEWHERE_REMEDY, certificates.REMEDY, *selinux),
     )
 
 
@@ -163,6 +168,7 @@ class Probe:
 
     def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> Sight:
         from docker.errors import APIError
+        from docker.types import LogConfig
         from requests.exceptions import ConnectionError as Broken
         from requests.exceptions import Timeout
 
@@ -170,6 +176,9 @@ class Probe:
         home = self._run / f"probe-{uuid4().hex[:8]}"
         name = f"pytest-dind-{self._run.name}-{home.name}"
         ours = labels.make(self._run.name, mode="", keep="never", home=home)
+        # By these the reaper finds the container, should this process be killed.
+        home.mkdir(mode=0o700, parents=True)
+        (self._run / reaper.ENGINE).write_text(engine.url)
         try:
             uninterrupted(
                 lambda: api.create_container(
@@ -178,7 +187,12 @@ class Probe:
                     entrypoint=list(command),
                     command=[],
                     labels=ours | {labels.ROLE: "probe"},
-                    host_config=api.create_host_config(network_mode="none", **host),
+                    host_config=api.create_host_config(
+                        network_mode="none",
+                        # One that can be read, whichever the engine's default is.
+                        log_config=LogConfig(type=LogConfig.types.JSON),
+                        **host,
+                    ),
                 )
             )
             api.start(name)
@@ -195,3 +209,4 @@ class Probe:
             api.timeout = _REMOVAL_SECONDS
             with contextlib.suppress(APIError, Timeout, Broken):
                 api.remove_container(name, force=True, v=True)
+            workspace.remove(home)

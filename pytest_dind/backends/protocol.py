@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from .. import transport
+
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
+    from ..files import Files
     from ..images import Say
     from ..settings import Settings
 
@@ -53,13 +57,18 @@ class Record:
         home: The directory shared with its container.
         id: Its outer container's id.
         host: Its URL.
-        address: Its container's address on the outer engine's network.
-        published: Ports of its container that are published on loopback (`8080/tcp`).
+        address: Its container's address on the outer engine's network; empty where that isn't
+            reached from here.
+        published: Ports of its container that the outer engine publishes (`8080/tcp`).
         version: Its engine's version.
         api_version: The newest API version it speaks.
         driver: Its storage driver.
         user_namespace: Whether root in its container is not root on the engine's machine.
         seconds: From request to healthy.
+        way: The name of the way that leads to it.
+        certificates: The directory of a client's certificates; empty where it has a unix socket.
+        outer: The host on which ports that the outer engine publishes are reached.
+        because: Why it is not reached by a shared directory; empty where it is.
     """
 
     mode: str
@@ -73,6 +82,14 @@ class Record:
     driver: str
     user_namespace: bool
     seconds: float
+    way: str = "shared"
+    certificates: str = ""
+    outer: str = "127.0.0.1"
+    because: str = ""
+
+    def variables(self) -> dict[str, str]:
+        """The `DOCKER_*` variables that point a tool at it."""
+        return transport.variables(self.host, self.certificates)
 
 
 class Backend(Protocol):
@@ -80,6 +97,18 @@ class Backend(Protocol):
 
     def start(self, home: Home, settings: Settings, say: Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
+
+    def files(self, record: Record) -> Files:
+        """Its files: its log, its exit code, and what it is told."""
+
+    def hold(self, record: Record) -> None:
+        """Hold it until `release`, or this process's end, where the run's lease doesn't."""
+
+    def release(self) -> None:
+        """Let go of what is held; idempotent."""
+
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine, which has the images to load."""
 
     def container(self, record: Record) -> Container | None:
         """The outer container, where there is one."""
@@ -95,6 +124,9 @@ class Backend(Protocol):
         timeout: float | None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command where the daemon's own docker CLI is."""
+
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the daemon anew, with all that it has, and wait until it serves again."""
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, where it can still be known."""

@@ -6,7 +6,14 @@ import re
 from collections.abc import Sequence
 
 from .. import security
-from ..errors import DindError, EngineUnavailable, ImageUnavailable, ModeUnavailable, SettingsError
+from ..errors import (
+    DindError,
+    ImageUnavailable,
+    ModeUnavailable,
+    NoShell,
+    NotShared,
+    SettingsError,
+)
 from ..settings import Settings
 from .protocol import Home
 
@@ -67,9 +74,14 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
             "--privileged, ask who runs it for an exception.",
         ],
     ),
-    (ELSEWHERE, EngineUnavailable, ELSEWHERE_REMEDY),
+    (ELSEWHERE, NotShared, ELSEWHERE_REMEDY),
     (
-        r'exec: "sh"|stat sh: no such file|executable file (`sh` )?not found',
+        r'exec: "sh"|stat sh: no such file|executable file `sh` not found',
+        NoShell,
+        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
+    ),
+    (
+        r"executable file (`\w+` )?not found",
         ImageUnavailable,
         ["Name a Docker-in-Docker image: --dind-image docker:dind."],
     ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, state, workspace
 from ..errors import DaemonExited
+from ..files import Directory, Files
 from ..guard import launch, remains
 from ..guard.orders import Orders
 from ..guard.stamp import CLIENT
@@ -24,6 +25,7 @@ from .probe import LEASES, LOOK, SHARED, Obstacle, sections, unshared
 from .protocol import Home, Record
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
     from ..engine import Engine
@@ -121,12 +123,26 @@ class SocketBackend:
         if not launch.start(orders, settings.timeout):
             raise DaemonExited(
                 f"The guard of the daemon {home.name!r} did not start.",
-                evidence=health.log(home.path) or "It has logged nothing.",
+                evidence=health.log(Directory(home.path)) or "It has logged nothing.",
                 remedy=[
                     "Mend what its last log lines say.",
                     "Use another mode: --dind-mode=auto.",
                 ],
             )
+
+    def files(self, record: Record) -> Files:
+        """Its files, of which the log is one."""
+        return Directory(record.home.path)
+
+    def hold(self, record: Record) -> None:
+        """The run's lease holds it."""
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
+
+    def outer(self) -> docker.DockerClient:
+        """A client on the outer engine."""
+        return self._engine.client
 
     def container(self, record: Record) -> Container | None:
         """None: it is the outer engine."""
@@ -179,6 +195,13 @@ class SocketBackend:
             )
             api.start(made["Id"])
             return str(made["Id"])
+
+    def restart(self, record: Record, timeout: float) -> None:
+        """Start the guard anew; what the tests made is known by its labels."""
+        found = state.read(record.home)
+        settings = (Settings() if found is None else found[1]).replace(timeout=timeout)
+        launch.end(record.home.path)
+        self._launch(record.home, settings)
 
     def post_mortem(self, record: Record) -> int | None:
         """None: nobody knows the exit code of a guard that is gone."""

@@ -21,6 +21,8 @@ data=/var/lib/docker
 content=containerd/daemon/io.containerd.content.v1.content/blobs/sha256
 snapshots=containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots
 
+# Nothing here uses `read`: busybox 1.38 spins in it for ever once a signal was trapped.
+
 # util-linux from 2.39 on mounts by new system calls, which Sysbox refuses; this makes it use
 # mount(2), as busybox always does.
 export LIBMOUNT_FORCE_MOUNT2=always
@@ -64,9 +66,9 @@ hold() {
 
 is_sound() {
 	[ "$(sum "$1")" = "$(cat "$1/sum")" ] || damaged=yes
-	while read -r entry; do
+	for entry in $(cat "$1/refs"); do
 		[ -e "$store/$entry" ] || damaged=yes
-	done <"$1/refs"
+	done
 	[ -z "$damaged" ]
 }
 
@@ -90,9 +92,15 @@ plant() {
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 }
 
-# Hold the store's lock, which the caller opens as 8, during a command.
+# Hold the store's lock, which the caller opens as 8, during a command. Who has it is done soon;
+# if not, it is better to go on without the store than to wait for one that hangs.
 locked() {
-	flock 8 || return
+	tries=100
+	until flock -n 8; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.1
+	done
 	"$@"
 }
 
@@ -238,7 +246,7 @@ mounts_below() {
 }
 
 unmount_below() {
-	mounts_below "$1" | while read -r mounted; do
+	for mounted in $(mounts_below "$1"); do
 		umount "$mounted"
 	done
 }

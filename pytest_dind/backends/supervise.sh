@@ -1,27 +1,43 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT COMMAND...
+#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT WAY COMMAND...
 #
 # DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
-# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
+# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty. WAY: `shared`
+# when the home directory is the test process's, mounted here, `remote` when it is this container's.
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
-# directory, which the test process shares, it reads the FIFO `lease` and writes `log` and `exit`;
-# once there is a file `kept`, the daemon outlives its users.
+# directory it reads the FIFO `lease` and writes `log` and `exit`; once there is a file `kept`, the
+# daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 
 home=/run/pytest-dind
-deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6
-shift 6
+deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 way=$7
+shift 7
 
 finish() {
 	echo "$1" >"$home/exit.new" && mv "$home/exit.new" "$home/exit"
 	exit "$1"
 }
 
+# The end of the daemon itself. What it leaves is gone with the container, which has to be there for
+# the users to read it: until the last of them is gone.
+conclude() {
+	[ "$way" = shared ] || [ -n "$ended" ] || {
+		echo "$1" >"$home/exit"
+		wait
+	}
+	finish "$1"
+}
+
+ended=
+
+[ "$way" = shared ] || {
+	mkdir -p -m 700 "$home"
+	mkfifo "$home/lease"
+}
 [ -p "$home/lease" ] || exit 125
 exec >>"$home/log" 2>&1
-command -v dockerd >/dev/null || finish 127
 
 # The lease: end-of-file when the last user is gone. Opening it waits for a first user, so the
 # timer ends a daemon whose owner died before it had the lease.
@@ -34,6 +50,10 @@ timer=$!
 	cat <&3 >/dev/null
 	[ -e "$home/kept" ] || kill -USR1 1
 ) &
+
+command -v dockerd >/dev/null || conclude 127
+# The certificates name an address that the container has only now.
+[ "$way" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
 
 # What the official image's entrypoint does itself, for an image that has none: AppArmor told that
 # this is a container, mounts shared, and on cgroup v2 all processes out of the group whose
@@ -62,31 +82,47 @@ for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
 	[ ! -e "$file" ] || rm -f "$file"
 done
 
+# Wait for a process, whatever signals come meanwhile, and leave its exit code in `code`.
+await() {
+	while
+		interrupted=
+		wait "$1"
+		code=$?
+		[ -n "$interrupted" ]
+	do :; done
+}
+
 # Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
 # USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
 trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
 trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
-ended=
+# After ALRM a new daemon takes over what the old one leaves: the test process asked for a restart.
+trap 'interrupted=yes restart=yes; kill -TERM "$daemon"' ALRM
 seed
 while :; do
-	again=
+	again= restart=
 	# The lock of a golden root is this process's alone.
 	"$@" 9<&- &
 	daemon=$!
-	while
-		interrupted=
-		wait "$daemon"
-		code=$?
-		[ -n "$interrupted" ]
-	do :; done
-	[ -n "$again" ] && [ -z "$ended" ] || finish "$code"
+	await "$daemon"
+	[ -n "$again$restart" ] && [ -z "$ended" ] || conclude "$code"
+	if [ -n "$restart" ]; then
+		# One that had to be killed leaves its pid file, too.
+		rm -f /var/run/docker.pid
+		# A daemon that ends unmounts all below its data-root, the store's layers too.
+		[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
+		echo yes >"$home/restarted"
+		continue
+	fi
 	published=1
 	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
 		# What a crash of the machine must not cut short, once it is in its place.
 		sync -f "$store" || sync
-		# Not with `||`, where the shell would ignore -e.
-		(set -e && locked publish 8>>"$store/lock")
-		published=$?
+		# In the background, so that the end of the lease ends this too. Not with `||`, where the
+		# shell would ignore -e.
+		(set -e && locked publish 8>>"$store/lock") &
+		await $!
+		published=$code
 	fi
 	if [ "$published" -eq 0 ]; then
 		refresh=

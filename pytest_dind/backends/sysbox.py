@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import security
+from ..errors import ImageUnavailable
 from .container import ContainerBackend
 from .launch import HOME
 from .probe import SEE_LEASE, SHARED, Obstacle, unshared
@@ -22,18 +23,14 @@ MODE = __name__.rpartition(".")[2]
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = [
-    "sh",
-    "-c",
-    "cat /proc/self/uid_map && dockerd --version; cat /proc/self/mountinfo\n"
-    f"[ ! -e {HOME} ] || {SEE_LEASE} || true",
-]
+_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {HOME} ] || {SEE_LEASE}"
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
 # of Sysbox before 0.7.0 can stand.
 _STRICT_DOCKER = (28, 5, 2)
 _STRICT_SYSBOX = (0, 7, 0)
+_ASK_DOCKER = "timeout 5 dockerd --version"
 
 _WAYS_ON = [
     "Install Sysbox on the engine's machine: https://github.com/nestybox/sysbox.",
@@ -70,9 +67,12 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
             f"the runtime {RUNTIME} is not registered",
             f"The engine's runtimes: {', '.join(sorted(runtimes))}.",
         )
-    sight = probe(_LOOK, shares=shares, runtime=RUNTIME)
+    sysbox = installed(str(runtimes[RUNTIME].get("path", "")))
+    is_old = bool(sysbox) and _version(sysbox) < _STRICT_SYSBOX
+    look = f"{_LOOK}; {_ASK_DOCKER}" if is_old else _LOOK
+    sight = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
     if sight.ran:
-        obstacle = _judge(sight.output, str(runtimes[RUNTIME].get("path", "")))
+        obstacle = _judge(sight.output) or (_too_old(sysbox, sight.output) if is_old else None)
         hidden = shares and obstacle is None and SHARED not in sight.output
         return unshared() if hidden else obstacle
     if sight.hangs:
@@ -81,16 +81,19 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     if denial is not None:
         return _obstacle(f"{RUNTIME}: {denial.cause}", sight.output, *denial.remedy)
     if re.search(_NO_SHELL, sight.output):
-        remedy = "Name a Docker-in-Docker image: --dind-image docker:dind."
-        return Obstacle("the image has no shell", sight.output, (remedy,))
+        raise ImageUnavailable(
+            "The daemon's image has no shell.",
+            evidence=sight.output,
+            remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
+        )
     for pattern, cause, remedy in _FAILURES:
         if re.search(pattern, sight.output):
             return _obstacle(cause, sight.output, remedy)
     return _obstacle(f"{RUNTIME} cannot run a container", sight.output, _RESTART)
 
 
-def _judge(seen: str, runtime: str) -> Obstacle | None:
-    """What a container under the runtime saw, as `_LOOK` writes it; the runtime is a path."""
+def _judge(seen: str) -> Obstacle | None:
+    """What a container under the runtime saw, as `_LOOK` writes it."""
     uid_map = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)\n", seen)
     if uid_map is None:
         return _obstacle(
@@ -116,19 +119,16 @@ def _judge(seen: str, runtime: str) -> Obstacle | None:
             f"It maps ids below {uid_map[3]}; this user has uid {os.getuid()}, gid {os.getgid()}.",
             (f"Run the tests as a user whose ids are below {uid_map[3]}.", *_WAYS_ON[1:]),
         )
+    return None
+
+
+def _too_old(sysbox: str, seen: str) -> Obstacle | None:
+    """Whether an old Sysbox is too old for the Docker in the daemon's image, where that is seen."""
     docker = re.search(r"^Docker version (\d[^\s,]*)", seen, re.MULTILINE)
-    return _too_old(docker[1], runtime) if docker else None
-
-
-def _too_old(docker: str, runtime: str) -> Obstacle | None:
-    """Whether this Sysbox is too old for the Docker in the daemon's image, where that is known."""
-    if _version(docker) < _STRICT_DOCKER:
-        return None
-    sysbox = installed(runtime)
-    if not sysbox or _version(sysbox) >= _STRICT_SYSBOX:
+    if docker is None or _version(docker[1]) < _STRICT_DOCKER:
         return None
     return Obstacle(
-        f"Sysbox {sysbox} is too old for the daemon's Docker {docker}",
+        f"Sysbox {sysbox} is too old for the daemon's Docker {docker[1]}",
         f"Docker {_dotted(_STRICT_DOCKER)} and later need Sysbox {_dotted(_STRICT_SYSBOX)}.",
         (
             f"Update Sysbox to {_dotted(_STRICT_SYSBOX)} or later.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from .policy import Policy
 from .refusal import Refusal, forbidden, missing
 from .stamp import IMAGE, Stamp, created
 from .upstream import Engine
+
+
+def read_journal(journal: Path) -> Iterator[tuple[str, str]]:
+    """The names that tests gave to images of others, each with its image's id."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            image, _, name = line.partition(" ")
+            yield name, image
 
 
 class Images:
@@ -35,7 +44,7 @@ class Images:
         self._policy = policy
         self._journal = journal
         self._since = time.time()
-        self._names: dict[str, str] = {}
+        self._names: dict[str, str] = dict(read_journal(journal))
         self._ids: set[str] = set()
         self.changing = asyncio.Lock()
         """Held from a look at the host's names until what could move them is done."""

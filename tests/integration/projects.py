@@ -31,6 +31,7 @@ class Project:
         self.path = room / "p"
         self.temp = room / "t"
         self.options = options
+        self.env: Mapping[str, str] = {}
         self._started: list[subprocess.Popen[str]] = []
         for path in (self.path, self.temp):
             path.mkdir()
@@ -82,7 +83,7 @@ class Project:
             env: Changes to the environment; None takes a variable away.
             before: A command that runs the command that follows it, such as `setpriv`.
         """
-        changed = {**os.environ, "TMPDIR": str(self.temp), **(env or {})}
+        changed = {**os.environ, "TMPDIR": str(self.temp), **self.env, **(env or {})}
         process = subprocess.Popen(
             [
                 *before,

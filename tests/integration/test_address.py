@@ -115,7 +115,7 @@ def test_container_that_has_ended(dind_daemon: Daemon, servers: Container) -> No
     """A container that has ended publishes nothing, and the error says that it has."""
     servers.kill()
     servers.wait()
-    with pytest.raises(AddressUnreachable, match=r"Published ports: none; the container is exited"):
+    with pytest.raises(AddressUnreachable, match=r"the container is exited, exit code 137"):
         dind_daemon.address(servers, 80)
 
 
@@ -137,3 +137,101 @@ def test_publish(start: StartDaemon, engine: Engine) -> None:
             assert daemon.address(container, 80) == ("127.0.0.1", port)
             assert _get(daemon.address(container, 80)) == "one\n"
             assert _get(daemon.address(container, 81)) == "two\n"
+
+
+def test_port_range(start: StartDaemon, engine: Engine) -> None:
+    """A nested container that takes a port of a published range is reached on loopback."""
+    daemon = start(publish=["47110-47112"]).daemon
+    daemon.load(NESTED_IMAGE)
+    with (
+        contextlib.closing(daemon.client()) as client,
+        _servers(client, {"80/tcp": "47110-47112", "81/tcp": "47110-47112"}) as container,
+    ):
+        one = daemon.address(container, 80, wait=True)
+        two = daemon.address(container, 81, wait=True)
+
+        assert (_get(one), _get(two)) == ("one\n", "two\n")
+        assert {one.host, two.host} == {"127.0.0.1"}
+        assert {one.port, two.port} < {47110, 47111, 47112}
+
+
+def test_udp(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A udp port's address leads into the container: what is sent there arrives."""
+    container = dind_client.containers.run(
+        NESTED_IMAGE, ["sleep", "60"], ports={"80/tcp": None, "90/udp": None}, detach=True
+    )
+    try:
+        address = dind_daemon.address(container, 90, "udp")
+        assert dind_daemon.address(container, "90/udp", wait=True) == address
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+            def arrived() -> bool:
+                sender.sendto(b"hi", address)
+                counted: Any = container.exec_run(["grep", "^Udp:", "/proc/net/snmp"]).output
+                names, values = (line.split() for line in counted.decode().splitlines())
+                # Nobody listens there; the kernel counts what comes all the same.
+                return int(values[names.index("NoPorts")]) > 0
+
+            assert until(arrived, 10, "a datagram arrives")
+        with pytest.raises(AddressUnreachable, match="published for another protocol: 90/udp"):
+            dind_daemon.address(container, 90)
+    finally:
+        container.remove(force=True)
+
+
+def test_wait_until_it_accepts(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """With `wait` the address is given once the server listens, later than its container runs."""
+    container = dind_client.containers.run(
+        NESTED_IMAGE,
+        ["sh", "-c", "sleep 0.5; exec httpd -f -p 80 -h /"],
+        ports={"80/tcp": None},
+        detach=True,
+    )
+    try:
+        address = dind_daemon.address(container, 80, wait=True)
+        socket.create_connection(address, timeout=2).close()
+    finally:
+        container.remove(force=True)
+
+
+def test_wait_for_what_never_accepts(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A port where nothing listens is an error after the time given, with the last log lines."""
+    container = dind_client.containers.run(
+        NESTED_IMAGE,
+        ["sh", "-c", "echo no server here; exec sleep 60"],
+        ports={"80/tcp": None},
+        detach=True,
+    )
+    try:
+        with pytest.raises(AddressUnreachable, match="no server here") as caught:
+            dind_daemon.address(container, 80, wait=0.3)
+        assert "Nothing accepts connections on port 80/tcp" in str(caught.value)
+    finally:
+        container.remove(force=True)
+
+
+def test_wait_for_what_ends(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A container that ends while it is waited for ends the wait, with its exit code."""
+    container = dind_client.containers.run(
+        NESTED_IMAGE,
+        ["sh", "-c", "sleep 0.3; echo bad start; exit 3"],
+        ports={"80/tcp": None},
+        detach=True,
+    )
+    try:
+        with pytest.raises(AddressUnreachable, match="exit code 3") as caught:
+            dind_daemon.address(container, 80, wait=30)
+        assert "bad start" in str(caught.value)
+    finally:
+        container.remove(force=True)
+
+
+def test_own_address(dind_daemon: Daemon, servers: Container) -> None:
+    """A nested container's own address is where its neighbours reach it, published or not."""
+    address = dind_daemon.nested_address(servers)
+    fetch = ["wget", "-qO-", f"http://{address}:81/"]
+    done = dind_daemon.exec(["docker", "run", "--rm", NESTED_IMAGE, *fetch])
+
+    assert done.stdout == "two\n"
+    with pytest.raises(AddressUnreachable, match="Its networks: bridge"):
+        dind_daemon.nested_address(servers, "no-such-network")

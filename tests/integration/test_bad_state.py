@@ -108,7 +108,7 @@ def test_no_fifos(project: Project, traces: Traces, options: list[str]) -> None:
 
 
 def test_corrupt_state(project: Project, traces: Traces, engine: Engine) -> None:
-    """A worker that can't read the state of the run's daemon starts it anew; no other is touched."""
+    """A worker that cannot read the state starts the daemon anew, and touches no other run's."""
     project.write(_TEST)
     neighbour = project.temp / "neighbour"
     neighbour.mkdir()

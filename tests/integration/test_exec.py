@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Daemon
+from pytest_dind import Daemon, SettingsError
 
 from ..support import until
 
@@ -161,3 +161,18 @@ def test_many_at_once(dind_daemon: Daemon) -> None:
         found = list(pool.map(lambda n: dind_daemon.exec(["echo", str(n)]).stdout, range(24)))
 
     assert found == [f"{number}\n" for number in range(24)]
+
+
+def test_binary(dind_daemon: Daemon) -> None:
+    """Every byte goes in and comes out as it is, on both outputs."""
+    data = bytes(range(256)) * 4096
+    done = dind_daemon.exec(["tee", "/dev/stderr"], stdin=data, text=False)
+
+    assert done.stdout == data
+    assert done.stderr == data
+
+
+def test_directory_that_is_not_there(dind_daemon: Daemon) -> None:
+    """A directory that is not there is an error of the plugin's, whatever `check` says."""
+    with pytest.raises(SettingsError, match="could not be started in the directory /no/such"):
+        dind_daemon.exec(["true"], workdir="/no/such", check=False)

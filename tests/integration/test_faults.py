@@ -122,9 +122,51 @@ def test_image_without_a_shell(project: Project, engine: Engine) -> None:
     finally:
         engine.client.images.remove(name)
 
-    assert "ImageUnavailable: The outer engine cannot start the daemon 'main'" in text
-    assert 'exec: "sh"' in text
+    # In mode sysbox it is noticed before the daemon's container is made, by its lack of sh.
+    assert "ImageUnavailable: The " in text
+    assert 'exec: "dockerd"' in text or 'exec: "sh"' in text
     assert "Name a Docker-in-Docker image: --dind-image docker:dind." in text
+
+
+def test_image_with_nothing_but_dockerd(
+    project: Project, derive: DeriveImage, traces: Traces, mode: str
+) -> None:
+    """An image whose dockerd has no shell besides works; how it is removed then is said once."""
+    if mode != "dind":
+        pytest.skip("whether Sysbox works is found out by a shell")
+    image = derive("rm -f $(which -a sh dash bash busybox)")
+    project.write(
+        """
+        def test_it(dind_daemon, dind_client):
+            assert dind_client.ping()
+            assert "API listen on" in dind_daemon.logs()
+            assert dind_daemon.exit_code() is None
+
+        def test_end(dind_daemon):
+            dind_daemon.container.kill()
+            assert dind_daemon.exit_code() == 137
+
+        def test_lost(dind_client):
+            pass
+        """
+    )
+    output = project.run(f"--dind-image={image}", code=1)
+
+    assert "2 passed, 1 error" in output
+    assert "DaemonLost" in output
+    assert output.count("dind: the image has no shell: the daemon ends with the run") == 1
+
+
+def test_killed_run_of_an_image_without_a_shell(
+    project: Project, derive: DeriveImage, traces: Traces, mode: str
+) -> None:
+    """Of a killed run the reaper removes the daemon, where nothing in its container can end it."""
+    if mode != "dind":
+        pytest.skip("whether Sysbox works is found out by a shell")
+    image = derive("rm -f $(which -a sh dash bash busybox)")
+    project.write("import os\ndef test_it(dind_client): os.kill(os.getpid(), 9)")
+    project.run(f"--dind-image={image}", code=-9)
+    traces.assert_nothing_left(seconds=3)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +195,11 @@ def test_time_out(project: Project, slow_image: str) -> None:
     assert 1 < time.monotonic() - began < 10
     assert "StartTimeout: The daemon 'main'" in text
     assert " was not ready after 1 s." in text
-    assert "Evidence: starting To fix this" in text
+    assert " starting To fix this" in text
     assert "Give it longer: --dind-timeout SECONDS." in text
 
 
+@pytest.mark.dind_modes("dind")
 def test_engine_that_refuses_privilege(
     project: Project, start: StartDaemon, derive: DeriveImage, engine: Engine
 ) -> None:
@@ -224,11 +267,18 @@ def test_temp_dir_of_others(project: Project) -> None:
     assert "Set TMPDIR to a directory of your own." in text
 
 
+@pytest.mark.dind_modes("dind")
 def test_engine_that_does_not_see_the_directory(
     project: Project, dind_daemon: Daemon, mode: str
 ) -> None:
     """An engine on another machine, here in a container, can't share a directory: said so."""
-    text = _error(project, f"--dind-host={dind_daemon.host}", f"--dind-image={NESTED_IMAGE}")
+    project.write("raise ImportError('none')", "cryptography.py")
+    text = _error(
+        project,
+        f"--dind-host={dind_daemon.host}",
+        f"--dind-image={NESTED_IMAGE}",
+        env={"PYTHONPATH": str(project.path)},
+    )
 
     assert "EngineUnavailable: The outer engine cannot start the daemon 'main'" in text
     assert "bind source path does not exist" in text

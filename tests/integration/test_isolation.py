@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Daemon, images
@@ -134,6 +135,7 @@ def test_nested_container_reaches_the_outer_network(
     assert b"1 packets received" in out
 
 
+@pytest.mark.dind_modes("dind")
 def test_daemon_in_a_daemon(start: StartDaemon, project: Project, engine: Engine) -> None:
     """A daemon serves as outer engine where it sees the temp dir: networks of all three differ."""
     outer = start()

@@ -107,7 +107,7 @@ def test_killed_while_the_container_is_made(project: Project, traces: Traces) ->
 def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
     """A daemon whose run and reaper were gone before it could see a lease ends by its deadline."""
     project.write(
-        _DIE_IN_REQUEST.format(part="/start")
+        _DIE_IN_REQUEST.format(part="-main/start")
         + """
     import contextlib
     from pytest_dind import reaper
@@ -186,9 +186,8 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
     # That a process with threads forks is what newer versions of Python warn of, and it is meant.
     # A forked child has the output open, so that reading to its end would wait for the child.
     project.run(
-        *("-W", "ignore::DeprecationWarning"),
+        *("-W", "ignore::DeprecationWarning", "-o", "pythonpath=."),
         before=["sh", "-c", 'exec "$@" >output 2>&1', "sh"],
-        env={"PYTHONPATH": str(project.path)},
         code=3,
     )
     child = int((project.path / "child").read_text())
@@ -200,7 +199,7 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
 
 
 def test_forked_copies_of_the_run(project: Project, traces: Traces) -> None:
-    """A fork of the whole run ends nothing, whether it exits at once or goes through all its end."""
+    """A fork of the whole run ends nothing, be it by exiting or by going through all its end."""
     project.write(
         """
         import os, pytest

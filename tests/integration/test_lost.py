@@ -38,13 +38,13 @@ _SECONDS = 20
 
 
 @pytest.mark.parametrize("harm", _HARMS)
-def test_daemon_that_is_killed(project: Project, traces: Traces, harm: str) -> None:
+def test_daemon_that_is_killed(project: Project, traces: Traces, mode: str, harm: str) -> None:
     """The test that sees it and all later ones that need it fail, soon, on the same account."""
     project.write(_SUITE.format(harm=_HARMS[harm]))
     output = project.run(code=1, seconds=_SECONDS)
 
     assert re.search(r"1 failed, 2 passed, 5 errors in|6 failed, 2 passed in", output), output
-    said = "DaemonLost: The daemon 'main' (mode dind) is gone; tests that need it fail."
+    said = f"DaemonLost: The daemon 'main' (mode {mode}) is gone; tests that need it fail."
     assert output.count(said) == 6, output
     assert output.count("Exit code 137: it was killed (SIGKILL), most often by the out-of-") >= 6
     assert "API listen on /run/pytest-dind/docker.sock" in output
@@ -140,7 +140,7 @@ def test_clock_that_jumps(project: Project, traces: Traces, ahead: int) -> None:
 
 
 def test_cleaned_temp_dir(project: Project, traces: Traces) -> None:
-    """Where a cleaner of temp dirs took the run's directory, tests fail clearly; nothing is left."""
+    """When a tmp cleaner took the run's directory, tests fail clearly; nothing is left."""
     project.write(
         """
         import shutil

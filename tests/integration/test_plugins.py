@@ -47,7 +47,7 @@ def test_rerunfailures_and_a_daemon_that_is_lost(project: Project, traces: Trace
 _HANGS = """
     import pytest, time
 
-    @pytest.mark.timeout(1)
+    @pytest.mark.timeout(1, func_only=True)
     def test_that_hangs(dind_client):
         dind_client.networks.create("of-the-test")
         time.sleep(60)

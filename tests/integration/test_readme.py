@@ -30,4 +30,4 @@ def test_examples_pass(pytester: pytest.Pytester) -> None:
 
     tests = sum(code.count("def test_") for code in EXAMPLES.values())
     result.assert_outcomes(passed=tests - len(options), deselected=len(options))
-    result.stdout.fnmatch_lines(["dind: daemon 'main' ready in * s (mode dind, Docker *)"])
+    result.stdout.fnmatch_lines(["dind: daemon 'main' ready in * s (mode *, Docker *)"])

@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +19,9 @@ import pytest
 from docker.errors import APIError, ContainerError
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Daemon, images, labels
+from pytest_dind import Daemon, Settings, images, labels
 from pytest_dind.engine import Engine
+from pytest_dind.sharing import Run
 
 from ..support import until
 from .conftest import StartDaemon
@@ -72,7 +75,7 @@ def test_namespaces(start: StartDaemon) -> None:
     kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]
     command = ["readlink", *(f"/proc/self/ns/{kind}" for kind in kinds)]
     inside = start().daemon.exec(command).stdout.split()
-    outside = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    outside = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds]
 
     assert [text.partition(":")[0] for text in inside] == kinds
     assert not set(inside) & set(outside)
@@ -142,10 +145,14 @@ def test_privilege_of_a_nested_container_ends_at_the_daemon(nested: docker.Docke
 def test_no_namespace_of_the_host(engine: Engine, mode: str, namespace: str) -> None:
     """What the plugin does without, Sysbox would refuse: a namespace of the host's."""
     how: dict[str, Any] = {namespace: "host"}
-    with pytest.raises(APIError, match="can't share"):
-        engine.client.containers.run(
-            DAEMON_IMAGE, ["true"], entrypoint=[], runtime=_RUNTIME, remove=True, **how
-        )
+    container = engine.client.containers.create(
+        DAEMON_IMAGE, ["true"], entrypoint=[], runtime=_RUNTIME, **how
+    )
+    try:
+        with pytest.raises(APIError, match="can't share"):
+            container.start()
+    finally:
+        container.remove(force=True, v=True)
 
 
 def test_privilege_of_the_host(engine: Engine, mode: str) -> None:
@@ -254,6 +261,46 @@ def test_lease_under_xdist(project: Project, traces: Traces, engine: Engine, roo
     assert created(engine.client, room, "probe", began) == 1
     os.killpg(process.pid, signal.SIGKILL)
     traces.assert_nothing_left(seconds=5)
+
+
+def test_killed_while_it_looks(project: Project, traces: Traces) -> None:
+    """A run that is killed while it finds out whether Sysbox works leaves nothing either."""
+    project.write("def test_it(dind_mode): pass")
+    process = project.start()
+    until(traces.containers, 30, "the container to look into is there")
+    os.killpg(process.pid, signal.SIGKILL)
+
+    traces.assert_nothing_left(seconds=5)
+
+
+_DIES_BETWEEN_CREATE_AND_START = """
+import os, signal, sys
+from pathlib import Path
+from docker.api.client import APIClient
+from pytest_dind import Settings
+from pytest_dind.sharing import Run
+
+APIClient.start = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
+Run.join(Path(sys.argv[1]), print).choice(Settings(mode="sysbox", image=sys.argv[2]))
+"""
+
+
+def test_worker_killed_while_it_looks(
+    room: Path, mode: str, traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker that is killed leaves of its look goes with the run, which goes on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    run = Run.begin(print)
+    try:
+        worker: list[str] = [sys.executable, "-c", _DIES_BETWEEN_CREATE_AND_START]
+        worker += [str(run.path), DAEMON_IMAGE]
+        assert subprocess.run(worker, check=False).returncode == -signal.SIGKILL
+        assert len(traces.containers()) == 1
+        assert run.choice(Settings(mode=mode, image=DAEMON_IMAGE)).mode == "sysbox"
+    finally:
+        run.close()
+
+    traces.assert_nothing_left(seconds=1)
 
 
 def test_marker(project: Project) -> None:

@@ -26,6 +26,9 @@ from ..support import until
 from .conftest import StartDaemon, Started
 from .projects import Project
 
+# Their engines are daemons of mode dind: runc in one of Sysbox is in a user namespace too.
+pytestmark = pytest.mark.dind_modes("dind")
+
 _REGISTERED = f"--add-runtime={RUNTIME}="
 
 

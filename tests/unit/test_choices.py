@@ -153,7 +153,7 @@ def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) 
 
 def test_report_of_a_mode_that_was_asked_for() -> None:
     """A mode by its name is told without a reason, and at the end not at all."""
-    assert report.choice(Choice("dind")) == "dind: mode dind"
+    assert report.choice(Choice("dind")) == ["dind: mode dind"]
     assert report.summary([Choice("dind")], [], []) == []
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pytest_dind import (
     DindError,
-    EngineUnavailable,
     ImageUnavailable,
     ModeUnavailable,
     Settings,
     SettingsError,
     store,
 )
-from pytest_dind.backends import container, launch, network, refusals
+from pytest_dind.backends import container, launch, network, refusals, ways
 from pytest_dind.backends.protocol import Home
+from pytest_dind.engine import Engine
+from pytest_dind.errors import NoShell, NotShared
 
 _HOME = Home(Path("/h/0123abcd/main"))
 _LAYOUT = network.nested([])
@@ -28,9 +29,12 @@ _TICKET = store.Ticket("k-1", refresh=True, limit=2048)
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
     image = {"Config": {"Entrypoint": entrypoint}}
-    found = launch.command(_HOME, image, Settings(arg=arguments, timeout=timeout), _TICKET, _LAYOUT)
-    assert found[2:6] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048"]
-    return found[:2] + found[6:]
+    settings = Settings(arg=arguments, timeout=timeout)
+    made = launch.process(_HOME, ways.Shared(_HOME), image, settings, _TICKET, _LAYOUT)
+    assert made["entrypoint"][:2] == ["sh", "-c"]
+    found = made["command"]
+    assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
+    return found[:2] + found[7:]
 
 
 def test_command_of_a_bare_image() -> None:
@@ -40,8 +44,8 @@ def test_command_of_a_bare_image() -> None:
         "yes",
         "dockerd",
         "--host=unix:///run/pytest-dind/docker.sock",
-        "--host=unix:///var/run/docker.sock",
         f"--group={os.getgid()}",
+        "--host=unix:///var/run/docker.sock",
         _BIP,
         _POOL,
     ]
@@ -69,6 +73,16 @@ def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
         "--host=unix:///run/pytest-dind/docker.sock",
     ]
     assert _command(entrypoint=["tini", "--", dockerd])[1:5] == ["no", "tini", "--", "dockerd"]
+
+
+def test_image_without_a_shell() -> None:
+    """Where nothing can supervise dockerd, it is the first process itself."""
+    image = {"Config": {"Entrypoint": ["tini", "--"]}}
+    way = ways.Alone(cast("Engine", None), _HOME)
+    made = launch.process(_HOME, way, image, Settings(), store.Ticket(), _LAYOUT)
+
+    assert made["entrypoint"][:3] == ["tini", "--", "dockerd"]
+    assert made["command"] == []
 
 
 def test_deadline_is_whole_seconds() -> None:
@@ -159,39 +173,45 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
         "policy",
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Run the tests on the engine's own machine",
         'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Set TMPDIR to a directory that the engine may mount",
         "Mounts denied: \nThe path /var/folders/x is not shared from the host and is not known to "
         "Docker.",
     ),
     (
-        EngineUnavailable,
+        NotShared,
         "Set TMPDIR to a directory that the engine may mount",
         "Mounts denied: approving /path/to/work: file does not exist",
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "OCI runtime create failed: container_linux.go:380: starting container process caused: "
         'exec: "sh": executable file not found in $PATH: unknown',
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "failed to create task for container: failed to create shim task: OCI runtime create "
         'failed: runc create failed: unable to start container process: exec: "sh": executable '
         "file not found in $PATH: unknown",
     ),
     (
-        ImageUnavailable,
+        NoShell,
         "--dind-image docker:dind",
         "OCI runtime create failed: executable file `sh` not found in $PATH: No such file or "
         "directory: OCI runtime attempted to invoke a command that was not found",
+    ),
+    (
+        ImageUnavailable,
+        "--dind-image docker:dind",
+        'runc create failed: unable to start container process: exec: "dockerd": executable file '
+        "not found in $PATH: unknown",
     ),
 ]
 
@@ -232,7 +252,7 @@ def test_refusal_without_a_pattern() -> None:
 )
 def test_address(networks: dict[str, Any], expected: str) -> None:
     """The container's address is read per network: newer engines have no other."""
-    assert container._address({"NetworkSettings": {"Networks": networks}}) == expected
+    assert ways.container_address({"NetworkSettings": {"Networks": networks}}) == expected
 
 
 def test_uninterrupted() -> None:
@@ -240,3 +260,25 @@ def test_uninterrupted() -> None:
     assert container.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
         container.uninterrupted(lambda: 1 // 0)
+
+
+def test_registries() -> None:
+    """Mirrors and registries reach dockerd as its own arguments."""
+    settings = Settings(
+        registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
+    )
+    way = ways.Shared(_HOME)
+    found = launch.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
+
+    assert "--registry-mirror=http://m:5000" in found
+    assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)
+
+
+def test_limits() -> None:
+    """Limits are the container's, without swap in addition; none are set unasked."""
+    assert launch.limits(Settings()) == {}
+    assert launch.limits(Settings(memory="2g", cpus="0.5")) == {
+        "mem_limit": "2g",
+        "memswap_limit": "2g",
+        "nano_cpus": 500_000_000,
+    }

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from docker.errors import NotFound
 
-from pytest_dind import Address, AddressUnreachable, Daemon
+from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
 from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.files import Directory
 
 from ..support import Answer, FakeEngine
 
@@ -33,12 +35,22 @@ _RECORD = Record(
 class _Backend:
     """A backend whose commands end as told."""
 
-    def __init__(self, code: int = 0) -> None:
+    def __init__(self, code: int = 0, container: object = None, error: str = "") -> None:
         self.code = code
         self.calls: list[dict[str, Any]] = []
+        self._container = container
+        self._error = error
+
+    def container(self, record: Record) -> object:
+        return self._container
+
+    def files(self, record: Record) -> Directory:
+        return Directory(record.home.path)
 
     def exec(self, record: Record, command: list[str], **how: Any) -> Any:
         self.calls.append(how)
+        if self._error:
+            raise NotFound("404", explanation=self._error)
         return subprocess.CompletedProcess(command, self.code, b"out \xc3\xa9\n", b"err \xff\n")
 
 
@@ -103,6 +115,32 @@ def test_exec_that_fails() -> None:
     assert _daemon(_Backend(3)).exec(["x"], check=False).returncode == 3
 
 
+def test_exec_gives_bytes() -> None:
+    """With `text=False` each byte of the outputs is as it was, and stdin may be bytes."""
+    backend = _Backend()
+    done = _daemon(backend).exec(["x"], stdin=b"\xff\0", text=False)
+
+    assert (done.stdout, done.stderr) == (b"out \xc3\xa9\n", b"err \xff\n")
+    assert backend.calls[0]["stdin"] == b"\xff\0"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _daemon(_Backend(3)).exec(["x"], text=False)
+    assert (caught.value.stdout, caught.value.stderr) == (done.stdout, done.stderr)
+    assert "stdout: out é\n" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["docker ps", b"ls", []])
+def test_exec_of_no_command(command: Any) -> None:
+    """A command that is a string, or empty, is an error that says how to give one."""
+    with pytest.raises(SettingsError, match="is not a command"):
+        _daemon().exec(command)
+
+
+def test_exec_in_a_daemon_that_is_gone() -> None:
+    """A command for a daemon that is gone is an error that says so."""
+    with pytest.raises(DaemonLost, match="The daemon 'main' is gone"):
+        _daemon(_Backend(error="No such container: c0ffee")).exec(["x"])
+
+
 def test_logs(tmp_path: Path) -> None:
     """The log is whole, or its last lines."""
     (tmp_path / "log").write_text("a\nb\nc\n")
@@ -112,16 +150,33 @@ def test_logs(tmp_path: Path) -> None:
     assert daemon.logs(tail=2) == "b\nc\n"
 
 
-def _address(path: Path, bindings: Any, port: int = 80, protocol: str = "tcp") -> Address:
+class _Container:
+    """An outer container with an IPv6 address, where told."""
+
+    def __init__(self, ipv6: str) -> None:
+        self.attrs = {"NetworkSettings": {"Networks": {"net": {"GlobalIPv6Address": ipv6}}}}
+
+
+def _address(
+    path: Path,
+    bindings: Any,
+    port: int | str = 80,
+    protocol: str = "tcp",
+    *,
+    ipv6: str = "",
+    network_mode: str = "default",
+) -> Address:
     answer = Answer(
         body={
             "Name": "/web",
-            "State": {"Status": "running"},
+            "State": {"Status": "running", "Running": True, "ExitCode": 0},
+            "HostConfig": {"NetworkMode": network_mode},
             "NetworkSettings": {"Ports": bindings},
         }
     )
     with FakeEngine(path / "s", {"GET /containers/web/json": answer}) as engine:
-        return _daemon(host=engine.host).address("web", port, protocol)
+        backend = _Backend(container=_Container(ipv6))
+        return _daemon(backend, host=engine.host).address("web", port, protocol)
 
 
 def _binding(port: int, ip: str = "0.0.0.0") -> dict[str, str]:
@@ -135,7 +190,7 @@ def test_address(short_path: Path) -> None:
     assert found == ("172.17.0.9", 32768)
 
 
-@pytest.mark.parametrize("ip", ["", "::", "172.17.0.9"])
+@pytest.mark.parametrize("ip", ["", "172.17.0.9"])
 def test_address_on_some_interface(short_path: Path, ip: str) -> None:
     """So is one published on an address of the daemon's, or on none as some engines write it."""
     assert _address(short_path, {"80/tcp": [_binding(1000, ip)]}) == ("172.17.0.9", 1000)
@@ -161,29 +216,81 @@ def test_loopback_is_passed_over(short_path: Path) -> None:
     assert _address(short_path, {"80/tcp": both}) == ("172.17.0.9", 1001)
 
 
+def test_port_with_its_protocol(short_path: Path) -> None:
+    """A port may be given as the engine writes it, protocol and all."""
+    assert _address(short_path, {"80/udp": [_binding(1000)]}, "80/udp") == ("172.17.0.9", 1000)
+
+
+def test_address_on_ipv6_alone(short_path: Path) -> None:
+    """A port published on IPv6 alone is reached at the daemon's IPv6 address, if it has one."""
+    bindings = {"80/tcp": [_binding(1000, "::")]}
+
+    assert _address(short_path, bindings, ipv6="fd00::9") == ("fd00::9", 1000)
+    with pytest.raises(AddressUnreachable, match="published on ::, which the daemon's container"):
+        _address(short_path, bindings)
+
+
+def test_address_on_the_host_network(short_path: Path) -> None:
+    """A container on the daemon's own network has its ports at the daemon's address."""
+    assert _address(short_path, {}, network_mode="host") == ("172.17.0.9", 80)
+
+
 @pytest.mark.parametrize(
-    ("bindings", "published"),
+    ("bindings", "why", "published"),
     [
-        ({}, "none"),
-        (None, "none"),
-        ({"80/tcp": None, "81/tcp": [_binding(1)]}, "81/tcp"),
-        ({"80/tcp": [_binding(1000, "127.0.0.1")]}, "80/tcp"),
-        ({"80/tcp": [_binding(1000, "::1")]}, "80/tcp"),
+        ({}, "Nobody published it.", "none"),
+        (None, "Nobody published it.", "none"),
+        (
+            {"80/tcp": None, "81/tcp": [_binding(1)]},
+            "Its image exposes the port, but that alone does not publish it.",
+            "81/tcp",
+        ),
+        (
+            {"80/udp": [_binding(1)]},
+            "It is published for another protocol: 80/udp.",
+            "80/udp",
+        ),
+        *(
+            (
+                {"80/tcp": [_binding(1000, ip)]},
+                "It is published on the daemon's own loopback, where only the daemon is.",
+                "80/tcp",
+            )
+            for ip in ("127.0.0.1", "::1")
+        ),
+        (
+            {"80/tcp": [_binding(1000, "10.213.0.1")]},
+            "It is published on 10.213.0.1, which the daemon's container has not, or not outside.",
+            "80/tcp",
+        ),
     ],
 )
-def test_address_that_is_not_published(short_path: Path, bindings: Any, published: str) -> None:
-    """A port not published, or on loopback only, is an error that says how to publish it."""
+def test_address_that_is_not_published(
+    short_path: Path, bindings: Any, why: str, published: str
+) -> None:
+    """A port that can't be reached is an error that says which reason it is, and the ways on."""
     with pytest.raises(AddressUnreachable) as caught:
         _address(short_path, bindings)
 
     assert str(caught.value) == (
         "Port 80/tcp of the nested container 'web' is not published to the test process.\n"
         "Evidence:\n"
+        f"  {why}\n"
         f"  Published ports: {published}; the container is running.\n"
         "To fix this, either:\n"
-        "  - Start it with ports={'80/tcp': None}; 127.0.0.1 would be the daemon's own loopback.\n"
-        "  - A container that has ended publishes nothing: look at its logs."
+        "  - Start it with ports={'80/tcp': None} (docker run -p 80/tcp); 127.0.0.1 would be the "
+        "daemon's own loopback.\n"
+        "  - Where the daemon's address is out of reach: --dind-publish 8000-8010, and "
+        "ports={'80/tcp': '8000-8010'}.\n"
+        "  - From beside it, in the daemon: nested_address(container) and port 80."
     )
+
+
+@pytest.mark.parametrize("port", [0, 65536, "http", -1, "80/http"])
+def test_address_of_no_port(short_path: Path, port: int | str) -> None:
+    """What is no port is an error that says what one is."""
+    with pytest.raises(AddressUnreachable, match="is not a port"):
+        _address(short_path, {}, port)
 
 
 def test_address_of_nothing(short_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
+from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError, certificates
 from pytest_dind.__main__ import main
 from pytest_dind.backends import Probe
 from pytest_dind.backends.probe import LOOK, MOUNTED, SHARED, Sight
@@ -193,17 +193,25 @@ def test_container_that_hangs(on_engine: _Examine, shown: _Shown) -> None:
     assert _verdict(on_engine(), "dind").cause == "a --privileged container hangs"
 
 
-def test_directories_are_elsewhere(on_engine: _Examine, shown: _Shown) -> None:
-    """No mode works where containers don't see this process's directories (Docker Desktop)."""
+@pytest.mark.parametrize("certified", [False, True])
+def test_directories_are_elsewhere(
+    on_engine: _Examine, shown: _Shown, monkeypatch: pytest.MonkeyPatch, certified: bool
+) -> None:
+    """Where containers don't see this process's directories, it takes certificates (Desktop)."""
+    monkeypatch.setattr(certificates, "available", lambda: certified)
     shown.privileged = shown.plain = Sight(_SEEN.output.replace(SHARED, ""), ran=True)
     shown.sysbox = Sight(_SYSBOX.output.replace(SHARED, ""), ran=True)
     report = on_engine()
 
+    assert report.exit_code == (0 if certified else 1)
     for verdict in report.modes:
+        assert verdict.works == certified
+        if certified:
+            continue
         assert verdict.cause == "containers have no part in this process's directories"
+        assert any("pytest-dind[remote]" in remedy for remedy in verdict.remedy)
         assert any("engine's own machine" in remedy for remedy in verdict.remedy)
     assert report.privileged
-    assert report.exit_code == 1
 
 
 def test_facts_from_a_container(on_engine: _Examine) -> None:

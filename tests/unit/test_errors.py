@@ -14,6 +14,7 @@ _ALL = [
     errors.EngineUnavailable,
     errors.ModeUnavailable,
     errors.ImageUnavailable,
+    errors.BuildFailed,
     errors.DaemonExited,
     errors.StartTimeout,
     errors.DaemonUnhealthy,

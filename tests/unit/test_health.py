@@ -18,7 +18,9 @@ from pytest_dind import (
     ImageUnavailable,
     StartTimeout,
     health,
+    transport,
 )
+from pytest_dind.files import Directory
 
 from ..support import PING, Answer, FakeEngine
 
@@ -29,8 +31,12 @@ _LONG = 30.0
 
 def _wait(home: Path, *, timeout: float = _LONG, gone: Callable[[], bool] = lambda: False) -> str:
     return health.wait_until_ready(
-        _SUBJECT, home, f"unix://{home / 'docker.sock'}", timeout=timeout, gone=gone
+        _SUBJECT, Directory(home), _pings(home), timeout=timeout, gone=gone
     )
+
+
+def _pings(home: Path) -> Callable[[float], str | None]:
+    return lambda seconds: transport.ping(f"unix://{home / 'docker.sock'}", timeout=seconds)
 
 
 @pytest.fixture
@@ -140,8 +146,8 @@ def test_deadline_counts_from_the_request(home: Path) -> None:
     with pytest.raises(StartTimeout, match=r"was not ready after 5 s\."):
         health.wait_until_ready(
             _SUBJECT,
-            home,
-            f"unix://{home / 'docker.sock'}",
+            Directory(home),
+            _pings(home),
             timeout=5,
             spent=4.95,
             gone=lambda: False,
@@ -196,13 +202,13 @@ def test_log(home: Path, tail: int | None, expected: str) -> None:
     """The log is read from its end, whatever bytes are in it."""
     (home / health.LOG).write_bytes(b"\xff\na\nb\n")
 
-    assert health.log(home, tail) == expected
+    assert health.log(Directory(home), tail) == expected
 
 
 def test_log_and_exit_of_nothing(tmp_path: Path) -> None:
     """A home without log and exit code has an empty log and no exit code."""
-    assert health.log(tmp_path) == ""
-    assert health.exit_code(tmp_path) is None
+    assert health.log(Directory(tmp_path)) == ""
+    assert health.exit_code(Directory(tmp_path)) is None
 
 
 @pytest.mark.parametrize("driver", ["vfs", "native"])

@@ -103,7 +103,7 @@ def test_load_that_fails(short_path: Path, answer: Answer) -> None:
     """An image that the daemon can't take is an error that names the disk."""
     outer: dict[str, Reply] = {
         "GET /images/some:tag/json": _FOUND,
-        "GET /images/some:tag/get": Answer(body="a tar, as it were"),
+        "GET /images/get": Answer(body="a tar, as it were"),
     }
     with (
         _Engine(short_path / "outer", outer) as engine,

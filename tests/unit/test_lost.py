@@ -10,6 +10,7 @@ import pytest
 
 from pytest_dind import Daemon, DaemonLost
 from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.files import Directory
 from pytest_dind.lost import lost
 
 from ..support import FakeEngine
@@ -20,6 +21,9 @@ class _Backend:
 
     def __init__(self, code: int | None) -> None:
         self._code = code
+
+    def files(self, record: Record) -> Directory:
+        return Directory(record.home.path)
 
     def post_mortem(self, record: Record) -> int | None:
         return self._code

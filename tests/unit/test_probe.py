@@ -14,27 +14,27 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from requests.exceptions import ConnectionError as Broken
 from requests.exceptions import ReadTimeout
 
-from pytest_dind import ImageUnavailable, labels
+from pytest_dind import ImageUnavailable, labels, reaper
 from pytest_dind.backends import Probe, probe
 from pytest_dind.engine import Engine
 
 from ..support import Answer, FakeEngine, Reply
 
-_RUN = Path("/h/0123abcd")
-
 
 class _Engine:
     """An engine that is none, with what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path) -> None:
+        self.run = run
         self.engine = Mock()
+        self.engine.patient.return_value.url = "unix:///nowhere"
         self.api: Any = self.engine.patient.return_value.client.api
         self.api.create_host_config.side_effect = dict
         self.api.wait.return_value = {"StatusCode": 0}
         self.api.logs.return_value = b"seen\n"
 
     def look(self, *command: str, **how: Any) -> probe.Sight:
-        return Probe(self.engine, "i:t", _RUN, print)(command, **how)
+        return Probe(self.engine, "i:t", self.run, print)(command, **how)
 
     @property
     def created(self) -> dict[str, Any]:
@@ -44,9 +44,11 @@ class _Engine:
 
 
 @pytest.fixture
-def fake() -> _Engine:
+def fake(tmp_path: Path) -> _Engine:
     """An engine on which a probe container runs, and writes a line."""
-    return _Engine()
+    run = tmp_path / "0123abcd"
+    run.mkdir()
+    return _Engine(run)
 
 
 def _error(text: str) -> APIError:
@@ -54,13 +56,17 @@ def _error(text: str) -> APIError:
 
 
 def test_container(fake: _Engine) -> None:
-    """The command replaces the image's own; no network; the host configuration is the mode's."""
+    """The command replaces the image's own; no network; the host configuration is the mode's.
+
+    Its log is one that can be read, whichever the engine's default is.
+    """
     assert fake.look("cat", "/x", runtime="r") == probe.Sight("seen\n", ran=True)
 
     assert fake.api.create_container.call_args.args == ("i:t",)
     assert (fake.created["entrypoint"], fake.created["command"]) == (["cat", "/x"], [])
     assert fake.created["host_config"]["runtime"] == "r"
     assert fake.created["host_config"]["network_mode"] == "none"
+    assert fake.created["host_config"]["log_config"].type == "json-file"
     assert "privileged" not in fake.created["host_config"]
 
 
@@ -72,7 +78,23 @@ def test_name_and_labels(fake: _Engine) -> None:
     assert fake.created["name"].startswith("pytest-dind-0123abcd-probe-")
     assert (found[labels.RUN], found[labels.ROLE]) == ("0123abcd", "probe")
     assert found[labels.KEEP] == "never"
-    assert Path(found[labels.HOME]).parent == _RUN
+    assert Path(found[labels.HOME]).parent == fake.run
+
+
+def test_directory(fake: _Engine) -> None:
+    """While it is there it has a directory in the run's, by which the run's reaper finds it."""
+    seen: list[str] = []
+
+    def start(name: str) -> None:
+        seen.extend(f"pytest-dind-0123abcd-{path.name}" for path in fake.run.glob("*/"))
+        assert seen == [name]
+        assert (fake.run / reaper.ENGINE).read_text() == "unix:///nowhere"
+
+    fake.api.start.side_effect = start
+    fake.look("true")
+
+    assert seen
+    assert not list(fake.run.glob("*/"))
 
 
 def test_one_container_for_each_look(fake: _Engine) -> None:

@@ -17,6 +17,7 @@ from pytest_dind import (
 )
 from pytest_dind.backends import refusals
 from pytest_dind.backends.protocol import Home
+from pytest_dind.files import Directory
 
 SELINUX, APPARMOR, EITHER = security.SELINUX, security.APPARMOR, security.EITHER
 
@@ -211,8 +212,8 @@ def _wait(home: Path, timeout: float = 5) -> str:
     with pytest.raises((DaemonExited, StartTimeout, EngineUnavailable)) as caught:
         health.wait_until_ready(
             "The daemon",
-            home,
-            f"unix://{home}/none",
+            Directory(home),
+            lambda seconds: None,
             timeout=timeout,
             gone=lambda: True,
         )

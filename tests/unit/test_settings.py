@@ -27,6 +27,11 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "arg": (),
         "publish": (),
         "load": (),
+        "memory": "",
+        "cpus": "",
+        "registry_mirror": (),
+        "insecure_registry": (),
+        "leaks": "report",
         "cache": "on",
         "cache_size": "10g",
         "scope": "session",
@@ -51,6 +56,11 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_arg =\n  --debug\n  --mtu=1400", {"arg": ("--debug", "--mtu=1400")}),
         ("dind_publish =\n  80\n  81/udp", {"publish": ("80", "81/udp")}),
         ("dind_load = a\n  b", {"load": ("a", "b")}),
+        ("dind_memory = 2g", {"memory": "2g"}),
+        ("dind_cpus = 1.5", {"cpus": "1.5"}),
+        ("dind_registry_mirror = http://m:5000", {"registry_mirror": ("http://m:5000",)}),
+        ("dind_insecure_registry = r:5000", {"insecure_registry": ("r:5000",)}),
+        ("dind_leaks = fail", {"leaks": "fail"}),
         ("dind_cache = off", {"cache": "off"}),
         ("dind_cache_size = 500m", {"cache_size": "500m"}),
         ("dind_scope = worker", {"scope": "worker"}),
@@ -212,7 +222,7 @@ def test_replace_of_an_unknown_setting() -> None:
         Settings().replace(images="x")
 
     assert "Settings have no images." in str(caught.value)
-    assert "mode, image, host, timeout, arg, publish, load" in str(caught.value)
+    assert "mode, image, host, timeout, arg, publish, memory" in str(caught.value)
 
 
 def test_frozen() -> None:
@@ -233,3 +243,21 @@ def test_ports() -> None:
         (60, "tcp"),
         (61, "tcp"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory", "lots"),
+        ("memory", "2"),
+        ("cpus", "0"),
+        ("cpus", "many"),
+        ("registry_mirror", ["mirror:5000"]),
+        ("insecure_registry", ["http://registry:5000"]),
+        ("leaks", "maybe"),
+    ],
+)
+def test_bad_limits_and_registries(name: str, value: Any) -> None:
+    """A limit that is none, a mirror without a scheme, a registry with one: each is refused."""
+    with pytest.raises(SettingsError, match=f"--dind-{name.replace('_', '-')}: "):
+        Settings().replace(**{name: value})

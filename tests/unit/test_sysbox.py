@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from pytest_dind import ImageUnavailable
 from pytest_dind.backends import Obstacle, sysbox
 from pytest_dind.backends.probe import Sight
 
@@ -192,10 +193,16 @@ def test_registered_but(cause: str, said: str) -> None:
 )
 def test_image_without_a_shell(said: str) -> None:
     """That the image can't be looked into is the image's fault, not that of a missing program."""
-    found = _why_not(Sight(said, ran=False))
+    with pytest.raises(ImageUnavailable) as caught:
+        _why_not(Sight(said, ran=False))
 
-    assert found.cause == "the image has no shell"
-    assert found.remedy == ("Name a Docker-in-Docker image: --dind-image docker:dind.",)
+    assert str(caught.value) == (
+        "The daemon's image has no shell.\n"
+        "Evidence:\n"
+        f"  {said}\n"
+        "To fix this:\n"
+        "  - Name a Docker-in-Docker image: --dind-image docker:dind."
+    )
 
 
 @pytest.mark.parametrize("said", ["something new", ""])
@@ -250,6 +257,20 @@ def test_too_old(program: Callable[[str], str], version: str, docker: str, works
         assert found.evidence == "Docker 28.5.2 and later need Sysbox 0.7.0."
         assert found.remedy[0] == "Update Sysbox to 0.7.0 or later."
         assert "--dind-image docker:28.5.1-dind" in found.remedy[1]
+
+
+@pytest.mark.parametrize(("version", "asks"), [("0.6.7", True), ("0.7.0", False), ("", False)])
+def test_docker_is_asked_only_where_it_matters(
+    program: Callable[[str], str], version: str, asks: bool
+) -> None:
+    """The image's dockerd, which may be slow to answer, isn't run where any version will do."""
+    engine, probe = Mock(), Mock(return_value=Sight(_SEEN, ran=True))
+    path = program(_says(version)) if version else "/nonexistent"
+    engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {"path": path}}}
+    sysbox.why_not(engine, probe)
+    ((command,), _) = probe.call_args
+
+    assert ("dockerd" in command[-1]) is asks
 
 
 def test_image_whose_docker_is_not_known(program: Callable[[str], str]) -> None:

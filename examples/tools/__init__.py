@@ -1,0 +1,1 @@
+"""Examples of tools that follow the daemon's environment."""

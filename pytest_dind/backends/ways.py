@@ -1,0 +1,186 @@
+"""The ways between a test process and a daemon's container; here the usual one, by a directory.
+
+All in which an engine that shares no directory differs is in `remote.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .. import certificates, health, transport
+from ..errors import EngineUnavailable, ImageUnavailable, NoShell, NotShared
+from ..files import Directory, Files
+from ..workspace import SOCKET
+from .protocol import Home, Record
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..lease import Held
+
+HOME = "/run/pytest-dind"
+"""Where the home is in the container. Not below /tmp: the official image has a tmpfs there."""
+LOOPBACK = "127.0.0.1"
+
+
+class Way(Files, Protocol):
+    """How a test process and a daemon's container reach each other.
+
+    Attributes:
+        name: As supervise.sh takes it.
+        supervised: Whether that is the container's first process.
+        because: Why it isn't the usual one; empty for that.
+        host: The daemon's URL, known at the latest when it has answered a ping.
+        certificates: The directory of the client's certificates; empty without TLS.
+        address: The container's own address, where it is reached from here.
+        bind: The address of the engine's machine that ports are published on.
+        outer: The host on which they are reached.
+        network: The outer engine's network that the container is to be in; empty for the default.
+        poll_seconds: What may pass between two looks at a daemon that is to start.
+        remedy: What can be done about a daemon that can't be reached.
+    """
+
+    name: str
+    supervised: bool
+    because: str
+    host: str
+    certificates: str
+    address: str
+    bind: str
+    outer: str
+    network: str
+    poll_seconds: float
+    remedy: Sequence[str]
+
+    def arguments(self) -> list[str]:
+        """What dockerd is told."""
+
+    def mounts(self) -> list[Any]:
+        """What is mounted in the container for it."""
+
+    def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
+        """The ports of the container that are published for it, and at which address."""
+
+    def opened(self, details: Mapping[str, Any]) -> None:
+        """Go on once the container runs.
+
+        Args:
+            details: As the engine's inspect has them.
+        """
+
+    def ping(self, timeout: float) -> str | None:
+        """The newest API version the daemon speaks; None while it doesn't serve."""
+
+    def hold(self) -> Held | None:
+        """Hold the daemon until this process ends, where the run's lease doesn't."""
+
+
+class Shared(Directory):
+    """A directory that is mounted in the container: the daemon's socket, its lease, its files."""
+
+    name = "shared"
+    supervised = True
+    because = certificates = network = ""
+    bind = outer = LOOPBACK
+    # A look at a unix socket costs some microseconds.
+    poll_seconds = 0.01
+    remedy: Sequence[str] = ()
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home.path)
+        self.host = f"unix://{home.path / SOCKET}"
+        self.address = ""
+
+    def arguments(self) -> list[str]:
+        """A socket in the directory, of a group that a test process that isn't root is in."""
+        return [f"--host=unix://{HOME}/{SOCKET}", f"--group={os.getgid()}"]
+
+    def mounts(self) -> list[Any]:
+        """The directory."""
+        from docker.types import Mount
+
+        return [Mount(HOME, str(self.path), type="bind")]
+
+    def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
+        """None."""
+        return {}
+
+    def opened(self, details: Mapping[str, Any]) -> None:
+        """Take note of the container's address."""
+        self.address = container_address(details)
+
+    def ping(self, timeout: float) -> str | None:
+        """The newest API version the daemon speaks; None while it doesn't serve."""
+        return transport.ping(self.host, timeout=timeout)
+
+    def hold(self) -> None:
+        """Nothing: the run's lease is in the directory."""
+
+
+class Alone(Shared):
+    """The same, without anything that reads the lease, or writes a log or an exit code there."""
+
+    name = "alone"
+    supervised = False
+    because = "the image has no shell: the daemon ends with the run, or with the next run's sweep"
+
+    def __init__(self, engine: Engine, home: Home) -> None:
+        super().__init__(home)
+        self._engine = engine
+        self._label = home.label
+
+    def read(self, name: str) -> str | None:
+        """What the engine knows instead: it keeps the container until that is removed."""
+        from docker.errors import APIError
+
+        api = self._engine.client.api
+        with contextlib.suppress(APIError):
+            if name == health.LOG:
+                return str(api.logs(self._label).decode(errors="replace"))
+            if name == health.EXIT:
+                state = api.inspect_container(self._label)["State"]
+                return None if state["Running"] else str(state["ExitCode"])
+        return super().read(name)
+
+
+def new(engine: Engine, home: Home) -> Way:
+    """The way to a daemon that is to be started."""
+    from .remote import Remote, place
+
+    return Remote(engine, home, place(engine)) if engine.elsewhere else Shared(home)
+
+
+def other(way: Way, error: NotShared | NoShell, engine: Engine, home: Home) -> Way:
+    """The way to try instead of one that turned out not to lead to a daemon.
+
+    Raises:
+        DindError: there is none; why the first can't be had.
+    """
+    if way.name == Shared.name and isinstance(error, NoShell):
+        return Alone(engine, home)
+    if way.name == Shared.name and certificates.available():
+        engine.elsewhere = "its containers don't see this process's directories"
+        return new(engine, home)
+    remedy = [] if isinstance(error, NoShell) else [certificates.REMEDY]
+    # What it is for the user; that there may be another way was for here.
+    kind = ImageUnavailable if isinstance(error, NoShell) else EngineUnavailable
+    raise kind(error.what, evidence=error.evidence, remedy=[*error.remedy, *remedy])
+
+
+def known(engine: Engine, record: Record) -> Way:
+    """The way to a daemon that was started."""
+    if record.way == Shared.name:
+        return Shared(record.home)
+    if record.way == Alone.name:
+        return Alone(engine, record.home)
+    from .remote import Place, Remote
+
+    return Remote(engine, record.home, Place(record.outer, ""))
+
+
+def container_address(details: Mapping[str, Any]) -> str:
+    """The container's address: per network, since API 1.52 has no other."""
+    networks = details["NetworkSettings"]["Networks"].values()
+    return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")

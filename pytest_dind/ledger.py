@@ -1,0 +1,156 @@
+"""Who made what in a daemon: the test that runs, or a fixture that outlives it.
+
+In a daemon that this process alone uses, a test has made what is there after it and was not there
+before. In a shared one it has made what carries its label (see `stamp`). What a fixture of a wider
+scope makes meanwhile is the fixture's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from . import census, clean, transport
+from .census import Things
+
+if TYPE_CHECKING:
+    from .daemon import Daemon
+    from .stamp import Stamp
+
+
+class Ledger:
+    """What this process's tests make in a daemon.
+
+    Args:
+        daemon: The daemon.
+        stamp: Where other processes use the daemon too, the labelling way to it.
+        process: What tells this process from the others, for the label.
+        test: The test that runs.
+        wider: How many fixtures of a wider scope are being set up, one in the other.
+        used: Whether others have used the daemon before.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        stamp: Stamp | None,
+        process: str,
+        *,
+        test: str,
+        wider: int,
+        used: bool,
+    ) -> None:
+        self.daemon = daemon
+        self._stamp = stamp
+        self._process = process
+        self._client = daemon.client()
+        self._test = test
+        self._wider = wider
+        # What the test has not made, as of its first fixture of its own; None while unknown.
+        self._known: Things | None = None
+        self._mine: Things = {}
+        # What tests were told of already, or was there before; in the end it is nobody's.
+        self._passed: Things = census.take(self._client) if used and stamp is None else {}
+        self._say_by()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes use the daemon too."""
+        return self._stamp is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the daemon serves no more."""
+        return not transport.is_served(self.daemon.record.host, self.daemon.record.certificates)
+
+    def close(self) -> None:
+        """Let go of the daemon."""
+        self._client.close()
+        if self._stamp is not None:
+            self._stamp.close()
+
+    def begin(self, test: str) -> None:
+        """A test begins; what it makes is its own from here on."""
+        self._test, self._mine = test, {}
+        self._say_by()
+
+    def settle(self) -> None:
+        """Everything so far is of wider fixtures: the test's own part begins now."""
+        if self._stamp is None and self._known is None and not self._wider:
+            self._known = census.take(self._client)
+
+    def enter_wider(self) -> None:
+        """A fixture of a wider scope is set up."""
+        if self._stamp is None and self._known is not None and not self._wider:
+            # The test asks for it only now, and may have made something before.
+            self._mine = self._own()
+            self._known = None
+        self._wider += 1
+        self._say_by()
+
+    def leave_wider(self) -> None:
+        """It is set up."""
+        self._wider -= 1
+        self._say_by()
+        if self._mine:
+            self._settle_beside_mine()
+
+    def _settle_beside_mine(self) -> None:
+        if not self._wider:
+            now = census.take(self._client)
+            self._known = {key: thing for key, thing in now.items() if key not in self._mine}
+
+    def left(self) -> Things:
+        """What the test has made and is there still."""
+        self.settle()
+        return self._own()
+
+    def _own(self) -> Things:
+        now = census.take(self._client)
+        if self._stamp is not None:
+            by = self._by(self._test)
+            return {key: thing for key, thing in now.items() if thing.by == by}
+        return {key: thing for key, thing in now.items() if key not in (self._known or {})}
+
+    def remove(self) -> None:
+        """Remove what the test has made."""
+        clean.remove(self._client, self.left)
+
+    def images(self, *, cache: bool) -> clean.Images:
+        """The images that are there now."""
+        return clean.Images.take(self._client, cache=cache)
+
+    def restore(self, before: clean.Images, *, images: bool, build_cache: bool) -> None:
+        """Have the images that were there before, and no others."""
+        clean.restore(self._client, before, images=images, build_cache=build_cache)
+
+    def end(self) -> list[str]:
+        """The test has ended, its fixtures too; what it leaves, by name."""
+        found = {key: thing for key, thing in self.left().items() if key not in self._passed}
+        self._passed |= found
+        if self._known is not None:
+            self._known |= found
+        self._test = ""
+        self._say_by()
+        return sorted(map(str, found.values()))
+
+    def left_by_wider(self) -> list[str]:
+        """What fixtures of a wider scope, which have ended too, leave."""
+        now = census.take(self._client)
+        if self._stamp is not None:
+            by = self._by("")
+            now = {key: thing for key, thing in now.items() if thing.by == by}
+        return sorted(str(thing) for key, thing in now.items() if key not in self._passed)
+
+    def _by(self, test: str) -> str:
+        return f"{self._process} {test}"
+
+    def _say_by(self) -> None:
+        if self._stamp is not None:
+            self._stamp.by = self._by("" if self._wider else self._test)
+
+
+def shared(daemon: Daemon, stamp: Stamp, inside: str) -> Daemon:
+    """The same daemon, reached through the labelling socket, inside its container too."""
+    record = dataclasses.replace(daemon.record, host=f"unix://{stamp.path}")
+    return dataclasses.replace(daemon, record=record, _inside=f"unix://{inside}")

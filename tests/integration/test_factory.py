@@ -1,0 +1,87 @@
+"""More daemons than one: concurrent, in reach of each other, gone in the end."""
+
+from __future__ import annotations
+
+import time
+
+from pytest_dind import labels
+from pytest_dind.engine import Engine
+
+from .projects import Project
+from .traces import Traces
+
+
+def test_several_at_once(project: Project, traces: Traces) -> None:
+    """Daemons start concurrently, each whole, and reach each other by name; all end."""
+    project.write(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        def test_it(dind_factory, dind_daemon):
+            with ThreadPoolExecutor(2) as pool:
+                one, two = pool.map(dind_factory, ["one", "two"])
+            third = dind_factory(args=["--label=mine=yes"])
+            assert len({dind_daemon.id, one.id, two.id, third.id}) == 4
+            assert (one.name, two.name, third.name) == ("one", "two", "extra-1")
+            client = third.client()
+            assert client.info()["Labels"] == ["mine=yes"]
+            client.close()
+            for here, there in ((one, "two"), (two, "one"), (third, "one")):
+                assert here.exec(["getent", "hosts", there]).stdout.split()[1] == there
+            two.stop()
+            assert one.exec(["docker", "ps", "-q"]).stdout == ""
+        """
+    )
+    assert "1 passed" in project.run()
+    traces.assert_nothing_left()
+
+
+def test_bad_input(project: Project, traces: Traces) -> None:
+    """A bad name, one that is taken, a bad image: each an error; nothing stays of what failed."""
+    project.write(
+        """
+        import pytest
+        from pytest_dind import DindError
+
+        def test_it(dind_factory):
+            one = dind_factory("one")
+            with pytest.raises(DindError, match="'No!' is not a valid name"):
+                dind_factory("No!")
+            with pytest.raises(DindError, match="There is a daemon 'one' already"):
+                dind_factory("one")
+            with pytest.raises(DindError, match="ended with exit code"):
+                dind_factory("two", args=["--no-such-argument"])
+            with pytest.raises(DindError, match="is not a valid value"):
+                dind_factory("three", mode="nonsense")
+            assert one.exec(["docker", "ps", "-q"]).stdout == ""
+            two = dind_factory("two")
+            raise RuntimeError("half-way")
+        """
+    )
+    assert "half-way" in project.run(code=1)
+    traces.assert_nothing_left()
+
+
+def test_killed_run(project: Project, traces: Traces, engine: Engine) -> None:
+    """After a SIGKILL the daemons go, and so does their network."""
+    project.write(
+        """
+        import os, pathlib, time
+
+        def test_it(dind_factory):
+            dind_factory("one")
+            pathlib.Path("started").touch()
+            time.sleep(60)
+        """
+    )
+    process = project.start()
+    project.reached("started", process)
+    assert any(
+        (found["Labels"] or {}).get(labels.ROLE) == "network"
+        for found in engine.client.api.networks(filters={"label": labels.RUN})
+    )
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    traces.assert_nothing_left(15)
+    assert time.monotonic() - began < 15

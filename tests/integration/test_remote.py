@@ -1,0 +1,443 @@
+"""An engine on another host: reached over TLS, with a file system of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from conftest import DAEMON_IMAGE, NESTED_IMAGE
+from pytest_dind import (
+    AddressUnreachable,
+    Daemon,
+    EngineUnavailable,
+    Settings,
+    certificates,
+    images,
+    transport,
+)
+from pytest_dind.engine import Engine
+from pytest_dind.sharing import Run
+
+from ..support import until
+from .projects import Project
+from .traces import Traces
+
+_OTHER = "tests-remote-host"
+_TLS = ["--tlscacert=/tls/ca.pem", "--tlscert=/tls/cert.pem", "--tlskey=/tls/key.pem"]
+_BOOT = """
+until [ -e /tls/ready ]; do sleep 0.05; done
+mount --make-rshared /
+exec dockerd --host=tcp://0.0.0.0:2376 --host=unix:///share/s --tlsverify "$@"
+"""
+
+
+class OtherHost:
+    """A container that plays another machine with an engine on it, and no directory in common.
+
+    Attributes:
+        address: Its address.
+        url: The engine's URL.
+        certificates: The directory of a client's certificates.
+        socket: The engine's unix socket, seen from here.
+        pid: Its first process.
+    """
+
+    def __init__(self, engine: Engine, room: Path) -> None:
+        self.name = f"{_OTHER}-{os.getpid()}"
+        self._api = engine.client.api
+        self._api.create_container(
+            DAEMON_IMAGE,
+            name=self.name,
+            entrypoint=["sh", "-c", _BOOT, "sh"],
+            command=[*_TLS, "--bip=10.213.0.1/20"],
+            volumes=["/var/lib/docker"],
+            host_config=self._api.create_host_config(
+                privileged=True, auto_remove=True, binds=[f"{room}:/share"]
+            ),
+        )
+        self._api.start(self.name)
+        details = self._api.inspect_container(self.name)
+        networks = details["NetworkSettings"]["Networks"].values()
+        self.address = next(net["IPAddress"] for net in networks)
+        self.pid = details["State"]["Pid"]
+        self.url = f"tcp://{self.address}:2376"
+        self.socket = room / "s"
+        self.certificates = str(room / "tls")
+        server, client = certificates.make([self.address])
+        client.write(Path(self.certificates))
+        self._api.put_archive(self.name, "/", server.archive("tls", "ready"))
+        until(lambda: transport.ping(self.url, self.certificates), 20, "the other host serves")
+        self.client = transport.client(self.url, self.certificates)
+        images.load(engine.client, self.client, [DAEMON_IMAGE, NESTED_IMAGE], print)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What points a tool at it, together with what usually leads tools astray."""
+        return {
+            **transport.variables(self.url, self.certificates),
+            "REQUESTS_CA_BUNDLE": "/dev/null",
+            "HTTPS_PROXY": "http://127.0.0.1:1",
+        }
+
+    def end(self) -> None:
+        """End it."""
+        with contextlib.suppress(AttributeError):
+            self.client.close()
+        self._api.remove_container(self.name, force=True, v=True)
+
+
+@pytest.fixture(scope="module")
+def other(engine: Engine) -> Iterator[OtherHost]:
+    """The other host, with both images."""
+    room = Path(tempfile.mkdtemp(prefix="do", dir="/tmp"))
+    try:
+        other = OtherHost(engine, room)
+        yield other
+        other.end()
+    finally:
+        shutil.rmtree(room)
+
+
+@pytest.fixture
+def traces(other: OtherHost, room: Path) -> Iterator[Traces]:
+    """What a test leaves on the other host, and here; in the end that is nothing."""
+    traces = Traces(other.client, room)
+    yield traces
+    traces.assert_nothing_left()
+
+
+@pytest.fixture
+def project(room: Path, other: OtherHost, traces: Traces) -> Iterator[Project]:
+    """A project whose runs use the other host's engine, as the environment says."""
+    with Project(room, "--dind-image", DAEMON_IMAGE, "--dind-mode", "dind") as project:
+        project.env = other.env
+        yield project
+
+
+@pytest.fixture(scope="module")
+def far(other: OtherHost) -> Iterator[Daemon]:
+    """A daemon on the other host, with one port published there."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in other.env.items():
+            patched.setenv(name, value)
+        settings = Settings(
+            mode="dind", image=DAEMON_IMAGE, host=other.url, load=(NESTED_IMAGE,), publish=("8080",)
+        )
+        with contextlib.closing(Run.begin(print)) as run:
+            yield run.daemon(settings)
+
+
+def test_session(project: Project, other: OtherHost) -> None:
+    """Client, commands, nested containers and the environment work; the report says by what way."""
+    project.write(
+        f"""
+        import os, subprocess, sys
+
+        def test_it(dind_daemon, dind_client, dind_env):
+            run = dind_client.containers.run
+            assert run("{NESTED_IMAGE}", ["echo", "hi"], remove=True) == b"hi\\n"
+            assert dind_daemon.exec(["docker", "ps", "-q"]).stdout == ""
+            assert len(dind_daemon.exec(["cat"], stdin="x" * 300000).stdout) == 300000
+            assert "API listen on" in dind_daemon.logs()
+            assert dind_daemon.exit_code() is None
+            ask = "import docker; print(docker.from_env().info()['ID'])"
+            told = subprocess.run(
+                [sys.executable, "-c", ask], env=dind_env, check=True, capture_output=True
+            )
+            assert told.stdout.decode().strip() == dind_client.info()["ID"]
+            assert dind_env["DOCKER_TLS_VERIFY"] == "1"
+            path = dind_env["DOCKER_CERT_PATH"]
+            assert os.stat(path).st_mode & 0o777 == 0o700
+            for name in os.listdir(path):
+                assert os.stat(f"{{path}}/{{name}}").st_mode & 0o777 == 0o600
+            details = str(dind_daemon.container.attrs)
+            assert "PRIVATE KEY" not in details and "CERTIFICATE" not in details
+        """
+    )
+    output = project.run("--dind-load", NESTED_IMAGE, "-W", "default::ResourceWarning")
+
+    said = f"dind: engine {other.url}: over TLS, because its file system is not shared"
+    assert output.count(said) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigkill(project: Project, traces: Traces, workers: int) -> None:
+    """When all users are killed, the daemon is gone within three seconds, by its own lease."""
+    project.write(
+        """
+        import signal
+
+        def test_it(dind_daemon, worker_id):
+            open(f"in-{worker_id}", "w").close()
+            signal.pause()
+        """
+    )
+    process = project.start(f"-n{workers}", "--dist=each")
+    project.reached("in-gw1" if workers else "in-master", process)
+    if workers:
+        project.reached("in-gw0", process)
+    assert len(traces.containers()) == 1
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    began = time.monotonic()
+    traces.assert_nothing_left(seconds=3)
+    print(f"gone {time.monotonic() - began:.2f} s after SIGKILL")
+
+
+def test_worker_that_asks_late(project: Project) -> None:
+    """Two workers share one daemon, also when one has ended its tests before the other asks."""
+    project.write(
+        """
+        import os, pathlib, time
+
+        def test_it(request, worker_id):
+            if worker_id == "gw1":
+                while not os.path.exists("done"):
+                    time.sleep(0.01)
+            daemon = request.getfixturevalue("dind_daemon")
+            assert daemon.client().ping()
+            with open("ids", "a") as file:
+                print(daemon.id, file=file)
+        """
+    )
+    project.write(
+        """
+        def pytest_sessionfinish(session):
+            session.config.add_cleanup(lambda: open("done", "w").close())
+        """,
+        "conftest.py",
+    )
+    project.run("-n2", "--dist=each", "-W", "default::ResourceWarning")
+    ids = (project.path / "ids").read_text().split()
+
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+
+
+def test_forked_child(project: Project, traces: Traces) -> None:
+    """A forked child that outlives its run neither keeps the daemon nor, ending, ends it."""
+    project.write(
+        """
+        import os, signal
+
+        def test_child(dind_client):
+            first = os.fork()
+            if not first:
+                os._exit(0)
+            os.waitpid(first, 0)
+            assert dind_client.ping()
+            second = os.fork()
+            if not second:
+                signal.pause()
+            with open("child", "w") as file:
+                print(second, file=file)
+
+        def test_it_is_still_there(dind_client):
+            assert dind_client.ping()
+            os._exit(3)
+        """
+    )
+    project.run(
+        *("-W", "ignore::DeprecationWarning"),
+        before=["sh", "-c", 'exec "$@" >output 2>&1', "sh"],
+        code=3,
+    )
+    child = int((project.path / "child").read_text())
+    try:
+        traces.assert_nothing_left(seconds=3)
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_daemon_that_dies(project: Project) -> None:
+    """A daemon that dies is lost with its exit code and its log, as it is on this machine."""
+    project.write(
+        """
+        def test_kill(dind_daemon):
+            dind_daemon.exec(["sh", "-c", "kill -9 $(pidof dockerd)"])
+            while dind_daemon._backend.files(dind_daemon.record).read("exit") is None:
+                pass
+
+        def test_after(dind_client):
+            pass
+        """
+    )
+    output = project.run(code=1)
+
+    assert "DaemonLost: The daemon 'main' (mode dind) is gone" in output
+    assert "Exit code 137" in output
+    assert "API listen on" in output
+
+
+def test_argument_that_dockerd_refuses(project: Project) -> None:
+    """A daemon that ends at once is told so, with its last words."""
+    project.write("def test_it(dind_client): pass")
+    output = project.run("--dind-arg=--nonsense", code=1)
+
+    assert "DaemonExited: The daemon 'main'" in output
+    assert "unknown flag: --nonsense" in output
+
+
+def test_keep(project: Project, traces: Traces, other: OtherHost) -> None:
+    """A kept daemon outlives its users; the summary says how to use it and to remove it."""
+    project.write("def test_it(dind_client): pass")
+    output = project.run("--dind-keep=always", "-n2", "--dist=each")
+    found = dict(re.findall(r"export (DOCKER_\w+)=(\S+)", output))
+    assert transport.ping(found["DOCKER_HOST"], found["DOCKER_CERT_PATH"])
+    [name] = set(re.findall(r"pytest_dind rm (\S+)", output))
+
+    other.client.api.remove_container(name, force=True, v=True)
+    shutil.rmtree(Path(found["DOCKER_CERT_PATH"]).parents[1])
+
+
+def _answer(host: str, context: ssl.SSLContext) -> bytes:
+    """What the daemon says over a connection like this; nothing when it refuses it."""
+    url = urlsplit(host)
+    try:
+        with (
+            socket.create_connection((url.hostname or "", url.port or 0), 5) as plain,
+            context.wrap_socket(plain, server_hostname=url.hostname) as connection,
+        ):
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return connection.recv(100)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def test_client_without_its_certificate(far: Daemon, tmp_path: Path) -> None:
+    """A client with another CA's certificate, or with none, is refused, and refuses the daemon."""
+    ca = Path(far.record.certificates, transport.CA)
+    assert b"200 OK" in _answer(far.host, transport.context(far.record.certificates))
+    assert _answer(far.host, ssl.create_default_context(cafile=str(ca))) == b""
+
+    _, client = certificates.make(["other"])
+    path = tmp_path / "tls"
+    client.write(path)
+    assert transport.ping(far.host, str(path)) is None
+    assert not transport.is_served(far.host, str(path))
+    shutil.copy(ca, path)
+    assert _answer(far.host, transport.context(str(path))) == b""
+
+
+def test_no_port_without_tls(far: Daemon, other: OtherHost) -> None:
+    """The one port that is published for the daemon answers nothing without TLS."""
+    assert far.container is not None
+    ports = far.container.attrs["NetworkSettings"]["Ports"]
+    served = [name for name, bindings in ports.items() if bindings]
+    assert sorted(served) == ["2376/tcp", "8080/tcp"]
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(far.host.replace("tcp://", "http://") + "/_ping", timeout=5)
+
+
+def test_address(far: Daemon, other: OtherHost) -> None:
+    """A published port is reached on the other host; another says how to publish it."""
+    with contextlib.closing(far.client()) as client:
+        container = client.containers.run(
+            NESTED_IMAGE,
+            ["sh", "-c", "echo far >/index.html; exec httpd -f -p 80 -h /"],
+            ports={"80/tcp": 8080, "81/tcp": 8081},
+            detach=True,
+        )
+        try:
+            address = far.address(container, 80)
+            assert (address.host, address.port) == (other.address, 8080)
+
+            def answer() -> bytes:
+                with contextlib.suppress(OSError):
+                    url = f"http://{address.host}:{address.port}/"
+                    with urllib.request.urlopen(url, timeout=5) as got:
+                        return bytes(got.read())
+                return b""
+
+            assert until(answer, 10, "the server answers") == b"far\n"
+            with pytest.raises(AddressUnreachable) as caught:
+                far.address(container, 81)
+            assert "is not reached from here" in str(caught.value)
+            assert "Publish a port with --dind-publish 8081/tcp" in str(caught.value)
+        finally:
+            container.remove(force=True)
+
+
+def _unavailable(host: str) -> str:
+    with contextlib.closing(Engine(host)) as engine, pytest.raises(EngineUnavailable) as caught:
+        engine.client.ping()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["wrong", "none", "other"])
+def test_engine_and_certificates(
+    other: OtherHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    """An engine whose certificates don't fit is an error that names the variables for them."""
+    _, client = certificates.make(["other"])
+    client.write(tmp_path / "tls")
+    if given == "wrong":
+        shutil.copy(Path(other.certificates, transport.CA), tmp_path / "tls")
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
+    monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
+    if given != "none":
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "tls"))
+    text = _unavailable(other.url)
+
+    assert f"The Docker engine at {other.url} cannot be used." in text
+    assert "Give the certificates that the engine takes: DOCKER_TLS_VERIFY=1" in text
+
+
+def test_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, other: OtherHost) -> None:
+    """A host that accepts and says nothing is not waited for as a long call is."""
+    for name, value in other.env.items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        text = _unavailable(url)
+
+    assert time.monotonic() - began < 20
+    assert f"The Docker engine at {url} cannot be used." in text
+    assert "Check that the engine runs and is reachable from here." in text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root")
+def test_directory_that_is_not_shared(project: Project, other: OtherHost) -> None:
+    """A unix socket of an engine that doesn't see the directory: TLS is used by itself."""
+    project.write("def test_it(dind_client): assert dind_client.ping()")
+    enter = ["nsenter", f"--net=/proc/{other.pid}/ns/net"]
+    project.env = {}
+    output = project.run(f"--dind-host=unix://{other.socket}", before=enter)
+
+    because = "its containers don't see this process's directories"
+    assert f"dind: engine unix://{other.socket}: over TLS, because {because}" in output
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root")
+def test_without_certificates(project: Project, other: OtherHost) -> None:
+    """Without the library for certificates the error names it, on both ways to need it."""
+    project.write("raise ImportError('none')", "cryptography.py")
+    project.write("def test_it(dind_client): pass")
+    env = {"PYTHONPATH": str(project.path)}
+    shared = project.run(f"--dind-host=unix://{other.socket}", env=env, code=1)
+    remote = project.run(env={**other.env, **env}, code=1)
+
+    assert "EngineUnavailable: The outer engine cannot start the daemon 'main'" in shared
+    assert "bind source path does not exist" in shared
+    assert "ModeUnavailable: A daemon on an engine that shares no file system" in remote
+    for output in (shared, remote):
+        assert "pip install 'pytest-dind[remote]'" in output

@@ -1,0 +1,93 @@
+"""A daemon that restarts, and one that is stopped for good."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import docker
+import pytest
+
+from conftest import NESTED_IMAGE
+from pytest_dind import DaemonLost, transport
+from pytest_dind.lost import lost
+
+from ..support import until
+from .conftest import StartDaemon
+from .traces import Traces
+
+
+def test_restart(start: StartDaemon) -> None:
+    """Containers with a restart policy, volumes and images survive; handle and clients stay."""
+    daemon = start(load=[NESTED_IMAGE]).daemon
+    with contextlib.closing(daemon.client()) as client:
+        engine_id, container = client.info()["ID"], daemon.id
+        client.volumes.create("kept")
+        server = ["sh", "-c", "date +%s%N >/kept/at; exec sleep 600"]
+        policies: dict[str, Any] = {"again": {"Name": "always"}, "ended": {"Name": "no"}}
+        for name, policy in policies.items():
+            client.containers.run(
+                NESTED_IMAGE,
+                server,
+                name=name,
+                detach=True,
+                init=True,
+                volumes=["kept:/kept"],
+                restart_policy=policy,
+            )
+        daemon.restart()
+
+        assert (client.info()["ID"], daemon.id) == (engine_id, container)
+        until(
+            lambda: client.containers.get("again").attrs["State"]["Pid"] > 0,
+            10,
+            "the container with a restart policy runs again",
+        )
+        assert client.containers.get("ended").status == "exited"
+        assert [volume.name for volume in client.volumes.list()] == ["kept"]
+        assert client.containers.run(NESTED_IMAGE, ["echo", "hi"], remove=True) == b"hi\n"
+        daemon.restart()
+        assert client.ping()
+    assert lost(daemon) is None
+
+
+def test_lease_after_a_restart(start: StartDaemon, traces: Traces) -> None:
+    """A daemon that was restarted still ends with its last user."""
+    started = start()
+    started.daemon.restart()
+    started.lease.release()
+    traces.assert_nothing_left()
+
+
+def test_stop(start: StartDaemon, traces: Traces) -> None:
+    """Stopping is final, and again is fine; what needs the daemon then says that it is gone."""
+    daemon = start().daemon
+    daemon.stop()
+    daemon.stop()
+    traces.assert_nothing_left()
+    with pytest.raises(DaemonLost):
+        daemon.exec(["true"])
+    with pytest.raises(DaemonLost):
+        daemon.restart()
+    assert not transport.is_served(daemon.host)
+    assert lost(daemon) is not None
+
+
+def test_limits(start: StartDaemon) -> None:
+    """The limits are the container's."""
+    container = start(memory="600m", cpus="1.5").daemon.container
+    assert container is not None
+    config = container.attrs["HostConfig"]
+    assert (config["Memory"], config["NanoCpus"]) == (600 * 1024**2, 1_500_000_000)
+
+
+def test_more_memory_than_there_is(start: StartDaemon) -> None:
+    """What needs more memory than the daemon's container may have is killed: exit code 137."""
+    daemon = start(memory="700m", load=[NESTED_IMAGE]).daemon
+    greedy = ["sh", "-c", "exec tail /dev/zero"]
+    with (
+        contextlib.closing(daemon.client()) as client,
+        pytest.raises(docker.errors.ContainerError) as caught,
+    ):
+        client.containers.run(NESTED_IMAGE, greedy, remove=True)
+    assert caught.value.exit_status == 137

@@ -1,0 +1,61 @@
+"""The command `pytest-dind`, as a program, without an engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_NOBODY = "--host=unix:///nonexistent/docker.sock"
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest_dind", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _temp(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(short_path))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ps"], ["ps", "--json"], ["rm", "--all"], ["rm", "--stale"], ["rm", "NAME"]]
+)
+def test_no_engine(arguments: list[str]) -> None:
+    """Without an engine it says where it looked and what to do, on stderr, with exit code 1."""
+    done = _command(*arguments, _NOBODY)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("The Docker engine at unix:///nonexistent/docker.sock cannot be")
+    assert "There is no socket /nonexistent/docker.sock." in done.stderr
+    assert "Start a Docker engine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["rm"], ["rm", "--all", "--stale"], ["rm", "--all", "NAME"], ["unheard-of"]]
+)
+def test_usage(arguments: list[str]) -> None:
+    """What makes no sense is a usage error, with exit code 2, before any engine is asked."""
+    done = _command(*arguments)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: pytest-dind ")
+
+
+def test_installed_command() -> None:
+    """It is installed as `pytest-dind`, too."""
+    program = Path(sys.executable).with_name("pytest-dind")
+    done = subprocess.run([program, "ps", _NOBODY], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == _command("ps", _NOBODY).stderr

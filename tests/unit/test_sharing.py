@@ -1,0 +1,315 @@
+"""Runs: begun, joined and ended, without an engine."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_dind import DaemonLost, Settings, SettingsError, sharing, state, workspace
+from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.daemon import Daemon
+from pytest_dind.files import Directory
+from pytest_dind.lease import LEASE, is_held
+from pytest_dind.sharing import MAIN, Run
+
+from ..support import until
+
+
+@pytest.fixture
+def temp(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temp dir in force."""
+    monkeypatch.setattr(tempfile, "tempdir", str(short_path))
+    return short_path
+
+
+class Backend:
+    """Starts daemons that are none, and says which are there."""
+
+    def __init__(self) -> None:
+        self.there: set[Path] = set()
+        self.started: list[Path] = []
+        self.fails: type[BaseException] | None = None
+        self.certificates = ""
+        self.held = 0
+
+    def start(self, home: Home, settings: Settings, say: object) -> Record:
+        """Start one."""
+        self.there.add(home.path)
+        self.started.append(home.path)
+        assert is_held(home.path / LEASE)
+        if self.fails is not None:
+            raise self.fails
+        known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+        return Record(
+            **known
+            | {"mode": "dind", "home": home, "id": str(len(self.started)), "published": ()}
+            | {"certificates": self.certificates}
+            | {"host": f"unix://{home.path}/docker.sock", "seconds": 0.0, "user_namespace": False}
+        )
+
+    def hold(self, record: Record) -> None:
+        """Hold one."""
+        self.held += 1
+
+    def release(self) -> None:
+        """Let go of all."""
+        self.held = 0
+
+    def files(self, record: Record) -> Directory:
+        """Its files."""
+        return Directory(record.home.path)
+
+    def stop(self, home: Home) -> None:
+        """Remove one."""
+        self.there.discard(home.path)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """The only backend there is."""
+    made = Backend()
+    monkeypatch.setattr(sharing, "backend", lambda mode, engine: made)
+    monkeypatch.setattr(sharing, "sweep", lambda base, engine: None)
+    monkeypatch.setattr(sharing, "lost", lambda daemon: None)
+    return made
+
+
+@pytest.fixture
+def run(temp: Path, backend: Backend) -> Iterator[Run]:
+    """A run that this process began."""
+    run = Run.begin(print)
+    yield run
+    run.close()
+
+
+@pytest.fixture
+def other(run: Run) -> Iterator[Run]:
+    """The same run, as another process of it has it."""
+    other = Run.join(run.path, print)
+    yield other
+    other.close()
+
+
+SETTINGS = Settings(mode="dind", host="unix:///nonexistent.sock")
+
+
+def test_first_who_asks_starts_it(run: Run, other: Run, backend: Backend) -> None:
+    """Whoever asks first starts the daemon, the others attach; asked again, it is the same."""
+    first = other.daemon(SETTINGS)
+
+    assert run.daemon(SETTINGS) == first
+    assert other.daemon(SETTINGS) == first
+    assert backend.started == [run.path / MAIN]
+    assert [record.id for record in run.records] == ["1"]
+
+
+def test_begun_ends_it(temp: Path, backend: Backend) -> None:
+    """Who joined leaves it; who began ends it, and the directory is gone then."""
+    run = Run.begin(print)
+    other = Run.join(run.path, print)
+    other.daemon(SETTINGS)
+    assert other.close() == []
+    assert backend.there
+    assert run.close() == []
+
+    assert not backend.there
+    assert not run.path.exists()
+
+
+def test_forked_child_ends_nothing(run: Run, backend: Backend) -> None:
+    """A forked child that closes its copy of the run ends nothing of the parent's."""
+    run.daemon(SETTINGS)
+    child = os.fork()
+    if not child:
+        run.close()
+        os._exit(0)
+
+    assert os.waitpid(child, 0) == (child, 0)
+    assert run.path.exists()
+    assert is_held(run.path / LEASE)
+
+
+@pytest.mark.parametrize(
+    ("keep", "failed", "stays"),
+    [
+        ("never", True, False),
+        ("on-failure", False, False),
+        ("on-failure", True, True),
+        ("always", False, True),
+    ],
+)
+def test_keep(temp: Path, backend: Backend, keep: str, failed: bool, stays: bool) -> None:
+    """What stays is told of, marked, and let alone."""
+    run = Run.begin(print)
+    run.daemon(SETTINGS.replace(keep=keep))
+    kept = run.close(failed=failed)
+
+    assert [record.id for record in kept] == (["1"] if stays else [])
+    assert bool(backend.there) == stays
+    assert (run.path / MAIN / "kept").exists() == stays
+
+
+@pytest.mark.parametrize("fails", [RuntimeError, KeyboardInterrupt])
+def test_start_that_fails(run: Run, backend: Backend, fails: type[BaseException]) -> None:
+    """A start that fails leaves nothing, and may be tried again."""
+    backend.fails = fails
+    with pytest.raises(fails):
+        run.daemon(SETTINGS)
+    assert not backend.there
+    assert not (run.path / MAIN).exists()
+    assert run.records == []
+
+    backend.fails = None
+    assert run.daemon(SETTINGS).id == "2"
+
+
+def test_start_that_was_cut_short(run: Run, backend: Backend) -> None:
+    """What a process that died while starting left there is removed, and the start made anew."""
+    home = run.path / MAIN
+    home.mkdir()
+    (home / "exit").write_text("137\n")
+    backend.there.add(home)
+    run.daemon(SETTINGS)
+
+    assert not (home / "exit").exists()
+    assert backend.started == [home]
+
+
+def test_other_settings(run: Run, other: Run) -> None:
+    """A second process with other settings is told which; what does not shape it may differ."""
+    other.daemon(SETTINGS)
+    assert run.daemon(SETTINGS.replace(timeout=7, unavailable="skip")).id == "1"
+    with pytest.raises(SettingsError, match="This run already has a daemon 'main', with other"):
+        run.daemon(SETTINGS.replace(arg=["--debug"]))
+
+
+def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss is looked for until there is one, then told again without asking, each time anew."""
+    run.daemon(SETTINGS)
+    assert run.lost() is None
+    asked = []
+
+    def lost(daemon: Daemon) -> DaemonLost:
+        asked.append(daemon)
+        return DaemonLost("Lost.", evidence="seen", remedy=["none"])
+
+    monkeypatch.setattr(sharing, "lost", lost)
+    first, second = run.lost(), run.lost()
+
+    assert len(asked) == 1
+    assert str(first) == str(second)
+    # One that is raised again and again would gather all the tracebacks.
+    assert first is not second
+
+
+def test_corrupt_state(run: Run, other: Run, backend: Backend) -> None:
+    """A state that can't be read, in a run, means a new daemon instead of a wait."""
+    other.daemon(SETTINGS)
+    (run.path / MAIN / "state.json").write_text("{")
+
+    assert run.daemon(SETTINGS).id == "2"
+
+
+def _refuses(*args: object, **kwargs: object) -> NoReturn:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("call", ["mkfifo", "open"])
+def test_no_fifos(temp: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Where no FIFO can be made the run is an error that says where; no directory is left."""
+    real = os.open
+    if call == "mkfifo":
+        monkeypatch.setattr(os, "mkfifo", _refuses)
+    else:
+        monkeypatch.setattr(
+            os,
+            "open",
+            lambda path, *rest: _refuses() if str(path).endswith(LEASE) else real(path, *rest),
+        )
+    with pytest.raises(SettingsError) as caught:
+        Run.begin(print)
+    monkeypatch.undo()
+
+    text = str(caught.value)
+    assert "/lease, which daemons of this user need, cannot be written." in text
+    assert "Operation not permitted" in text
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    base = workspace.base()
+    until(lambda: not list(base.glob("*/")), 10, "no directory is left")
+
+
+@pytest.mark.parametrize("call", ["os.link", "pathlib.Path.replace"])
+def test_home_that_cannot_be_written(
+    run: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A home that can't take the lease or the state is an error, and nothing is left."""
+    monkeypatch.setattr(call, _refuses)
+    with pytest.raises(SettingsError, match="which daemons of this user need, cannot be written"):
+        run.daemon(SETTINGS)
+
+    assert not backend.there
+    assert not (run.path / MAIN).exists()
+
+
+def test_directory_that_a_cleaner_took(temp: Path, backend: Backend) -> None:
+    """A run whose directory is gone can be joined by nobody, and ends all the same."""
+    run = Run.begin(print)
+    workspace.remove(run.path)
+    with pytest.raises(SettingsError, match="cannot be written"):
+        Run.join(run.path, print)
+    assert run.close() == []
+
+
+def test_two_runs(temp: Path, backend: Backend) -> None:
+    """Two runs of one process have nothing in common."""
+    first, second = Run.begin(print), Run.begin(print)
+    assert first.daemon(SETTINGS).id != second.daemon(SETTINGS).id
+    first.close()
+    assert state.read(Home(second.path / MAIN)) is not None
+    second.close()
+    assert not backend.there
+    gc.collect()
+
+
+def test_held_to_the_end_of_the_process(run: Run, other: Run, backend: Backend) -> None:
+    """Who attaches to a daemon holds it, once; a process that leaves the run doesn't let go."""
+    run.daemon(SETTINGS)
+    other.daemon(SETTINGS)
+    other.daemon(SETTINGS)
+    assert backend.held == 1
+    other.close()
+    assert backend.held == 1
+    run.close()
+    assert backend.held == 0
+
+
+def test_daemon_elsewhere_that_is_gone(
+    run: Run, other: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on an engine elsewhere ended with who used it: who asks next has a new one."""
+    backend.certificates = "/tls"
+    first = run.daemon(SETTINGS)
+    gone = DaemonLost("It is gone.", remedy=[])
+    monkeypatch.setattr(sharing, "lost", lambda daemon: gone if daemon == first else None)
+
+    assert other.daemon(SETTINGS) != first
+    assert backend.started == [run.path / MAIN] * 2
+
+
+@pytest.mark.parametrize(("failed", "kept"), [(True, True), (False, False)])
+def test_kept_by_the_last_who_holds_it(
+    run: Run, other: Run, backend: Backend, failed: bool, kept: bool
+) -> None:
+    """A worker whose test failed has a daemon elsewhere kept, since nobody else may hold it."""
+    backend.certificates = "/tls"
+    other.daemon(SETTINGS.replace(keep="on-failure"))
+    other.close(failed=failed)
+
+    assert (run.path / MAIN / "kept").exists() == kept

@@ -1,0 +1,222 @@
+"""The sweep's judgement on labels, without an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dind import __main__ as command
+from pytest_dind import labels, workspace
+from pytest_dind.engine import Engine
+from pytest_dind.lease import LEASE, Lease
+from pytest_dind.reaper import ENGINE, KEPT
+from pytest_dind.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
+
+from ..support import Answer, FakeEngine
+
+GONE = f"{labels.process().rpartition(' ')[0]} 1"
+"""This process's id with another start time."""
+
+
+@pytest.fixture
+def base(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of all runs."""
+    path = short_path / "base"
+    path.mkdir(mode=0o700)
+    monkeypatch.setattr(workspace, "base", lambda: path)
+    return path
+
+
+def container(base: Path, run: str = "run", **changed: str) -> dict[str, Any]:
+    """A container of a run whose process is gone, as the engine lists it."""
+    ours = labels.make(run, mode="dind", keep="never", home=base / run / "main")
+    ours |= {labels.PROCESS: GONE}
+    ours |= {f"pytest-dind.{name}": value for name, value in changed.items()}
+    return {
+        "Id": "0" * 64,
+        "Names": [f"/pytest-dind-{run}-main"],
+        "Labels": ours,
+        "State": "running",
+    }
+
+
+@contextlib.contextmanager
+def listing(base: Path, *containers: Mapping[str, Any]) -> Iterator[tuple[Engine, list[str]]]:
+    """An engine with these containers, and the paths of what it is told to remove."""
+    removed: list[str] = []
+
+    def remove(path: str) -> Answer:
+        removed.append(path)
+        return Answer(204)
+
+    names = [item["Names"][0].lstrip("/") for item in containers if item["Names"]]
+    answers = {f"DELETE /containers/{name}": lambda name=name: remove(name) for name in names} | {
+        "GET /containers/json": Answer(body=list(containers)),
+        "GET /volumes": Answer(body={"Volumes": None}),
+        "GET /networks": Answer(body=[]),
+        "GET /version": Answer(body={"ApiVersion": "1.41"}),
+    }
+    with (
+        FakeEngine(base.parent / "e.sock", answers) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        yield engine, removed
+
+
+def use(base: Path, **changed: str) -> str:
+    """What is told of the use of a container with these labels."""
+    with listing(base, container(base, **changed)) as (engine, _):
+        (entry,) = entries(engine, base)
+        return entry.use
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, STALE),
+        ({"owner": "somewhere,somebody"}, UNKNOWN),
+        ({"owner": ""}, UNKNOWN),
+        ({"process": labels.process()}, UNKNOWN),
+        ({"process": "other-boot/pid:[1] 1 1"}, UNKNOWN),
+        ({"process": f"{labels.process().partition(' ')[0]} one 1"}, UNKNOWN),
+        ({"process": ""}, UNKNOWN),
+        ({"home": ""}, UNKNOWN),
+        ({"home": "/"}, UNKNOWN),
+        ({"home": "main"}, UNKNOWN),
+        ({"home": "/elsewhere/run/main"}, UNKNOWN),
+        ({"created": "yesterday"}, STALE),
+    ],
+)
+def test_use(base: Path, changed: dict[str, str], expected: str) -> None:
+    """Only what is this user's, of this temp dir, with a process that is gone, is stale."""
+    assert use(base, **changed) == expected
+
+
+@pytest.mark.parametrize(
+    "home", ["../victim", "../..", "run/..", "..", "run/../../victim", "./../victim"]
+)
+def test_home_that_leads_out(base: Path, home: str) -> None:
+    """A home that leads out of the directory of all runs proves nothing."""
+    assert use(base, home=f"{base}/{home}") == UNKNOWN
+
+
+def test_in_use(base: Path) -> None:
+    """A run whose lease is held is in use, whatever became of the process that began it."""
+    (base / "run" / "main").mkdir(parents=True)
+    lease = Lease(base / "run" / LEASE)
+
+    assert use(base) == IN_USE
+    lease.release()
+    assert use(base) == STALE
+
+
+def test_without_a_name(base: Path) -> None:
+    """A container that is being removed has no name any more, and is listed all the same."""
+    with listing(base, container(base) | {"Names": None}) as (engine, _):
+        (entry,) = entries(engine, base)
+
+    assert entry.name == "0" * 64
+
+
+def test_sweep(base: Path) -> None:
+    """The stale goes with its directory, the rest stays; directories of unheld runs go too."""
+    for run in ("left", "other", "only-a-directory"):
+        (base / run / "main").mkdir(parents=True)
+    lease = Lease(base / "other" / LEASE)
+    listed = [
+        container(base, "left"),
+        container(base, "other"),
+        container(base, "unknown", process=labels.process()),
+    ]
+    with listing(base, *listed) as (engine, removed):
+        sweep(base, engine)
+
+    assert removed == ["pytest-dind-left-main"]
+    assert {path.name for path in base.glob("*/")} == {"other"}
+    lease.release()
+
+
+def test_kept(base: Path) -> None:
+    """A kept daemon stays while its engine lists it, and while that engine isn't asked."""
+    for run in ("kept", "removed", "elsewhere"):
+        (base / run / "main").mkdir(parents=True)
+        (base / run / "main" / KEPT).touch()
+        (base / run / ENGINE).write_text(f"unix://{base.parent / 'e.sock'}")
+    (base / "elsewhere" / ENGINE).write_text("unix:///elsewhere.sock")
+    with listing(base, container(base, "kept")) as (engine, removed):
+        sweep(base, engine)
+
+    assert removed == []
+    assert {path.name for path in base.glob("*/")} == {"kept", "elsewhere"}
+
+
+def test_rm_of_a_forged_home(
+    base: Path, short_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`rm NAME` removes a container with a forged label, and no directory that it names."""
+    victim = short_path / "victim"
+    victim.mkdir()
+    forged = container(base, home=f"{base}/../victim")
+    with listing(base, forged) as (engine, removed):
+        assert command.main(["rm", "pytest-dind-run-main", "--host", engine.url]) == 0
+
+    assert removed == ["pytest-dind-run-main"]
+    assert capsys.readouterr().out == "pytest-dind-run-main\n"
+    assert victim.is_dir()
+
+
+def test_rm_all(base: Path) -> None:
+    """`rm --all` takes what is kept or stale, not what a run uses nor what is another's."""
+    (base / "kept" / "main").mkdir(parents=True)
+    (base / "kept" / "main" / KEPT).touch()
+    (base / "used").mkdir()
+    lease = Lease(base / "used" / LEASE)
+    listed = [
+        container(base, "kept"),
+        container(base, "used"),
+        container(base, "left"),
+        container(base, "unknown", owner="somewhere,somebody"),
+    ]
+    with listing(base, *listed) as (engine, removed):
+        assert command.main(["rm", "--all", "--host", engine.url]) == 0
+
+    assert removed == ["pytest-dind-kept-main", "pytest-dind-left-main"]
+    assert {path.name for path in base.glob("*/")} == {"used"}
+    lease.release()
+
+
+def test_ps(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ps` lists all that carries the labels, with age, owner and use; `--json` for scripts."""
+    listed = [
+        container(base, "left", created="0", owner=labels.owner()),
+        container(base, "unknown", owner="somewhere,somebody"),
+    ]
+    with listing(base, *listed) as (engine, _):
+        assert command.main(["ps", "--host", engine.url]) == 0
+        table = capsys.readouterr().out.splitlines()
+        assert command.main(["ps", "--json", "--host", engine.url]) == 0
+        parsed = json.loads(capsys.readouterr().out)
+
+    assert table[0].split() == ["NAME", "MODE", "AGE", "OWNER", "USE"]
+    assert table[1].startswith("pytest-dind-left-main")
+    assert " days " in table[1]
+    assert table[1].endswith("stale")
+    assert table[2].split() == [
+        *("pytest-dind-unknown-main", "dind", "0", "seconds", "somewhere,somebody", "unknown")
+    ]
+    assert [item["use"] for item in parsed] == ["stale", "unknown"]
+    assert parsed[0]["home"] == str(base / "left" / "main")
+
+
+def test_ps_of_nothing(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is there is a head alone, or an empty list."""
+    with listing(base) as (engine, _):
+        assert command.main(["ps", "--host", engine.url]) == 0
+        assert command.main(["ps", "--json", "--host", engine.url]) == 0
+
+    assert capsys.readouterr().out.splitlines() == ["NAME   MODE   AGE   OWNER   USE", "[]"]

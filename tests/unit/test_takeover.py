@@ -1,0 +1,71 @@
+"""A start that takes the place of one that was cut short."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from docker.errors import APIError
+from requests import Response
+
+from pytest_dind.backends import container
+from pytest_dind.backends.container import ContainerBackend
+from pytest_dind.backends.protocol import Home
+from pytest_dind.engine import Engine
+
+from ..support import Answer, FakeEngine, Reply
+
+
+def _refusal(status: int) -> APIError:
+    response = Response()
+    response.status_code = status
+    return APIError("refused", response=response)
+
+
+@pytest.mark.parametrize("removes", [[204], [404, 404, 204]])
+def test_name_that_is_taken(short_path: Path, removes: list[int]) -> None:
+    """A container of the same name is removed, also while the engine is still making it."""
+    taken = True
+    tries = iter(removes)
+
+    def remove() -> Answer:
+        nonlocal taken
+        status = next(tries)
+        taken = status != 204
+        return Answer(status, {"message": ""})
+
+    def create(name: str, *, image: str) -> None:
+        if taken:
+            raise _refusal(409)
+        assert (name, image) == ("name", "image")
+
+    home = Home(short_path / "run" / "main")
+    answers: dict[str, Reply] = {
+        "GET /version": Answer(body={"ApiVersion": "1.41"}),
+        "GET /volumes": Answer(body={"Volumes": None}),
+        f"DELETE /containers/{home.label}": remove,
+    }
+    with (
+        FakeEngine(short_path / "e.sock", answers) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        backend = ContainerBackend(engine, mode="dind", host_config={})
+        backend._in_place_of_another(home, create, "name", image="image")
+
+    assert not taken
+    assert not list(tries)
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 500])
+def test_refused(short_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """An engine that refuses for another cause, or for good, is not asked for ever."""
+    monkeypatch.setattr(container, "_LATE_SECONDS", 0)
+    engine = Engine("unix:///nonexistent.sock")
+    backend = ContainerBackend(engine, mode="dind", host_config={})
+
+    def create() -> None:
+        raise _refusal(status)
+
+    with pytest.raises(APIError):
+        backend._in_place_of_another(Home(short_path / "run" / "main"), create)

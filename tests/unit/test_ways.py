@@ -1,0 +1,146 @@
+"""Which way leads to a daemon, and where its ports are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pytest_dind import transport
+from pytest_dind.backends import remote, ways
+from pytest_dind.backends.protocol import Home
+from pytest_dind.engine import Engine
+
+from ..support import Answer, FakeEngine
+
+_HOME = Home(Path("/h/0123abcd/main"))
+
+
+class _Engine:
+    """An engine at a URL that nobody asks anything."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.address = "build.example"
+        self.elsewhere = "it is far"
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("unix:///var/run/docker.sock", ""),
+        ("unix:///home/me/.docker/desktop/docker.sock", "it runs in a virtual machine"),
+        ("tcp://build.example:2376", "its file system is not shared"),
+        ("tcp://127.0.0.1:2375", "its file system is not shared"),
+        ("ssh://me@build.example", "its file system is not shared"),
+    ],
+)
+def test_elsewhere(monkeypatch: pytest.MonkeyPatch, host: str, reason: str) -> None:
+    """By its URL an engine is on this machine or elsewhere; nothing is asked for that."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
+    monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
+    engine = Engine(host)
+
+    assert engine.elsewhere == reason
+    said = f"engine {host}: over TLS, because {reason}" if reason else ""
+    assert remote.because(engine) == said
+
+
+def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS each engine is in a virtual machine."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    assert Engine("unix:///var/run/docker.sock").elsewhere == "it runs in a virtual machine"
+
+
+def test_found_out() -> None:
+    """An engine that turned out to be elsewhere stays so, and the next daemon is made for that."""
+    engine = Engine("unix:///var/run/docker.sock")
+    assert ways.new(engine, _HOME).name == "shared"
+    engine.elsewhere = "it turned out so"
+
+    assert engine.elsewhere == "it turned out so"
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "expected"),
+    [
+        ("tcp://x", "build.example", remote.Place("build.example", "0.0.0.0")),
+        ("ssh://x", "192.0.2.7", remote.Place("192.0.2.7", "0.0.0.0")),
+        ("tcp://x", "localhost", remote.Place("127.0.0.1", "127.0.0.1")),
+        ("tcp://x", "127.0.0.1", remote.Place("127.0.0.1", "127.0.0.1")),
+    ],
+)
+def test_place(url: str, address: str, expected: remote.Place) -> None:
+    """Ports are published on loopback for this machine alone, and everywhere for others."""
+    engine = _Engine(url)
+    engine.address = address
+
+    assert remote.place(cast("Engine", engine)) == expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "network"),
+    [
+        ({"ci": {"IPAddress": "172.18.0.3"}}, "ci"),
+        ({"host": {"IPAddress": ""}}, ""),
+        (None, ""),
+    ],
+)
+def test_own_network(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, networks: Any, network: str
+) -> None:
+    """A process in one of the engine's containers has the daemon in that one's network."""
+    monkeypatch.setattr("socket.gethostname", lambda: "0123456789ab")
+    details = Answer(body={"NetworkSettings": {"Networks": networks}})
+    answers = {"GET /containers/0123456789ab/json": details} if networks is not None else {}
+    version = {"GET /version": Answer(body={"ApiVersion": "1.51"})}
+    with FakeEngine(short_path / "s", {**answers, **version}) as fake:
+        engine = Engine(fake.host)
+        found = remote.place(engine)
+        engine.close()
+
+    assert found == remote.Place("127.0.0.1", "127.0.0.1", network)
+
+
+def _remote(place: remote.Place) -> remote.Remote:
+    return remote.Remote(cast("Engine", _Engine("tcp://x")), _HOME, place)
+
+
+def test_never_without_certificates() -> None:
+    """Dockerd is told to take clients with certificates alone, and of one port only."""
+    way = _remote(remote.Place("x", "0.0.0.0"))
+
+    assert "--tlsverify" in way.arguments()
+    assert [a for a in way.arguments() if a.startswith("--host")] == ["--host=tcp://0.0.0.0:2376"]
+    assert way.bindings() == {(2376, "tcp"): ("0.0.0.0", None)}
+    assert way.mounts() == []
+
+
+def test_no_port_in_a_network_of_both() -> None:
+    """Where both containers are in one network, no port is published."""
+    assert _remote(remote.Place("x", "127.0.0.1", "ci")).bindings() == {}
+
+
+def test_environment() -> None:
+    """Tools get what leads to the daemon, and nothing that leads them astray."""
+    inherited = {
+        "DOCKER_CONTEXT": "other",
+        "REQUESTS_CA_BUNDLE": "/ca",
+        "CURL_CA_BUNDLE": "/ca",
+        "NO_PROXY": "a",
+        "PATH": "/bin",
+    }
+
+    assert transport.environment(inherited, "tcp://192.0.2.7:5", "/tls") == {
+        "DOCKER_HOST": "tcp://192.0.2.7:5",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": "/tls",
+        "NO_PROXY": "a,192.0.2.7",
+        "no_proxy": "192.0.2.7",
+        "PATH": "/bin",
+    }
+    assert transport.environment(inherited, "unix:///s")["REQUESTS_CA_BUNDLE"] == "/ca"
