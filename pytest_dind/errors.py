@@ -74,7 +74,7 @@ class DaemonExited(DindError):
 
 
 class StartTimeout(DindError):
-    """The daemon runs, but did not become ready in time."""
+    """The daemon did not become ready in time, or the outer engine not even its container."""
 
 
 class DaemonUnhealthy(DindError):

@@ -135,7 +135,7 @@ def pytest_report_collectionfinish(
         return []
     # The first test that asks for a daemon that can't be had says so in full.
     with suppress(DindError):
-        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen))
+        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen, proved=False))
     return config.stash[_said]
 
 
@@ -231,7 +231,7 @@ def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
 def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind" or "sysbox"."""
     with _unavailable(dind_config):
-        return _begun(pytestconfig, dind_config).choice(dind_config).mode
+        return _begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
 
 
 @pytest.fixture(scope="session")
@@ -269,7 +269,9 @@ def _dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Set
     for error in requirements.mistakes(request.node.listchain()):
         raise error
     with _unavailable(dind_config):
-        choice = _begun(request.config, dind_config).choice(dind_config)
+        # A test that needs a daemon has the proof in that.
+        proved = not _FIXTURES.intersection(request.fixturenames)
+        choice = _begun(request.config, dind_config).choice(dind_config, proved=proved)
     unmet = list(requirements.unmet(request.node, choice))
     unmet = unmet or list(requirements.unmet_by_engine(request.node, version))
     for found in unmet:

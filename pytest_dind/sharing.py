@@ -16,12 +16,12 @@ from uuid import uuid4
 
 from . import images, reaper, state, transport, workspace
 from .ahead import Ahead
-from .backends import Choice, Probe, backend, choose
+from .backends import Choice, Probe, backend, choose, shows
 from .backends.protocol import Backend, Home, Record
 from .backends.remote import because
 from .daemon import Daemon
 from .engine import Engine
-from .errors import DaemonLost, ModeUnavailable, SettingsError
+from .errors import DaemonLost, DindError, ImageUnavailable, ModeUnavailable, SettingsError
 from .lease import LEASE, Lease, is_held
 from .lost import lost
 from .settings import Settings
@@ -151,8 +151,12 @@ class Run:
         self._daemons[daemon.id] = daemon
         return daemon
 
-    def choice(self, settings: Settings) -> Choice:
+    def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
         """The mode in force; found out once for all processes of the run.
+
+        Args:
+            settings: What is asked for.
+            proved: Whether that the mode works must be known, where a daemon's start shows it too.
 
         Raises:
             ModeUnavailable: the mode asked for can't be had here.
@@ -163,22 +167,24 @@ class Run:
                 self._choices |= state.read_choices(self._modes)
             if key not in self._choices:
                 engine = self._engine(settings)
+                if not proved and shows(settings.mode, engine):
+                    return Choice(settings.mode, way=because(engine))
                 probe = Probe(engine, settings.image, self.path, self._say)
                 choice = choose(settings.mode, engine, probe)
                 self._choices[key] = dataclasses.replace(choice, way=because(engine))
                 state.write_choices(self._modes, self._choices)
         choice = self._choices[key]
         if choice.obstacle is not None:
-            raise ModeUnavailable(
-                f"Mode {choice.mode} is not available: {choice.obstacle.cause}.",
-                evidence=choice.obstacle.evidence,
-                remedy=choice.obstacle.remedy,
-            )
+            raise choice.obstacle.error(choice.mode)
         return choice
 
     def settle(self, settings: Settings) -> None:
         """Take it as found out that the mode of these settings, not `auto`, can be had."""
-        self._choices[_key(settings)] = Choice(settings.mode)
+        with workspace.locked(self._modes, "modes"):
+            self._choices |= state.read_choices(self._modes)
+            choice = Choice(settings.mode, way=because(self._engine(settings)))
+            if self._choices.setdefault(_key(settings), choice) is choice:
+                state.write_choices(self._modes, self._choices)
 
     def lost(self) -> DaemonLost | None:
         """The error for a daemon that this process used and that is gone, if one is."""
@@ -225,7 +231,8 @@ class Run:
         while not ahead.wait(_CUT_SECONDS) and time.monotonic() < deadline:
             if self._ends_in == os.getpid():
                 with contextlib.suppress(Exception):
-                    backend(self.choice(settings).mode, self._engine(settings)).stop(home)
+                    chosen = self.choice(settings, proved=False)
+                    backend(chosen.mode, self._engine(settings)).stop(home)
 
     def _end(self, *, failed: bool) -> list[Record]:
         kept = []
@@ -299,7 +306,7 @@ class Run:
         if not self._swept:
             sweep(workspace.base(), engine)
             self._swept = True
-        chosen = backend(self.choice(settings).mode, engine)
+        chosen = backend(self.choice(settings, proved=False).mode, engine)
         if home.path.exists():
             chosen.stop(home)
             workspace.remove(home.path)
@@ -313,14 +320,30 @@ class Run:
             self._holding.append(chosen)
             daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
             state.write(daemon.record, settings)
-        except BaseException:
+        except BaseException as error:
             chosen.release()
             # What failed matters more than a clean-up that fails too: the sweep has another go.
             with contextlib.suppress(Exception):
                 chosen.stop(home)
             workspace.remove(home.path)
+            obstacle = self._obstacle(settings) if isinstance(error, Exception) else None
+            if obstacle is not None:
+                raise obstacle from None
             raise
+        if _key(settings) not in self._choices:
+            self.settle(settings)
         return daemon
+
+    def _obstacle(self, settings: Settings) -> DindError | None:
+        """Why a daemon did not start, if that is because its mode does not work here at all."""
+        try:
+            self.choice(settings)
+        except (ModeUnavailable, ImageUnavailable) as error:
+            return error
+        except DindError:
+            # What is known already says more.
+            pass
+        return None
 
     def _reused(self, settings: Settings) -> Daemon:
         """The daemon that outlives runs under this name; made anew when it isn't the same."""

@@ -17,7 +17,7 @@ from ..settings import Settings
 from . import execution, launch, network, ways
 from .new import New, inspect
 from .protocol import Home, Record
-from .refusals import refused
+from .refusals import refused, unanswered
 
 if TYPE_CHECKING:
     import docker
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..files import Files
     from ..lease import Held
+    from .probe import Obstacle
 
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
 RESTARTED = "restarted"
 """In a daemon's home: made by its first process when a daemon has ended to be started anew."""
+SIGHT = "sight"
+"""In a daemon's home: the map of user ids and the mounts that its first process sees."""
 _POLL_SECONDS = 0.05
 
 
@@ -43,6 +46,7 @@ class ContainerBackend:
         mode: The mode these are of.
         host_config: What the mode's containers differ in.
         user_namespace: Whether root in them is not root on the engine's machine.
+        judge: What is wrong with what a container sees of itself, given as `SIGHT` has it.
     """
 
     def __init__(
@@ -52,11 +56,13 @@ class ContainerBackend:
         mode: str,
         host_config: Mapping[str, Any],
         user_namespace: bool = False,
+        judge: Callable[[str], Obstacle | None] = lambda seen: None,
     ) -> None:
         self._engine = engine
         self._mode = mode
         self._host_config = dict(host_config)
         self._user_namespace = user_namespace
+        self._judge = judge
         self._held: list[Held] = []
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
@@ -93,6 +99,9 @@ class ContainerBackend:
         with new.client() as client:
             info = client.info()
         health.check(new.subject, info, api_version)
+        obstacle = self._judge(way.read(SIGHT) or "")
+        if obstacle is not None:
+            raise obstacle.error(self._mode)
         store.provide(ticket, settings, self._engine, new, say)
         return Record(
             mode=self._mode,
@@ -122,6 +131,7 @@ class ContainerBackend:
     ) -> None:
         """Create and start the container."""
         from docker.errors import APIError
+        from requests.exceptions import Timeout
 
         api = self._engine.client.api
         ours = labels.make(
@@ -155,6 +165,8 @@ class ContainerBackend:
             api.start(home.label)
         except APIError as error:
             raise refused(home, settings, error.explanation or str(error)) from error
+        except Timeout as error:
+            raise unanswered(home, settings, error) from error
 
     def _in_place_of_another(
         self, home: Home, create: Callable[..., object], *args: Any, **kwargs: Any

@@ -3,11 +3,12 @@
 #   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT WAY COMMAND...
 #
 # DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
-# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty. WAY: `shared`
-# when the home directory is the test process's, mounted here, `remote` when it is this container's.
+# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
+# WAY: `shared` when the home directory is the test process's, mounted here, `remote` when it is this
+# container's.
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
-# directory it reads the FIFO `lease` and writes `log` and `exit`; once there is a file `kept`, the
-# daemon outlives its users.
+# directory it reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file
+# `kept`, the daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 
@@ -38,6 +39,8 @@ ended=
 }
 [ -p "$home/lease" ] || exit 125
 exec >>"$home/log" 2>&1
+# Whether it is what it was asked to be, in a container under Sysbox.
+cat /proc/self/uid_map /proc/self/mountinfo >"$home/sight"
 
 # The lease: end-of-file when the last user is gone. Opening it waits for a first user, so the
 # timer ends a daemon whose owner died before it had the lease.

@@ -122,6 +122,42 @@ def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> N
     assert asked == ["sysbox", "dind", "sysbox"]
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a daemon's start be the proof of mode sysbox."""
+    monkeypatch.setattr(sharing, "shows", lambda mode, engine: mode == "sysbox")
+
+
+@pytest.mark.usefixtures("shown")
+def test_daemon_is_the_proof(judged: Judged, run: sharing.Run, tmp_path: Path) -> None:
+    """A mode that its daemon proves isn't tried before; what was proved is known to all."""
+    asked = judged(lambda mode: None)
+
+    assert run.choice(Settings(mode="sysbox"), proved=False) == Choice("sysbox")
+    assert run.choice(Settings(mode="dind"), proved=False) == Choice("dind")
+    assert asked == ["dind"]
+    run.settle(Settings(mode="sysbox"))
+    other = sharing.Run.join(tmp_path, print)
+    try:
+        assert other.choice(Settings(mode="sysbox")) == Choice("sysbox")
+    finally:
+        other.close()
+    assert asked == ["dind"]
+
+
+@pytest.mark.usefixtures("shown")
+def test_proof_to_the_contrary(judged: Judged, run: sharing.Run) -> None:
+    """What is known to stand in the way is said, also to who would leave it to the daemon."""
+    judged(lambda mode: _DOWN)
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"))
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"), proved=False)
+    run.settle(Settings(mode="sysbox"))
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"), proved=False)
+
+
 def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:
     """The error has the cause, what was seen, and every way on."""
     judged(lambda mode: _DOWN)

@@ -14,6 +14,7 @@ from pytest_dind import (
     ModeUnavailable,
     Settings,
     SettingsError,
+    StartTimeout,
     store,
 )
 from pytest_dind.backends import container, launch, network, refusals, ways
@@ -240,6 +241,17 @@ def test_refusal_without_a_pattern() -> None:
         "  - Mend what the engine says.\n"
         "  - Try it without the plugin: docker run --rm --privileged IMAGE dockerd."
     )
+
+
+def test_engine_that_does_not_answer() -> None:
+    """An engine that never says whether it started a container is told as that."""
+    error = refusals.unanswered(_HOME, Settings(image="x"), TimeoutError("read timed out"))
+
+    assert isinstance(error, StartTimeout)
+    text = str(error)
+    assert "does not start the daemon 'main' (image x); it does not answer." in text
+    assert "read timed out" in text
+    assert "journalctl -u docker" in text
 
 
 @pytest.mark.parametrize(
