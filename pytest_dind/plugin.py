@@ -25,7 +25,7 @@ _settings = pytest.StashKey[settings.Settings]()
 pytest_plugins = ("pytest_dind.left",)
 
 _run: pytest.StashKey[Run] = pytest.StashKey()
-_summary = pytest.StashKey[list[str]]()
+_summary = pytest.StashKey[list[report.Told]]()
 _said = pytest.StashKey[list[str]]()
 
 # The name under which xdist hands a value of ours to a worker, and back.
@@ -216,9 +216,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
-    lines = [line for line in config.stash[_summary] if line not in config.stash[_said]]
-    for line in report.merged(lines):
-        terminalreporter.write_line(line)
+    told = config.stash[_summary]
+    for _, line in dict.fromkeys(told):
+        if line not in config.stash[_said]:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,7 @@ def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) 
 
     assert run.choices == [Choice("dind", "the services are down")]
     assert report.summary(run.choices, [], []) == [
-        "dind: auto: dind, because the services are down"
+        ("", "dind: auto: dind, because the services are down")
     ]
 
 
