@@ -18,6 +18,8 @@ Mode = Literal["sysbox", "dind"]
 MODES: tuple[str, ...] = get_args(Mode)
 """In the order in which `auto` tries them."""
 AUTO = "auto"
+MAIN = "main"
+"""The name of the daemon that the fixtures give."""
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 

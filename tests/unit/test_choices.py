@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings, backends, report, sharing, state
+from pytest_dind import ModeUnavailable, Settings, backends, choices, report, sharing, state
 from pytest_dind.backends import Choice, Obstacle, choose
 from pytest_dind.lease import LEASE
 from pytest_dind.reaper import STATE
@@ -125,7 +125,7 @@ def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> N
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a daemon's start be the proof of mode sysbox."""
-    monkeypatch.setattr(sharing, "shows", lambda mode, engine: mode == "sysbox")
+    monkeypatch.setattr(choices, "shows", lambda mode, engine: mode == "sysbox")
 
 
 @pytest.mark.usefixtures("shown")
@@ -195,10 +195,10 @@ def test_report_of_a_mode_that_was_asked_for() -> None:
 
 def test_file_of_choices(tmp_path: Path) -> None:
     """Choices come back as they were written."""
-    choices = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
-    state.write_choices(tmp_path, choices)
+    made = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
+    state.write_choices(tmp_path, made)
 
-    assert state.read_choices(tmp_path) == choices
+    assert state.read_choices(tmp_path) == made
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '"x'])
