@@ -45,8 +45,9 @@ class Run:
         self._reapers: list[subprocess.Popen[bytes]] = []
         self._engines: dict[str, Engine] = {}
         self._daemons: dict[str, Daemon] = {}
-        self._choices = Choices(beside or path, path, self.engine, say)
-        self._starter = Starter(self._choices, self.engine, say)
+        shared = beside or path
+        self._choices = Choices(shared, path, self.engine, say)
+        self._starter = Starter(self._choices, shared, self.engine, say)
         self._reuse = Reuse(self._starter, self.engine, self._take_up, say)
         self._ahead: tuple[Settings, Ahead] | None = None
         self._loss: DaemonLost | None = None
@@ -59,7 +60,8 @@ class Run:
 
         Args:
             say: Where a line on what takes long goes.
-            beside: Another run, with which it shares what is found out about modes.
+            beside: Another run of the same tests: what one of the two found out about modes, and
+                that it has swept, is so for both.
         """
         base = workspace.base()
         path = base / uuid4().hex[:8]

@@ -19,25 +19,32 @@ from .lost import lost
 from .settings import Settings
 from .sweep import sweep
 
+_SWEPT = "swept"
+
 
 class Starter:
     """Starts daemons in homes, or attaches to those that are there; who calls it has the lock.
 
     Args:
         choices: The modes in force.
+        shared: The directory in which the processes of a test run tell that it has swept.
         engine: Gives the outer engine of settings.
         say: Where a line on what takes long goes.
     """
 
     def __init__(
-        self, choices: Choices, engine: Callable[[Settings], Engine], say: images.Say
+        self,
+        choices: Choices,
+        shared: Path,
+        engine: Callable[[Settings], Engine],
+        say: images.Say,
     ) -> None:
         self._choices = choices
+        self._shared = shared
         self._engine = engine
         self._say = say
         self._holding: list[Backend] = []
         self._held: set[str] = set()
-        self._swept = False
 
     def attached(self, home: Home, settings: Settings) -> Daemon | None:
         """The daemon of this home, if the run has it already.
@@ -81,9 +88,8 @@ class Starter:
             DindError: it can't be had; nothing of it is left.
         """
         engine = self._engine(settings)
-        if not self._swept:
+        if self._is_first():
             sweep(workspace.base(), engine)
-            self._swept = True
         chosen = backend(self._choices.choice(settings, proved=False).mode, engine)
         if home.path.exists():
             chosen.stop(home)
@@ -111,6 +117,16 @@ class Starter:
         self._choices.settle(settings)
         self._held.add(daemon.id)
         return daemon
+
+    def _is_first(self) -> bool:
+        """Whether no other start of this test run, in whatever process, was before this one."""
+        mark = self._shared / _SWEPT
+        with workspace.explained(mark):
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+        return True
 
     def cut_short(self, home: Home, settings: Settings) -> None:
         """Take its container from a daemon that is starting, so that the start ends."""

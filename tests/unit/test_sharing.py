@@ -317,3 +317,21 @@ def test_kept_by_the_last_who_holds_it(
     other.close(failed=failed)
 
     assert (run.path / MAIN / "kept").exists() == kept
+
+
+def test_swept_once(temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others left is looked for at the first start of a test run, in none of its others."""
+    swept = []
+    monkeypatch.setattr(starting, "sweep", lambda base, engine: swept.append(base))
+    run = Run.begin(print)
+    other = Run.begin(print, beside=run.path)
+    other.daemon(SETTINGS)
+    run.daemon(SETTINGS)
+    other.close()
+    run.close()
+    assert swept == [workspace.base()]
+
+    next_one = Run.begin(print)
+    next_one.daemon(SETTINGS)
+    next_one.close()
+    assert len(swept) == 2
