@@ -172,6 +172,7 @@ def test_session(project: Project, other: OtherHost) -> None:
 
     said = f"dind: engine {other.url}: over TLS, because its file system is not shared"
     assert output.count(said) == 1
+    assert output.index(said) < output.index("test_it.py")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -262,6 +263,39 @@ def test_forked_child(project: Project, traces: Traces) -> None:
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_rest_of_the_handle(project: Project) -> None:
+    """Images, restarts, clean-up after a test, and further daemons work there as they do here."""
+    project.write(
+        f"""
+        def test_clean(dind_clean):
+            with_client = dind_clean.client()
+            assert dind_clean.load("{NESTED_IMAGE}")
+            with_client.containers.run("{NESTED_IMAGE}", ["sleep", "600"], detach=True, name="left")
+            with_client.volumes.create("left")
+            with_client.close()
+
+        def test_restart(dind_daemon, dind_client):
+            assert dind_client.containers.list(all=True) == []
+            assert dind_client.volumes.list() == []
+            always = {{"Name": "always"}}
+            dind_client.containers.run(
+                "{NESTED_IMAGE}", ["sleep", "600"], detach=True, restart_policy=always, name="again"
+            )
+            dind_daemon.restart()
+            assert dind_client.images.get("{NESTED_IMAGE}")
+            assert dind_client.containers.get("again").status == "running"
+
+        def test_factory(dind_factory, dind_daemon):
+            second = dind_factory("second")
+            assert second.client().ping()
+            assert second.id != dind_daemon.id
+        """
+    )
+    output = project.run("-W", "default::ResourceWarning")
+
+    assert "3 passed" in output
 
 
 def test_daemon_that_dies(project: Project) -> None:
