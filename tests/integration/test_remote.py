@@ -298,6 +298,18 @@ def test_rest_of_the_handle(project: Project) -> None:
     assert "3 passed" in output
 
 
+def test_clean_in_a_shared_daemon(project: Project) -> None:
+    """Whose a thing is can't be told there: an error, with the way out, and that way works."""
+    project.write("def test_it(dind_clean): dind_clean.client().volumes.create('left')")
+    output = project.run("-n1", code=1)
+
+    assert (
+        "SettingsError: Tests can't be cleaned up after in a daemon that is shared over" in output
+    )
+    assert "--dind-scope worker" in output
+    assert "1 passed" in project.run("-n1", "--dind-scope=worker", "-W", "ignore::ResourceWarning")
+
+
 def test_daemon_that_dies(project: Project) -> None:
     """A daemon that dies is lost with its exit code and its log, as it is on this machine."""
     project.write(
