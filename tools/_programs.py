@@ -1,6 +1,7 @@
 """Programs that the tests run and this machine lacks, out of Debian's packages.
 
-Nothing is installed: they are in a directory of their own, whose `bin` is for PATH.
+They are in a directory of their own, whose `bin` is for PATH; only ssh, which has libraries of its
+own, is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 WHAT = "what the tests run can't be had from Debian's packages"
 REMEDY = (
     "check the network and the package sources; or install the docker CLI with the plugins compose "
-    "(2 or later) and buildx, and the registry as docker-registry, then run this again"
+    "(2 or later) and buildx, the registry as docker-registry, and ssh, then run this again"
 )
 
 _WRAPPER = """\
@@ -46,11 +47,13 @@ class Program:
         file: Its file's name.
         packages: Those that may have it; Ubuntu's names come first, where Debian's is another.
         version: The command that says its version.
+        needs_libraries: Whether its package has to be installed.
     """
 
     file: str
     packages: Sequence[str]
     version: Sequence[str]
+    needs_libraries: bool = False
 
     @property
     def plugin(self) -> str:
@@ -76,6 +79,7 @@ PROGRAMS = (
     Program("docker-compose", ("docker-compose-v2", "docker-compose"), (CLI, "compose", "version")),
     Program("docker-buildx", ("docker-buildx",), (CLI, "buildx", "version")),
     Program("docker-registry", ("docker-registry",), ("docker-registry", "--version")),
+    Program("ssh", ("openssh-client",), ("ssh", "-V"), needs_libraries=True),
 )
 
 
@@ -125,22 +129,33 @@ def ensure(directory: Path) -> None:
             say(f"{one.file}: there")
         else:
             wanted.append(one)
-    if not wanted:
-        return
+    if wanted:
+        provide(wanted, places)
+    if places.bin.exists():
+        say(f"to use them: PATH={places.bin}:$PATH")
+
+
+def provide(wanted: Sequence[Program], places: Places) -> None:
+    """Get programs that this machine lacks."""
     if program("apt-get") is None or program("dpkg-deb") is None:
         lacking = ", ".join(one.file for one in wanted)
         raise Problem(f"the tests need {lacking}", "this is no Debian or Ubuntu", REMEDY)
-    with _roots.scratch_directory() as scratch:
-        fetch(wanted, scratch, places)
+    portable = [one for one in wanted if not one.needs_libraries]
+    if portable:
+        with _roots.scratch_directory() as scratch:
+            fetch(portable, scratch, places)
+    if len(portable) < len(wanted):
+        _packages.require_installable()
+        _packages.update()
+        _packages.install(*(one.packages[0] for one in wanted if one.needs_libraries))
     for one in wanted:
         if not one.works(places):
             raise Problem(
                 f"{one.file} can't be used",
-                f"`{' '.join(one.version)}` fails with the one in {places.of(one)}",
+                f"`{' '.join(one.version)}` fails",
                 REMEDY,
             )
-        say(f"{one.file}: in {places.of(one)}")
-    say(f"to use them: PATH={places.bin}:$PATH")
+        say(f"{one.file}: {'installed' if one.needs_libraries else f'in {places.of(one)}'}")
 
 
 def fetch(wanted: Sequence[Program], scratch: Path, places: Places) -> None:

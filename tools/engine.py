@@ -65,7 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         (
             "programs",
             programs,
-            f"make sure of {', '.join(one.file for one in _programs.PROGRAMS)}; installs nothing",
+            f"make sure of {', '.join(one.file for one in _programs.PROGRAMS)}",
         ),
         ("status", status, "say what answers and whose it is; exit status 0 if something does"),
         ("down", down, "stop the engine that `up` started; leave any other alone"),

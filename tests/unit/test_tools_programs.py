@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import _console
+import _packages
 import _programs
 import _roots
 
@@ -37,7 +38,7 @@ def _script(path: Path, text: str = "#!/bin/sh\nexit 0\n") -> Path:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The directory of all programs that this machine has."""
     path = tmp_path / "machine"
-    path.mkdir()
+    _script(path / "ssh")
     monkeypatch.setattr(_programs, "search_path", lambda: f"{path}:/usr/bin:/bin")
     return path
 
@@ -102,6 +103,27 @@ def test_the_wrapper_is_not_taken_for_the_machines_docker(
     assert f"exec {machine}/docker" in (places.bin / "docker").read_text()
 
 
+def test_ssh_is_installed(
+    machine: Path, fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has libraries of its own is no more than its program: its package is installed."""
+    _script(machine / "docker", "#!/bin/sh\n")
+    _script(machine / "docker-registry")
+    _script(machine / "ssh", "#!/bin/sh\nexit 1\n")
+    installed: list[str] = []
+
+    def install(*names: str) -> None:
+        installed.extend(names)
+        _script(machine / "ssh")
+
+    monkeypatch.setattr(_packages, "require_installable", lambda: None)
+    monkeypatch.setattr(_packages, "update", lambda: None)
+    monkeypatch.setattr(_packages, "install", install)
+    _programs.ensure(tmp_path / "ours")
+
+    assert (fetched, installed) == ([], ["openssh-client"])
+
+
 def test_elsewhere_than_on_debian(
     machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -129,7 +151,7 @@ def test_the_next_suite_is_taken_when_the_first_is_broken(
     monkeypatch.setattr(_programs, "sources", lambda _scratch: [("sid", ["sid"]), ("stable", [])])
     monkeypatch.setattr(_programs, "unpacked", unpacked)
     places = _programs.Places(tmp_path / "ours")
-    _programs.fetch(_programs.PROGRAMS[1:], tmp_path, places)
+    _programs.fetch(_programs.PROGRAMS[1:4], tmp_path, places)
 
     assert "the next suite then:\nno sid" in capsys.readouterr().out
     assert (places.bin / "docker-registry").exists()
