@@ -73,7 +73,7 @@ def test_archive_of_something_else(dind_daemon: Daemon, tmp_path: Path) -> None:
         with pytest.raises(ImageUnavailable, match=f"{name}.tar' could not be loaded") as caught:
             dind_daemon.load(tmp_path / f"{name}.tar")
         assert "one of docker export is no image" in str(caught.value)
-    with pytest.raises(ImageUnavailable, match="missing.tar' cannot be read"):
+    with pytest.raises(ImageUnavailable, match=r"missing\.tar' cannot be read"):
         dind_daemon.load(tmp_path / "missing.tar")
 
 
