@@ -200,6 +200,7 @@ def test_ipv6_address_of_its_own(dind_daemon: Daemon, dind_client: docker.Docker
     )
     try:
         with _servers(dind_client, {}, network="six", name="servers-six") as container:
+            container.reload()
             there = container.attrs["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
             fetch = ["wget", "-qO-", f"http://[{there}]:80/"]
             done = dind_daemon.exec(
