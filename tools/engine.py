@@ -1,7 +1,8 @@
-"""An engine for a bare machine, and the two images the tests need.
+"""An engine for a bare machine, and the images and programs the tests need.
 
 python tools/engine.py up        use the engine that answers, or install and start one
 python tools/engine.py images    make sure of the images the tests use
+python tools/engine.py programs  make sure of the programs the tests run
 python tools/engine.py status    what answers, whose it is, what it has
 python tools/engine.py down      stop the engine that `up` started, and no other
 python tools/engine.py run --cgroup2 -- COMMAND
@@ -23,6 +24,7 @@ import _cgroup2
 import _daemon
 import _images
 import _packages
+import _programs
 import docker
 from _connection import DEFAULT_HOST, address, find
 from _console import Problem, say, step
@@ -60,6 +62,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, action, text in (
         ("up", up, "make sure that an engine answers: use the one there, or install and start one"),
         ("images", images, f"make sure of {_images.DAEMON} and {_images.NESTED}"),
+        (
+            "programs",
+            programs,
+            f"make sure of {', '.join(one.file for one in _programs.PROGRAMS)}",
+        ),
         ("status", status, "say what answers and whose it is; exit status 0 if something does"),
         ("down", down, "stop the engine that `up` started; leave any other alone"),
         ("run", run, "run a command on an engine with a cgroup v2 view; its status is ours"),
@@ -69,6 +76,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if action is images:
             command.add_argument(
                 "--rebuild", action="store_true", help="make the images anew, also if they exist"
+            )
+        if action is programs:
+            command.add_argument(
+                "--directory",
+                type=Path,
+                help="where to put what this machine lacks (default: `programs` in --state-dir)",
             )
         if action is run:
             command.add_argument(
@@ -118,6 +131,13 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     client = require_engine()
     with lock(places, "images"):
         _images.ensure(client, rebuild=options.rebuild)
+    return 0
+
+
+def programs(places: _daemon.Places, options: argparse.Namespace) -> int:
+    """Make sure of the programs."""
+    with lock(places, "programs"):
+        _programs.ensure(options.directory or places.directory / "programs")
     return 0
 
 

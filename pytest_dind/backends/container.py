@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels, store, transport
+from .. import health, images, labels, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import execution, launch, network, ways
+from . import again, execution, launch, network, ways
 from .new import New, inspect
 from .protocol import Home, Record
 from .refusals import refused, unanswered
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LATE_SECONDS = 10
-RESTARTED = "restarted"
-"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 SIGHT = "sight"
 """In a daemon's home: the map of user ids and the mounts that its first process sees."""
 _POLL_SECONDS = 0.05
@@ -235,18 +233,7 @@ class ContainerBackend:
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew in its container, and wait until it serves again."""
-        home, files = record.home, self.files(record)
-        # The answer of the daemon that is about to end doesn't count.
-        files.write(RESTARTED, "")
-        self._engine.client.api.kill(record.id, "SIGALRM")
-        health.wait_until_ready(
-            f"The daemon {home.name!r} (mode {self._mode}), restarted,",
-            files,
-            lambda patience: transport.ping(record.host, record.certificates, timeout=patience),
-            timeout=timeout,
-            gone=lambda: not inspect(self._engine, home),
-            awaited=lambda: bool(files.read(RESTARTED)),
-        )
+        again.restart(self._engine, record, timeout)
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""

@@ -17,8 +17,8 @@ from pytest_dind import (
     StartTimeout,
     store,
 )
-from pytest_dind.backends import container, launch, network, refusals, ways
-from pytest_dind.backends.protocol import Home
+from pytest_dind.backends import again, container, launch, network, refusals, ways
+from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 
@@ -226,6 +226,31 @@ def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
     assert str(error).startswith("The outer engine cannot start the daemon 'main' (image i:t).\n")
     assert " ".join(text.split()) in " ".join(str(error).split())
     assert remedy in str(error)
+
+
+def test_restart_without_a_shell() -> None:
+    """A daemon that nothing in its container can start anew says so, and is left as it is."""
+    record = Record(
+        mode="dind",
+        home=_HOME,
+        id="0123",
+        host="unix:///x",
+        address="",
+        published=(),
+        version="28",
+        api_version="1.51",
+        driver="overlay2",
+        user_namespace=False,
+        seconds=1,
+        way="alone",
+    )
+    with pytest.raises(DindError) as caught:
+        again.restart(Engine("unix:///no/such/socket"), record, 60)
+
+    text = str(caught.value)
+    assert text.startswith("The daemon 'main' (mode dind) can't be restarted.\n")
+    assert "Its image has no shell" in text
+    assert "Start a new daemon instead, with dind_factory." in text
 
 
 def test_refusal_without_a_pattern() -> None:
