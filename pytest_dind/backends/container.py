@@ -6,18 +6,16 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import again, execution, launch, network, ways
+from . import again, creation, execution, ways
 from .new import New, inspect
 from .protocol import Home, Record
-from .refusals import refused, unanswered
 
 if TYPE_CHECKING:
     import docker
@@ -28,12 +26,8 @@ if TYPE_CHECKING:
     from ..lease import Held
     from .probe import Obstacle
 
-T = TypeVar("T")
-
-_LATE_SECONDS = 10
 SIGHT = "sight"
 """In a daemon's home: the map of user ids and the mounts that its first process sees."""
-_POLL_SECONDS = 0.05
 
 
 class ContainerBackend:
@@ -88,7 +82,10 @@ class ContainerBackend:
         say: images.Say,
         began: float,
     ) -> Record:
-        uninterrupted(lambda: self._create(home, settings, image, ticket, way))
+        plan = creation.Plan(home, settings, image, ticket, way, self._mode, self._host_config)
+        creation.uninterrupted(
+            lambda: creation.create(self._engine, plan, remove=lambda: self.stop(home))
+        )
         details = inspect(self._engine, home)
         way.opened(details)
         new = New(self._engine, home, way, settings, ticket, self._mode)
@@ -118,71 +115,6 @@ class ContainerBackend:
             user_namespace=self._user_namespace,
             seconds=time.monotonic() - began,
         )
-
-    def _create(
-        self,
-        home: Home,
-        settings: Settings,
-        image: Mapping[str, Any],
-        ticket: store.Ticket,
-        way: ways.Way,
-    ) -> None:
-        """Create and start the container."""
-        from docker.errors import APIError
-        from requests.exceptions import Timeout
-
-        api = self._engine.client.api
-        ours = labels.make(
-            home.run, mode=self._mode, keep=settings.keep, home=home.path, cache=ticket.key
-        )
-        bindings = way.bindings()
-        bindings |= {(port, protocol): (way.bind, port) for port, protocol in settings.ports()}
-        try:
-            self._in_place_of_another(
-                home,
-                api.create_container,
-                settings.image,
-                name=home.label,
-                labels=ours,
-                **launch.process(
-                    home, way, image, settings, ticket, network.nested(api.networks())
-                ),
-                ports=list(bindings),
-                host_config=api.create_host_config(
-                    mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
-                    # Without a supervisor nothing else keeps the log and the exit code.
-                    auto_remove=way.supervised,
-                    network_mode=way.network or None,
-                    port_bindings={
-                        f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
-                    },
-                    **launch.limits(settings),
-                    **self._host_config,
-                ),
-            )
-            api.start(home.label)
-        except APIError as error:
-            raise refused(home, settings, error.explanation or str(error)) from error
-        except Timeout as error:
-            raise unanswered(home, settings, error) from error
-
-    def _in_place_of_another(
-        self, home: Home, create: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Create a container; one that the engine still makes for a starter that is gone, goes."""
-        from docker.errors import APIError
-
-        deadline = time.monotonic() + _LATE_SECONDS
-        while True:
-            try:
-                create(*args, **kwargs)
-                return
-            except APIError as error:
-                # The engine reserves a name before it has made the container.
-                if error.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
-                    raise
-                self.stop(home)
-                time.sleep(_POLL_SECONDS)
 
     def files(self, record: Record) -> Files:
         """Its files."""
@@ -280,14 +212,3 @@ class ContainerBackend:
         for volume in api.volumes(filters=filters)["Volumes"] or []:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
-
-
-def uninterrupted(call: Callable[[], T]) -> T:
-    """Finish `call` even when an exception, such as Ctrl-C, is raised here meanwhile.
-
-    A request that the engine carries out while nobody waits for it would leave its container
-    behind; a Ctrl-C is raised once the request is through, when there is something to remove.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # The executor's exit waits for the call.
-        return pool.submit(call).result()

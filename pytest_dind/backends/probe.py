@@ -12,7 +12,7 @@ from uuid import uuid4
 from .. import certificates, images, labels, reaper, security, workspace
 from ..errors import ModeUnavailable
 from ..lease import LEASE
-from .container import uninterrupted
+from .creation import uninterrupted
 from .launch import HOME
 from .refusals import ELSEWHERE, ELSEWHERE_REMEDY
 

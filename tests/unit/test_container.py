@@ -17,7 +17,7 @@ from pytest_dind import (
     StartTimeout,
     store,
 )
-from pytest_dind.backends import again, container, launch, network, refusals, ways
+from pytest_dind.backends import again, creation, launch, network, refusals, ways
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
@@ -294,9 +294,9 @@ def test_address(networks: dict[str, Any], expected: str) -> None:
 
 def test_uninterrupted() -> None:
     """A call gives its result, and its error, as if it were made directly."""
-    assert container.uninterrupted(lambda: 1) == 1
+    assert creation.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
-        container.uninterrupted(lambda: 1 // 0)
+        creation.uninterrupted(lambda: 1 // 0)
 
 
 def test_registries() -> None:
