@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import left, report, requirements, settings
+from . import left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ _MARKERS = requirements.NAMES
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini key."""
-    settings.add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     try:
-        config.stash[_settings] = settings.from_config(config)
+        config.stash[_settings] = options.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_summary], config.stash[_said] = [], []
@@ -56,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if config.option.help or config.option.version:
         return None
     try:
-        chosen = settings.from_config(config)
+        chosen = options.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     if chosen.doctor == settings.DOCTOR_OFF:
