@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from . import images, reaper, state, transport, workspace
 from .backends.protocol import Home
@@ -22,13 +23,20 @@ from .starting import Starter, differences
 _PREFIX = "reuse-"
 
 
+class TakeUp(Protocol):
+    """As `Run` does it."""
+
+    def __call__(self, path: Path, *, starts: bool) -> None:
+        """Take the lease in a directory where a daemon is, or is to be started."""
+
+
 class Reuse:
     """Takes up daemons of a name, and makes them anew when they aren't the same.
 
     Args:
         starter: Starts them.
         engine: Gives the outer engine of settings.
-        take_up: Takes the lease in a directory, which is made, for as long as the run lasts.
+        take_up: Takes the lease in a directory, for as long as the run lasts.
         say: Where a line on what becomes of them goes.
     """
 
@@ -36,7 +44,7 @@ class Reuse:
         self,
         starter: Starter,
         engine: Callable[[Settings], Engine],
-        take_up: Callable[[Path], None],
+        take_up: TakeUp,
         say: images.Say,
     ) -> None:
         self._starter = starter
@@ -59,10 +67,13 @@ class Reuse:
         prefix = f"{_PREFIX}{settings.reuse}-"
         path = base / f"{prefix}{digest}"
         with workspace.locked(base, f"{_PREFIX}{settings.reuse}"):
-            self._take_up(path)
             home = Home(path / MAIN)
+            kept = (home.path / reaper.KEPT).exists()
+            self._take_up(path, starts=not kept)
             daemon = self._healthy(home, settings, began)
             if daemon is None:
+                if kept:
+                    self._take_up(path, starts=True)
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
                 others = [
                     other for other in base.glob(f"{prefix}*") if other.is_dir() and other != path

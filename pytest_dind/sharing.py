@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import subprocess
@@ -210,9 +211,16 @@ class Run:
         with workspace.explained(path / LEASE):
             self._leases.append(Lease(path / LEASE))
 
-    def _take_up(self, path: Path) -> None:
-        """Take the lease of a reused daemon, whose directory is made, and watched, if need be."""
-        with reaper.watching(path) as process, workspace.locked(path.parent):
+    def _take_up(self, path: Path, *, starts: bool) -> None:
+        """Take the lease in the directory of a reused daemon.
+
+        Args:
+            path: The directory.
+            starts: Whether the daemon is to be started there: it is made then, and has a reaper.
+        """
+        with contextlib.ExitStack() as stack:
+            if starts:
+                self._reapers.append(stack.enter_context(reaper.watching(path)))
+            stack.enter_context(workspace.locked(path.parent))
             workspace.make(path)
             self._hold(path)
-        self._reapers.append(process)

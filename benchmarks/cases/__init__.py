@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import at_once, dind, floor, peers, reset, sysbox, unused
+from . import at_once, dind, floor, peers, reset, reuse, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -15,5 +15,6 @@ ALL = (
     at_once.FLOOR,
     at_once.CASE,
     reset.CASE,
+    reuse.CASE,
     unused.CASE,
 )
