@@ -16,8 +16,8 @@ _NAME = "benchmark"
 def _sample(bench: Bench) -> Sample:
     own = ("--dind-mode=dind", f"--dind-image={bench.image}", f"--dind-reuse={_NAME}")
     try:
-        suite(bench, "test_dind.py", *own)
-        return suite(bench, "test_dind.py", *own)
+        suite(bench, "test_reuse.py", *own)
+        return suite(bench, "test_reuse.py", *own)
     finally:
         for name in _left():
             run([sys.executable, "-m", "pytest_dind", "rm", name], bench.directory)
@@ -35,8 +35,9 @@ def _left() -> list[str]:
 
 CASE = Case(
     name="reuse",
-    about="The second of two runs with the same `--dind-reuse`: from the request to a client that "
-    "has pinged, on the daemon that the first left.",
+    about="The second of two runs with the same `--dind-reuse`, of a test that has `dind_client` "
+    "as a parameter, as usual: from its request to a client that has pinged, on the daemon that the "
+    "first left.",
     sample=_sample,
-    figures={"start": AtMost(0.05), "teardown": None},
+    figures={"start": AtMost(0.05)},
 )
