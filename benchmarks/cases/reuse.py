@@ -36,8 +36,8 @@ def _left() -> list[str]:
 CASE = Case(
     name="reuse",
     about="The second of two runs with the same `--dind-reuse`, of a test that has `dind_client` "
-    "as a parameter, as usual: from its request to a client that has pinged, on the daemon that the "
-    "first left.",
+    "as a parameter, as usual: from its request to a client that has pinged, on the daemon that "
+    "the first left.",
     sample=_sample,
     figures={"start": AtMost(0.05)},
 )
