@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import health, images, labels, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import again, execution, launch, network, ways
+from . import execution, launch, network, restart, ways
 from .new import New, inspect
 from .protocol import Home, Record
 from .refusals import refused
@@ -221,7 +221,7 @@ class ContainerBackend:
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew in its container, and wait until it serves again."""
-        again.restart(self._engine, record, timeout)
+        restart.start_anew(self._engine, record, timeout)
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
