@@ -85,6 +85,7 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
+    reaper.thaw(entry.home)
     engine.client.api.remove_container(entry.name, force=True, v=True)
     if entry.use == UNKNOWN:
         # Its directory is another's, or so a label says that anybody could have written.

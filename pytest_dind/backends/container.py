@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import health, images, labels, store
+from .. import health, images, labels, reaper, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
 from . import execution, launch, network, restart, ways
@@ -248,6 +248,7 @@ class ContainerBackend:
         from docker.errors import APIError, NotFound
 
         api = self._engine.client.api
+        reaper.thaw(home.path)
         try:
             api.remove_container(home.label, force=True, v=True)
         except NotFound:
