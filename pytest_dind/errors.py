@@ -78,7 +78,7 @@ class StartTimeout(DindError):
 
 
 class DaemonUnhealthy(DindError):
-    """The daemon answers, but cannot be worked with."""
+    """The daemon runs, but cannot be worked with."""
 
 
 class DaemonLost(DindError):

@@ -85,9 +85,12 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
+    # The directory of one unknown is another's, or so a label says that anybody could have written.
+    known = entry.use != UNKNOWN
+    if known:
+        reaper.thaw(entry.home)
     engine.client.api.remove_container(entry.name, force=True, v=True)
-    if entry.use == UNKNOWN:
-        # Its directory is another's, or so a label says that anybody could have written.
+    if not known:
         return
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .reaper import LOCK
-
-SOCKET = "docker.sock"
-"""The daemon's socket, in its home."""
+from .reaper import SOCKET as SOCKET
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103

@@ -10,19 +10,18 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import _debs
 import _packages
 import _roots
-from _console import Problem, Step, run, say, step
+from _console import Problem, say, step
 from _daemon import program, search_path
 
 CLI = "docker"
 VERSION_SECONDS = 60
-# The machine's configuration of apt counts, its lists do not.
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 WHAT = "what the tests run can't be had from Debian's packages"
 REMEDY = (
     "check the network and the package sources; or install the docker CLI with the plugins compose "
@@ -160,12 +159,15 @@ def provide(wanted: Sequence[Program], places: Places) -> None:
 
 def fetch(wanted: Sequence[Program], scratch: Path, places: Places) -> None:
     """Take programs out of the packages of the first suite that has them all."""
-    suites = list(sources(scratch))
+    suites = list(_debs.sources(scratch))
     for suite, options in suites:
+        if not options and os.geteuid() == 0:
+            _packages.update()
         try:
             with step(f"getting {', '.join(one.file for one in wanted)} from {suite}") as shown:
                 for one in wanted:
-                    place(unpacked(one, options, scratch, shown), places.of(one))
+                    root = _debs.unpacked(one.packages, options, scratch, shown, WHAT, REMEDY)
+                    place(program_in(root, one), places.of(one))
             break
         except Problem as problem:
             if suite == suites[-1][0]:
@@ -174,58 +176,12 @@ def fetch(wanted: Sequence[Program], scratch: Path, places: Places) -> None:
     write_wrapper(places)
 
 
-def sources(scratch: Path) -> Iterator[tuple[str, list[str]]]:
-    """Give names of package sources, newest first, and apt's options for each.
-
-    On Debian these are the suites that the daemon's image is made of, on others their own.
-    """
-    mirror = _roots.debian_mirror()
-    if not mirror or not Path(KEYRING).exists():
-        yield "this machine's package sources", []
-        return
-    for suite in _roots.SUITES:
-        state = scratch / f"apt-{suite}"
-        (state / "lists" / "partial").mkdir(parents=True)
-        (state / "cache" / "archives" / "partial").mkdir(parents=True)
-        (state / "status").touch()
-        (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror[0]} {suite} main\n")
-        settings = {
-            "Dir::Etc::SourceList": state / "sources.list",
-            "Dir::Etc::SourceParts": "/dev/null",
-            "Dir::State": state,
-            "Dir::State::Lists": state / "lists",
-            "Dir::State::Status": state / "status",
-            "Dir::Cache": state / "cache",
-            "Acquire::Languages": "none",
-            # Its own user can't get into a directory of ours.
-            "APT::Sandbox::User": "root",
-        }
-        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-        yield f"Debian {suite}", options
-
-
-def unpacked(wanted: Program, options: Sequence[str], scratch: Path, shown: Step) -> Path:
-    """Give a program's file, out of its package."""
-    lists = next((Path(one.partition("=")[2]) for one in options if "State::Lists" in one), None)
-    if lists is not None and not any(lists.glob("*Packages*")):
-        run(["apt-get", *options, "update"], shown, what=WHAT, remedy=REMEDY)
-    name = next((name for name in wanted.packages if _packages.exists(name, *options)), None)
-    if name is None:
-        raise Problem(WHAT, f"there is no package {' or '.join(wanted.packages)}", REMEDY)
-    root = scratch / f"root-{name}"
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    # apt-get downloads into the current directory.
-    get = ["sh", "-c", 'cd "$1" && shift && exec apt-get "$@"', "sh", str(root)]
-    run([*get, *options, "download", name], shown, what=WHAT, remedy=REMEDY)
-    package = next(root.glob("*.deb"))
-    extract = ["dpkg-deb", "--extract", str(package), str(root)]
-    run(extract, shown, what=WHAT, remedy=REMEDY)
-    # A script that starts a service may have the same name.
-    found = [path for path in root.rglob(wanted.file) if path.parent.name in ("bin", "cli-plugins")]
-    if not found:
-        raise Problem(WHAT, f"the package {name} has no program {wanted.file}", REMEDY)
-    return found[0]
+def program_in(root: Path, wanted: Program) -> Path:
+    """Find a program in an unpacked package; a script that starts a service may have its name."""
+    for path in root.rglob(wanted.file):
+        if path.parent.name in ("bin", "cli-plugins"):
+            return path
+    raise Problem(WHAT, f"the package has no program {wanted.file}", REMEDY)
 
 
 def place(source: Path, target: Path) -> None:

@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from .. import health, images, labels, store
+from .. import health, images, labels, reaper, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import again, creation, execution, ways
+from . import creation, execution, restart, ways
 from .new import New, inspect
 from .protocol import Home, Record
 
@@ -165,7 +165,7 @@ class ContainerBackend:
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew in its container, and wait until it serves again."""
-        again.restart(self._engine, record, timeout)
+        restart.start_anew(self._engine, record, timeout)
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
@@ -192,6 +192,7 @@ class ContainerBackend:
         from docker.errors import APIError, NotFound
 
         api = self._engine.client.api
+        reaper.thaw(home.path)
         try:
             api.remove_container(home.label, force=True, v=True)
         except NotFound:

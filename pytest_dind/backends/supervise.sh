@@ -16,7 +16,17 @@ home=/run/pytest-dind
 deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 way=$7
 shift 7
 
+# With cgroup v1 what is frozen, as a paused container is, can't be killed: with this process, the
+# first, nothing would end.
+thaw() {
+	[ -d /sys/fs/cgroup/freezer ] || return 0
+	find /sys/fs/cgroup/freezer -name freezer.state | while read -r state; do
+		echo THAWED >"$state"
+	done
+} 2>/dev/null
+
 finish() {
+	thaw
 	echo "$1" >"$home/exit.new" && mv "$home/exit.new" "$home/exit"
 	exit "$1"
 }

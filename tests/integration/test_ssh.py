@@ -53,9 +53,8 @@ class Ssh:
     """
 
     def __init__(self, other: OtherHost, path: Path) -> None:
-        client = shutil.which("ssh")
-        assert client, _MISSING
         self.path = path
+        self._other = other
         # In the other host's network, where the daemons' ports are published too.
         self._server = subprocess.Popen(
             [
@@ -63,6 +62,12 @@ class Ssh:
                 *(sys.executable, sshd.__file__, str(path), other.address),
             ],
         )
+
+    def configure(self) -> None:
+        """Wait for the server, and have the client know it and its key."""
+        client = shutil.which("ssh")
+        assert client, _MISSING
+        other, path = self._other, self.path
         until(lambda: (path / sshd.PORT).exists(), 20, "the ssh server listens")
         port = (path / sshd.PORT).read_text()
         key = (path / f"{sshd.HOST}.pub").read_text()
@@ -89,10 +94,12 @@ def ssh(other: OtherHost, room: Path) -> Iterator[Ssh]:
     """An ssh server on the other host."""
     path = room / "ssh"
     path.mkdir(mode=0o700)
-    with contextlib.closing(contextlib.ExitStack()) as ends:
-        ssh = Ssh(other, path)
-        ends.callback(ssh.end)
+    ssh = Ssh(other, path)
+    try:
+        ssh.configure()
         yield ssh
+    finally:
+        ssh.end()
 
 
 @pytest.fixture

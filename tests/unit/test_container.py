@@ -17,7 +17,7 @@ from pytest_dind import (
     StartTimeout,
     store,
 )
-from pytest_dind.backends import again, creation, launch, network, refusals, ways
+from pytest_dind.backends import creation, launch, network, refusals, restart, ways
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
@@ -245,7 +245,7 @@ def test_restart_without_a_shell() -> None:
         way="alone",
     )
     with pytest.raises(DindError) as caught:
-        again.restart(Engine("unix:///no/such/socket"), record, 60)
+        restart.start_anew(Engine("unix:///no/such/socket"), record, 60)
 
     text = str(caught.value)
     assert text.startswith("The daemon 'main' (mode dind) can't be restarted.\n")

@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import _console
+import _debs
 import _packages
 import _programs
 import _roots
@@ -139,22 +140,22 @@ def test_the_next_suite_is_taken_when_the_first_is_broken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The suite sid may be broken any day; then it is stable, and that is said."""
-    file = _script(tmp_path / "file")
 
-    def unpacked(
-        wanted: _programs.Program, options: Sequence[str], scratch: Path, shown: _console.Step
-    ) -> Path:
+    def unpacked(names: Sequence[str], options: Sequence[str], *_more: object) -> Path:
         if options == ["sid"]:
             raise _console.Problem("no sid", "404", "wait")
-        return file
+        root = tmp_path / names[-1]
+        _script(root / "usr" / "bin" / names[-1])
+        _script(root / "etc" / "init.d" / names[-1], "the service")
+        return root
 
-    monkeypatch.setattr(_programs, "sources", lambda _scratch: [("sid", ["sid"]), ("stable", [])])
-    monkeypatch.setattr(_programs, "unpacked", unpacked)
+    monkeypatch.setattr(_debs, "sources", lambda _: [("sid", ["sid"]), ("stable", ["s"])])
+    monkeypatch.setattr(_debs, "unpacked", unpacked)
     places = _programs.Places(tmp_path / "ours")
     _programs.fetch(_programs.PROGRAMS[1:4], tmp_path, places)
 
     assert "the next suite then:\nno sid" in capsys.readouterr().out
-    assert (places.bin / "docker-registry").exists()
+    assert (places.bin / "docker-registry").read_text().startswith("#!")
     assert (places.plugins / "docker-compose").exists()
 
 
@@ -162,13 +163,13 @@ def test_the_suites_are_those_of_the_daemons_image(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """They come from this machine's Debian mirror, with lists of their own; else its own do."""
-    monkeypatch.setattr(_programs, "KEYRING", str(_script(tmp_path / "keyring")))
+    monkeypatch.setattr(_debs, "KEYRING", str(_script(tmp_path / "keyring")))
     monkeypatch.setattr(_roots, "debian_mirror", lambda: ["http://mirror/debian"])
-    found = dict(_programs.sources(tmp_path))
+    found = dict(_debs.sources(tmp_path))
     assert list(found) == ["Debian sid", "Debian stable"]
     assert f"Dir::State::Lists={tmp_path}/apt-sid/lists" in found["Debian sid"]
     [listed] = (tmp_path / "apt-sid" / "sources.list").read_text().splitlines()
     assert listed.endswith("http://mirror/debian sid main")
 
     monkeypatch.setattr(_roots, "debian_mirror", list)
-    assert list(_programs.sources(tmp_path)) == [("this machine's package sources", [])]
+    assert list(_debs.sources(tmp_path)) == [("this machine's package sources", [])]

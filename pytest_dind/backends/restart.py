@@ -17,7 +17,7 @@ RESTARTED = "restarted"
 """In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 
 
-def restart(engine: Engine, record: Record, timeout: float) -> None:
+def start_anew(engine: Engine, record: Record, timeout: float) -> None:
     """Start a daemon anew, and wait until it serves again.
 
     Raises:
