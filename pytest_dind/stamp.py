@@ -67,9 +67,10 @@ class Stamp:
                     return
                 received += chunk
             head, _, rest = received.partition(_END)
+            request = self._request(head, rest, client)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
                 daemon.connect(self._target)
-                daemon.sendall(self._request(head, rest, client))
+                daemon.sendall(request)
                 other = threading.Thread(target=_pump, args=(client, daemon), daemon=True)
                 other.start()
                 _pump(daemon, client)

@@ -8,15 +8,28 @@ from pathlib import Path
 import pytest
 
 from benchmarks import output, runner
-from benchmarks.case import Bench, Case, CaseFailed, Sample
-from benchmarks.goals import AtMost, AtMostAbove, AtMostTimes, Goal, milliseconds, ratio
-from benchmarks.outcome import Outcome, rows
+from benchmarks.case import Bench, Case, CaseFailed, CaseSkipped, Sample
+from benchmarks.cases import ALL
+from benchmarks.goals import (
+    AtMost,
+    AtMostAbove,
+    AtMostTimes,
+    AtMostTimesOr,
+    Goal,
+    milliseconds,
+    ratio,
+)
+from benchmarks.outcome import Outcome, against_peers, rows
 
 _BENCH = Bench(image="some:tag", directory=Path("nowhere"))
 
 
+def _start(bench: Bench) -> Sample:
+    return {"start": 1.0}
+
+
 def _case(name: str, *, goal: Goal | None = None, floor: str | None = None, least: int = 1) -> Case:
-    return Case(name, "", lambda bench: {"start": 1.0}, {"start": goal}, floor=floor, least=least)
+    return Case(name, "", _start, {"start": goal}, floor=floor, least=least)
 
 
 def _outcome(case: Case, values: Iterable[float]) -> Outcome:
@@ -125,3 +138,60 @@ def test_results_are_written_twice(tmp_path: Path) -> None:
     page = output.write(tmp_path, [_outcome(case, [0.5])], {"cores": "2"}, rounds=1)
     assert "≤ 1000 ms" in page.read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"floor.md", "floor.json"}
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "met", "measured"),
+    [
+        (0.9, 0.5, True, "90% of that"),
+        (1.5, 1.0, True, "94% of that"),
+        (1.7, 1.0, False, "106% of that"),
+    ],
+)
+def test_goal_is_the_larger_of_two(value: float, floor: float, met: bool, measured: str) -> None:
+    """A slow machine is allowed more than the seconds, a fast one no less."""
+    least = _outcome(_case("floor"), [floor])
+    it = _outcome(_case("it", goal=AtMostTimesOr(1.6, 1.0), floor="floor"), [value])
+    row = list(rows([least, it]))[-1]
+    assert (row.met, row.measured) == (met, measured)
+
+
+def test_fastest_peer() -> None:
+    """The plugin is compared with the fastest tool that it has as a peer, and no other case."""
+    quick = _outcome(_case("settings of its own"), [0.5, 0.5])
+    slow = Outcome(Case("slow", "", _start, {"start": None}, peer=True), [{"start": 9.0}] * 2)
+    fast = Outcome(Case("fast", "", _start, {"start": None}, peer=True), [{"start": 4.0}] * 2)
+    it = _outcome(_case("dind"), [1.0, 2.0])
+
+    assert against_peers([quick, slow, fast, it], "dind", "start") == ("fast", 3.0)
+    assert "`fast`, takes 3.0 times as long to start as `dind`; goal: 3, met." in output.table(
+        [slow, fast, it]
+    )
+    assert against_peers([quick, it], "dind", "start") is None
+
+
+def test_case_that_cannot_be_measured_here() -> None:
+    """It is left out with a reason, and nothing has failed."""
+
+    def measure(case: Case, bench: Bench) -> Sample:
+        raise CaseSkipped("no such tool is installed")
+
+    outcomes = runner.run([_case("peer")], _BENCH, rounds=2, measure=measure, say=lambda line: None)
+    assert output.failed(outcomes) == []
+    assert "Left out: peer: no such tool is installed" in output.table(outcomes)
+
+
+def test_floor_of_a_floor() -> None:
+    """A case that is compared with one that has a floor itself comes with both."""
+    known = [_case("floor"), _case("it", floor="floor"), _case("twice", floor="it")]
+    assert runner.chosen(["twice"], known) == known
+
+
+def test_all_cases_have_names_of_their_own_and_known_floors() -> None:
+    """A floor comes before what is compared with it."""
+    seen: dict[str, Case] = {}
+    for case in ALL:
+        assert case.name not in seen
+        if case.floor:
+            assert case.floor in seen
+        seen[case.name] = case
