@@ -237,7 +237,7 @@ class Run:
 
     def _end(self, *, failed: bool) -> list[Record]:
         kept = []
-        for home in map(Home, sorted(self.path.glob("*/"))):
+        for home in map(Home, sorted(filter(Path.is_dir, self.path.iterdir()))):
             found = state.read(home)
             if found is None:
                 continue
@@ -350,7 +350,9 @@ class Run:
             daemon = self._healthy(home, settings, began)
             if daemon is None:
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
-                others = [other for other in base.glob(f"{prefix}*/") if other != path]
+                others = [
+                    other for other in base.glob(f"{prefix}*") if other.is_dir() and other != path
+                ]
                 self._retire(others, settings)
                 daemon = self._started(home, settings)
                 self._keep(daemon.record, settings)

@@ -87,7 +87,10 @@ def test_interrupted_before_there_is_a_container(project: Project, traces: Trace
     project.write(_IN_A_TEST)
     process = project.start()
     until(
-        lambda: list(project.temp.glob("pytest-dind-*/*/")) or process.poll() is not None,
+        lambda: (
+            [path for path in project.temp.glob("pytest-dind-*/*") if path.is_dir()]
+            or process.poll() is not None
+        ),
         20,
         "the run has begun",
     )

@@ -31,7 +31,9 @@ class Traces:
 
     def found(self) -> set[str]:
         """What there is now and was not before."""
-        directories = {f"directory {path}" for path in self._room.rglob("pytest-dind-*/*/")}
+        directories = {
+            f"directory {path}" for path in self._room.rglob("pytest-dind-*/*") if path.is_dir()
+        }
         return (self._now() - self._before) | directories
 
     def containers(self) -> list[str]:

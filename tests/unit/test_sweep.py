@@ -137,7 +137,7 @@ def test_sweep(base: Path) -> None:
         sweep(base, engine)
 
     assert removed == ["pytest-dind-left-main"]
-    assert {path.name for path in base.glob("*/")} == {"other"}
+    assert {path.name for path in base.iterdir() if path.is_dir()} == {"other"}
     lease.release()
 
 
@@ -152,7 +152,7 @@ def test_kept(base: Path) -> None:
         sweep(base, engine)
 
     assert removed == []
-    assert {path.name for path in base.glob("*/")} == {"kept", "elsewhere"}
+    assert {path.name for path in base.iterdir() if path.is_dir()} == {"kept", "elsewhere"}
 
 
 def test_rm_of_a_forged_home(
@@ -186,7 +186,7 @@ def test_rm_all(base: Path) -> None:
         assert command.main(["rm", "--all", "--host", engine.url]) == 0
 
     assert removed == ["pytest-dind-kept-main", "pytest-dind-left-main"]
-    assert {path.name for path in base.glob("*/")} == {"used"}
+    assert {path.name for path in base.iterdir() if path.is_dir()} == {"used"}
     lease.release()
 
 
