@@ -237,7 +237,7 @@ class Run:
 
     def _end(self, *, failed: bool) -> list[Record]:
         kept = []
-        for home in map(Home, sorted(filter(Path.is_dir, self.path.iterdir()))):
+        for home in map(Home, sorted(filter(Path.is_dir, self.path.glob("*")))):
             found = state.read(home)
             if found is None:
                 continue
