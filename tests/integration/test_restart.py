@@ -10,6 +10,7 @@ import pytest
 
 from conftest import NESTED_IMAGE
 from pytest_dind import DaemonLost, transport
+from pytest_dind.engine import Engine
 from pytest_dind.lost import lost
 
 from ..support import until
@@ -73,6 +74,15 @@ def test_stop(start: StartDaemon, traces: Traces) -> None:
     assert lost(daemon) is not None
 
 
+@pytest.fixture
+def _limits(engine: Engine) -> None:
+    """An engine whose kernel lets it limit memory and CPUs: not each cgroup v2 view has those."""
+    info = engine.client.info()
+    if not (info["MemoryLimit"] and info["CpuCfsQuota"]):
+        pytest.skip("this engine's cgroups have no memory or CPU controller")
+
+
+@pytest.mark.usefixtures("_limits")
 def test_limits(start: StartDaemon) -> None:
     """The limits are the container's."""
     container = start(memory="600m", cpus="1.5").daemon.container
@@ -81,6 +91,7 @@ def test_limits(start: StartDaemon) -> None:
     assert (config["Memory"], config["NanoCpus"]) == (600 * 1024**2, 1_500_000_000)
 
 
+@pytest.mark.usefixtures("_limits")
 def test_more_memory_than_there_is(start: StartDaemon) -> None:
     """What needs more memory than the daemon's container may have is killed: exit code 137."""
     daemon = start(memory="700m", load=[NESTED_IMAGE]).daemon
