@@ -179,12 +179,12 @@ def test_doctor(outer: Callable[[str], _Outer]) -> None:
 
 
 def test_doctor_on_an_engine_elsewhere(outer: Callable[[str], _Outer], room: Path) -> None:
-    """An engine that doesn't have this process's directories is found out without a daemon."""
+    """Directories that an engine doesn't have stand in no way: its daemons are reached over TLS."""
     engine = outer("runc")
     data = engine.doctor("--mode", "dind", TMPDIR=str(room))
     dind = next(verdict for verdict in data["modes"] if verdict["mode"] == "dind")
 
-    assert dind["cause"] == "containers have no part in this process's directories"
+    assert dind["cause"] == ""
     assert data["engine"]["privileged"]
-    assert not data["works"]
+    assert data["works"]
     assert engine.containers() == []
