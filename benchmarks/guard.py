@@ -34,6 +34,7 @@ _SMALL_IMAGE = "pytest-dind/nested:test"
 _SECONDS = 120
 _PROCESSES, _CALLS_EACH = 8, 25
 _CHUNK = 1 << 20
+_SENT = 32 * 1024
 
 
 class _Connection(http.client.HTTPConnection):
@@ -198,7 +199,8 @@ def _rows(count: int, streams: int) -> Iterator[str]:
 
         def load(path: str) -> None:
             with saved.open("rb") as archive:
-                _ask(path, "POST", "/images/load?quiet=1", archive)
+                # In chunks of that size, as the docker CLI sends it.
+                _ask(path, "POST", "/images/load?quiet=1", iter(lambda: archive.read(_SENT), b""))
 
         yield _rate("load", load, guard, streams)
 

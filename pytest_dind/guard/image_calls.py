@@ -9,7 +9,7 @@ from .builds import stamp_changes
 from .calls import Calls
 from .exchange import Exchange
 from .names import full, has_tag
-from .refusal import forbidden, malformed
+from .refusal import forbidden, malformed, missing
 from .stamp import IMAGE, read_filters
 
 _NO_NAME = "<none>:<none>"
@@ -117,8 +117,10 @@ class ImageCalls(Calls):
         source = exchange.match.name
         name = full(exchange.match.value("repo"), exchange.match.value("tag"))
         found = await self._images.inspect(source)
-        if found is None or not self._policy.own:
+        if not self._policy.own:
             return await exchange.forward(exchange.request.path)
+        if found is None:
+            raise missing("image", source)
         await self._images.demand_free(name)
         if self._images.owns(found) or name in (found["RepoTags"] or []):
             return await exchange.forward(_tag_path(found["Id"]))

@@ -252,7 +252,7 @@ def _taken(given: set[str]) -> bool:
 
 def _is_fine_with_images(method: str, rest: str, query: dict[str, list[str]]) -> bool:
     if rest == "create" and "fromSrc" in query:
-        return _HOME in query["changes"][-1] and not _taken(set(query["repo"]))
+        return _HOME in query["changes"][-1] and not _taken(set(query.get("repo", [])))
     if rest == "create":
         tag = query.get("tag", ["latest"])[0]
         return not _taken({f"{query['fromImage'][0]}:{tag}"})
