@@ -217,7 +217,7 @@ def pytest_terminal_summary(
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
     lines = [line for line in config.stash[_summary] if line not in config.stash[_said]]
-    for line in dict.fromkeys(lines):
+    for line in report.merged(lines):
         terminalreporter.write_line(line)
 
 

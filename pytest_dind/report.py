@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .backends import Choice
     from .backends.protocol import Record
 
+_DAEMON = "dind: daemon"
 
 _waiting: deque[str] = deque()
 
@@ -47,13 +48,22 @@ def said() -> list[str]:
     return lines
 
 
+def merged(lines: Sequence[str]) -> list[str]:
+    """What several workers say, each line once; of daemons that took equally long, each."""
+    return [
+        line
+        for place, line in enumerate(lines)
+        if line.startswith(_DAEMON) or line not in lines[:place]
+    ]
+
+
 def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
     lines = said() + [line for made in choices if made.because for line in choice(made)]
     used = list(used)
     lines += [f"dind: {record.because}" for record in used if record.because]
     lines += [
-        f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
+        f"{_DAEMON} {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
         for record in used
     ]

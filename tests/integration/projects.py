@@ -83,7 +83,10 @@ class Project:
             env: Changes to the environment; None takes a variable away.
             before: A command that runs the command that follows it, such as `setpriv`.
         """
-        changed = {**os.environ, "TMPDIR": str(self.temp), **self.env, **(env or {})}
+        # Where pytest sees that it runs in CI, its summary repeats the errors in full.
+        local: Mapping[str, str | None] = {"CI": None, "BUILD_NUMBER": None}
+        temp = {"TMPDIR": str(self.temp)}
+        changed = {**os.environ, **local, **temp, **self.env, **(env or {})}
         process = subprocess.Popen(
             [
                 *before,
