@@ -9,7 +9,7 @@ from .calls import Calls
 from .containers import joined
 from .exchange import Exchange
 from .names import full
-from .refusal import Refusal, forbidden
+from .refusal import Refusal, forbidden, malformed
 from .stamp import IMAGE, Stamp, change, with_labels
 
 # What engines take for false; all else is true (moby, httputils.BoolValue).
@@ -93,6 +93,14 @@ class Builds(Calls):
 
 
 def stamp_changes(exchange: Exchange, stamp: Stamp) -> None:
-    """Give an image its labels by the last of the lines that change it."""
-    line = change(stamp.labels(IMAGE))
-    exchange.match.query.setdefault("changes", []).append(line)
+    """Give an image its labels by the last of the lines that change it.
+
+    Raises:
+        Refusal: a line might go on in the next one, and swallow the labels.
+    """
+    given = exchange.match.query.setdefault("changes", [])
+    for line in "\n".join(given).splitlines():
+        # The escape character is the one or the other, as a directive in the lines may say.
+        if line.rstrip().endswith(("\\", "`")):
+            raise malformed(f"the line {line!r} of changes goes on in the next one")
+    given.append(change(stamp.labels(IMAGE)))

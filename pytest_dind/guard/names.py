@@ -15,7 +15,8 @@ IMAGE = rf"{OBJECT}(?:[/:@]{_TAG}){{0,30}}"
 EXEC = r"[0-9a-f]{64}"
 """A command in a container, by id."""
 
-_HUB = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/")
+_HUB = ("docker.io/", "index.docker.io/")
+_LIBRARY = "library/"
 _IMAGE_TAG = re.compile(rf"(sha256:)?{_TAG}")
 
 
@@ -35,13 +36,16 @@ def full(repository: str, tag: str = "") -> str:
     Raises:
         Refusal: it is no image's name.
     """
+    if tag and has_tag(repository):
+        # An engine would put the one in the other's place.
+        raise malformed(f"{repository!r} has a tag already, and {tag!r} is another")
     name = f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}" if tag else repository
     if not is_image(name) or (tag and not _IMAGE_TAG.fullmatch(tag)):
         raise malformed(f"{name!r} is no image's name")
     for prefix in _HUB:
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix)
-            break
+        name = name.removeprefix(prefix)
+    if name.count("/") == 1:
+        name = name.removeprefix(_LIBRARY)
     return name if has_tag(name) else f"{name}:latest"
 
 

@@ -310,6 +310,8 @@ def test_roles_do_not_mix() -> None:
         (("busybox", ""), "busybox:latest"),
         (("docker.io/library/busybox", "1"), "busybox:1"),
         (("docker.io/a/b", ""), "a/b:latest"),
+        (("library/busybox", ""), "busybox:latest"),
+        (("docker.io/library/a/b", ""), "library/a/b:latest"),
         (("localhost:5000/a", ""), "localhost:5000/a:latest"),
         (("localhost:5000/a:x", ""), "localhost:5000/a:x"),
         (("a", "sha256:" + "0" * 64), "a@sha256:" + "0" * 64),
@@ -318,6 +320,13 @@ def test_roles_do_not_mix() -> None:
 def test_full_names(name: tuple[str, str], full: str) -> None:
     """An image's name is compared as engines list it."""
     assert names.full(*name) == full
+
+
+@pytest.mark.parametrize("name", ["a:1", "localhost:5000/a:1", "a@sha256:0"])
+def test_two_tags(name: str) -> None:
+    """A name with a tag takes no other: engines would put the second in the first one's place."""
+    with pytest.raises(Refusal, match="has a tag already"):
+        names.full(name, "2")
 
 
 @pytest.mark.parametrize("name", ["", "../a", "a//b", "a b", "a:", "-a", "a\n"])
