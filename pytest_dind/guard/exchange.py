@@ -16,7 +16,7 @@ from .body import Json, dump
 from .chunks import Chunks
 from .head import Head, dotted, target
 from .refusal import Refusal, malformed
-from .routes import STREAM, Match
+from .routes import ANY, STREAM, Match
 from .upstream import BUFFER, Engine, Headers, Reply, end, head
 
 _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
@@ -32,6 +32,9 @@ class Exchange:
 
     Each has a connection of its own, on both sides, which ends with it. So there is nothing behind
     a request that could be taken for another one.
+
+    Attributes:
+        unread: Whether the client may still be sending its body.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Exchange:
         self._client = client
         self._reader = reader
         self._writer = writer
+        self.unread = request.length != 0
 
     async def json(self) -> Json:
         """The request's body, where it is JSON; nothing at all is an empty object.
@@ -68,9 +72,11 @@ class Exchange:
             raise malformed("a body that is not application/json where JSON is expected")
         self._go_ahead()
         try:
-            return bodies.parse(await self._reader.readexactly(length))
+            raw = await self._reader.readexactly(length)
         except asyncio.IncompleteReadError:
             raise malformed("the body is shorter than its Content-Length") from None
+        self.unread = False
+        return bodies.parse(raw)
 
     def _go_ahead(self) -> None:
         if self.request.expects:
@@ -123,7 +129,7 @@ class Exchange:
             newest: What to give out as the newest API version, where the answer tells one.
         """
         raw = b"" if content is None else dump(content)
-        streams = self.match.route.body == STREAM
+        streams = self.match.route.body in (STREAM, ANY)
         connection = h11.Connection(h11.CLIENT)
         begun = head(
             connection,
@@ -157,8 +163,9 @@ class Exchange:
         The body's type is the route's: an engine takes a form's fields for parameters, and these
         win over those in the URL.
         """
-        kind = b"application/json" if json else b"application/x-tar"
-        if not json and (self.match.route.body != STREAM or self.request.length == 0):
+        kinds = {STREAM: b"application/x-tar", ANY: self.request.content_type}
+        kind = b"application/json" if json else kinds.get(self.match.route.body, b"")
+        if not kind or not (json or self.request.length != 0):
             return self.request.headers
         return (*self.request.headers, (b"content-type", kind))
 
@@ -198,6 +205,7 @@ class Exchange:
             left = None if left is None else left - len(data)
             writer.write(data)
             await writer.drain()
+        self.unread = False
 
     def see_through(self) -> None:
         """Do not stop in the midst of it when the client is gone."""

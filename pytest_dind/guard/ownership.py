@@ -158,6 +158,15 @@ class Ownership:
 
     async def _exec(self, name: str) -> str:
         reply = await self._engine.call("GET", f"/exec/{name}/json")
-        if not reply.ok or not self.knows("container", reply.json()["ContainerID"]):
+        if not reply.ok or not await self._is_own(str(reply.json()["ContainerID"])):
             raise missing("exec", name)
         return name
+
+    async def _is_own(self, container: str) -> bool:
+        """Whether a container is this run's, by its full id."""
+        if not self.knows("container", container):
+            try:
+                await self.container(container)
+            except Refusal:
+                return False
+        return True

@@ -104,6 +104,9 @@ def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
         if not Path(orders.kept).exists():
             finish(True)
 
+    with contextlib.suppress(BlockingIOError):
+        # Without it a guard whose users were gone before it came would see no end of theirs.
+        read()
     loop.add_reader(lease, read)
     loop.add_signal_handler(signal.SIGTERM, finish, True)
     loop.add_signal_handler(signal.SIGUSR1, finish, False)

@@ -47,9 +47,10 @@ class Reading(Calls):
         """What reaches beyond a run's own, unless it is allowed."""
         call = f"{exchange.request.method} {exchange.request.path}"
         allow = exchange.match.route.allow
-        if not allow:
+        if allow:
+            self._policy.demand(allow, f"{call}, a call that is about the engine itself,")
+        elif self._policy.own:
             raise forbidden(f"{call}, a call that reaches into the host,")
-        self._policy.demand(allow, f"{call}, a call that is about the engine itself,")
         await exchange.forward(exchange.request.path)
 
     async def session(self, exchange: Exchange) -> None:

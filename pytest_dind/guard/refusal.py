@@ -43,6 +43,15 @@ def forbidden(what: str, allow: str = "") -> Refusal:
     return Refusal(403, f"{_WHO}: {what} is refused; to allow it, run pytest with {how}")
 
 
+def unknown(call: str) -> Refusal:
+    """The answer to a call that is none of those that the guard knows, in any of its modes."""
+    return Refusal(
+        403,
+        f"{_WHO}: {call} is a call that the guard does not know, and refuses; to make it, use a "
+        "daemon of your own: --dind-mode=dind",
+    )
+
+
 def missing(kind: str, name: str) -> Refusal:
     """The answer for an object that is not this run's: as if it were not there."""
     return Refusal(404, _MISSING[kind].format(name))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 
 from .refusal import Refusal
 from .upstream import BUFFER
 
 # What the engine says of an answer that is none of HTTP's, but bytes both ways from here on.
 _RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
+_LOOK_SECONDS = 0.5
 _END = b"\r\n\r\n"
 
 
@@ -89,17 +92,30 @@ async def both_ways(
     to_engine: asyncio.StreamWriter,
 ) -> None:
     """Move bytes both ways until both ends have come; one end may come long before the other."""
-    pumps = [
-        asyncio.ensure_future(_pump_with_end(client, to_engine)),
-        asyncio.ensure_future(_pump_with_end(engine, to_client)),
-    ]
+    sent = asyncio.ensure_future(_pump_with_end(client, to_engine))
+    # A side that is gone for good makes its pump fail, and the other has nobody to serve.
+    pumps = asyncio.gather(sent, _pump_with_end(engine, to_client))
+    left = asyncio.ensure_future(_left(sent, to_client))
     try:
-        # A side that is gone for good makes its pump fail, and the other has nobody to serve.
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait([pumps, left], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for one in pumps:
-            one.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        pumps.cancel()
+        left.cancel()
+        await asyncio.gather(pumps, left, return_exceptions=True)
+
+
+async def _left(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
+    """Wait until a client that has nothing more to send is gone for good.
+
+    To who reads from it both look the same. On what is quiet, such as a container that says
+    nothing, a write would not tell for long.
+    """
+    await asyncio.wait([sent])
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket"), 0)
+    # Elsewhere than on Linux the end of what it sends is a hang-up already.
+    while sys.platform != "linux" or not poll.poll(0):
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _pump_with_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

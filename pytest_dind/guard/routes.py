@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from . import names
 from .head import Head
-from .refusal import forbidden, malformed
+from .refusal import malformed, unknown
 
-NONE, JSON, STREAM = "none", "json", "stream"
-"""What a call's body is: there is none, or it is JSON and read by the guard, or it is streamed."""
+NONE, JSON, STREAM, ANY = "none", "json", "stream", "any"
+"""What a call's body is: none, JSON that the guard reads, an archive that is streamed, or anything,
+in calls that are refused or allowed as a whole."""
 
 _SUBJECTS = {
     "container": names.OBJECT,
@@ -37,7 +38,8 @@ class Route:
         does: What the guard does with it: the name of a handler.
         query: The parameters that are known.
         body: What its body is: one of the constants of this module.
-        hijacks: Whether the engine may take over its connection for bytes both ways.
+        hijacks: The protocol for which the engine may take over its connection, for bytes both
+            ways; empty where it may not.
         subject: What its name names: container, image, ...
         allow: The value of `--dind-guard-allow` that opens it, where it is refused.
     """
@@ -47,7 +49,7 @@ class Route:
     does: str
     query: frozenset[str]
     body: str
-    hijacks: bool
+    hijacks: bytes
     subject: str
     allow: str
 
@@ -80,7 +82,7 @@ def _route(
     query: str = "",
     *,
     body: str = NONE,
-    hijacks: bool = False,
+    hijacks: bytes = b"",
     allow: str = "",
 ) -> Route:
     method, _, path = call.partition(" ")
@@ -134,8 +136,8 @@ ROUTES: tuple[Route, ...] = (
     _route("GET /containers/{container}/top", "own", "ps_args"),
     _route("GET /containers/{container}/logs", "own", _LOGS),
     _route("GET /containers/{container}/stats", "own", "stream one-shot"),
-    _route("GET /containers/{container}/attach/ws", "own", _ATTACH, hijacks=True),
-    _route("POST /containers/{container}/attach", "own", _ATTACH, hijacks=True),
+    _route("GET /containers/{container}/attach/ws", "own", _ATTACH, hijacks=b"websocket"),
+    _route("POST /containers/{container}/attach", "own", _ATTACH, hijacks=b"tcp"),
     _route("HEAD /containers/{container}/archive", "own", "path"),
     _route("GET /containers/{container}/archive", "own", "path"),
     _route(
@@ -156,7 +158,7 @@ ROUTES: tuple[Route, ...] = (
     _route("POST /containers/{container}/update", "update_container", body=JSON),
     _route("DELETE /containers/{container}", "own", "v force link"),
     _route("POST /containers/{container}/exec", "create_exec", body=JSON),
-    _route("POST /exec/{exec}/start", "start_exec", body=JSON, hijacks=True),
+    _route("POST /exec/{exec}/start", "start_exec", body=JSON, hijacks=b"tcp"),
     _route("POST /exec/{exec}/resize", "own", "h w"),
     _route("GET /exec/{exec}/json", "own"),
     # Networks.
@@ -192,16 +194,16 @@ ROUTES: tuple[Route, ...] = (
     _route("POST /images/{image}/tag", "tag", "repo tag force"),
     _route("DELETE /images/{image}", "remove_image", "force noprune platforms"),
     # BuildKit. Its session serves the engine: it can't be used to ask anything of it.
-    _route("POST /session", "session", hijacks=True),
-    _route("POST /grpc", "refused", hijacks=True, allow="buildkit-grpc"),
+    _route("POST /session", "session", hijacks=b"h2c"),
+    _route("POST /grpc", "refused", hijacks=b"h2c", allow="buildkit-grpc"),
     # Checkpoints are read from and written to any directory of the host.
     *(
-        _route(f"{method} /containers/{{container}}/checkpoints{rest}", "refused", body=STREAM)
+        _route(f"{method} /containers/{{container}}/checkpoints{rest}", "refused", body=ANY)
         for method, rest in (("GET", ""), ("POST", ""), ("DELETE", f"/{names.OBJECT}"))
     ),
     # The engine itself.
     *(
-        _route(f"{method} /{kind}{rest}", "refused", body=STREAM, allow=allow)
+        _route(f"{method} /{kind}{rest}", "refused", body=ANY, allow=allow)
         for kind, allow in (
             *((kind, "swarm") for kind in ("swarm", "services", "nodes", "tasks", "secrets")),
             ("configs", "swarm"),
@@ -224,7 +226,7 @@ def find(head: Head) -> Match:
             match = route.pattern.fullmatch(head.path)
             if match is not None:
                 return _checked(route, match.groupdict().get("name", ""), head)
-    raise forbidden(f"{head.method} {head.path}, a call that the guard does not know,")
+    raise unknown(f"{head.method} {head.path}")
 
 
 def _checked(route: Route, name: str, head: Head) -> Match:
@@ -235,8 +237,8 @@ def _checked(route: Route, name: str, head: Head) -> Match:
         if key in query and key not in _REPEATED:
             raise malformed(f"the parameter {key} stands twice")
         query.setdefault(key, []).append(value)
-    if head.upgrade and not route.hijacks:
-        raise malformed(f"{head.method} {head.path} is no call to upgrade")
+    if head.upgrade not in (b"", route.hijacks):
+        raise malformed(f"{head.method} {head.path} is no call to upgrade to that")
     _check_body(route, head)
     return Match(route, name, query)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,10 @@ _BACKLOG = 1024
 
 # What the engine sees through to its end, whether or not somebody waits for it.
 _MAKING = {"create_container", "create_network", "create_volume", "commit"}
+
+# How long a client that has its answer may go on sending, and how long be silent.
+_LONGEST_SECONDS = 30
+_QUIET_SECONDS = 1
 
 Log = Callable[[str], None]
 
@@ -88,6 +93,8 @@ class Server:
     ) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=head.LIMIT)
         asked = "what could not be read"
+        exchange: Exchange | None = None
+        gone = False
         try:
             raw = await _read_head(reader)
             if not raw:
@@ -102,12 +109,14 @@ class Server:
             await _refuse(connection, writer, refusal)
         except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
             # One of the two sides is gone; there is nobody to tell.
-            pass
+            gone = True
         except Exception as error:
             self._log(f"500 {asked}: {error!r}")
             await _refuse(connection, writer, Refusal(500, f"pytest-dind guard: {error!r}"))
         finally:
             client.task = None
+            if not gone and (exchange is None or exchange.unread):
+                await _read_out(reader, writer)
             writer.close()
 
     async def _handle(self, exchange: Exchange) -> None:
@@ -138,6 +147,19 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
         return b""
     except asyncio.LimitOverrunError:
         raise malformed("the head is too long") from None
+
+
+async def _read_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take what a client still sends that has its answer, without a look at it.
+
+    It may not read the answer before it has sent all, and an end in between is an error to it.
+    """
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
+        writer.write_eof()
+        while time.monotonic() < deadline:
+            if not await asyncio.wait_for(reader.read(BUFFER), _QUIET_SECONDS):
+                return
 
 
 async def _refuse(

@@ -100,7 +100,12 @@ class Engine:
         async with self.connected() as (reader, writer):
             writer.write(head(connection, method, written, sent, length=len(content)))
             writer.write(end(connection, content))
-            return await _answer(connection, reader)
+            try:
+                return await _answer(connection, reader)
+            except (OSError, h11.RemoteProtocolError) as error:
+                raise Refusal(
+                    502, f"pytest-dind guard: the engine broke its answer off ({error})"
+                ) from error
 
 
 async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> Reply:

@@ -196,7 +196,7 @@ PATHS = [
     _call("a NUL in a name", "GET /containers/a%00b/json", 400, "a character that no name has"),
     _call("a newline in a name", "GET /containers/a%0d%0ab/json", 400, "a character that no name"),
     _call("a question mark in a name", "GET /containers/a%3fb/json", 400, "a character that no"),
-    _call("an unknown call", "GET /v1.41/secret/door", 403, "a call that the guard does not know"),
+    _call("an unknown call", "GET /v1.41/secret/door", 403, "the guard does not know"),
     _call("an unknown method", "PATCH /v1.41/containers/{running}", 403, "does not know"),
     _call("a call in upper case", "GET /v1.41/Containers/json", 403, "does not know"),
     _call("a debug call", "GET /debug/pprof/", 400, "an empty part"),

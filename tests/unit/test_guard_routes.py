@@ -79,5 +79,10 @@ def test_body_and_upgrade() -> None:
     ):
         with pytest.raises(Refusal, match="body"):
             _find(call, header)
-    with pytest.raises(Refusal, match="no call to upgrade"):
-        _find("GET /info", "Connection: Upgrade", "Upgrade: tcp")
+    for call, protocol in (
+        ("GET /info", "tcp"),
+        ("POST /containers/x/attach", "h2c"),
+        ("POST /session", "tcp"),
+    ):
+        with pytest.raises(Refusal, match="no call to upgrade to that"):
+            _find(call, "Connection: Upgrade", f"Upgrade: {protocol}")
