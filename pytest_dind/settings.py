@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import SettingsError
-from .guard import allow
 
 if TYPE_CHECKING:
     import pytest
@@ -247,6 +246,13 @@ class Settings:
             raise _bad("memory", self.memory, ["a size such as 512m or 2g"])
         if self.cpus and not (_NUMBER.fullmatch(self.cpus) and float(self.cpus) > 0):
             raise _bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
+        self._check_guard()
+
+    def _check_guard(self) -> None:
+        if not self.guard_allow:
+            return
+        from .guard import allow
+
         for allowed in self.guard_allow:
             if not allow.is_known(allowed):
                 raise _bad("guard_allow", allowed, allow.valid())

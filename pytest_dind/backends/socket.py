@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, state, workspace
+from ..commands import gone
 from ..errors import DaemonExited
 from ..files import Directory, Files
 from ..guard import launch, remains
+from ..guard.allow import BUILDKIT
 from ..guard.orders import Orders
+from ..guard.policy import OWN
 from ..guard.stamp import CLIENT
 from ..lease import LEASE
 from ..reaper import GUARD, KEPT
 from ..settings import Settings
 from ..workspace import ROOT, SOCKET
 from . import execution
-from .probe import LEASES, LOOK, SHARED, Obstacle, sections, unshared
+from .launch import HOME
+from .probe import LEASES, LOOK, SHARED, Obstacle, sections
 from .protocol import Home, Record
+from .refusals import ELSEWHERE_REMEDY
 
 if TYPE_CHECKING:
     import docker
@@ -68,7 +73,12 @@ def prove(engine: Engine, probe: Probe) -> Obstacle | None:
     sight = probe(LOOK, shares=True)
     if sight.ran and sections(sight.output).get(LEASES) == SHARED:
         return None
-    return unshared()
+    return Obstacle(
+        "containers have no part in this process's directories",
+        "A FIFO that this process holds open is not there, or not open, in a container: the engine "
+        "is in another container, or in a virtual machine.",
+        (*ELSEWHERE_REMEDY, "Use another mode: --dind-mode=auto."),
+    )
 
 
 class SocketBackend:
@@ -102,6 +112,7 @@ class SocketBackend:
             driver=info["Driver"],
             user_namespace=False,
             seconds=time.monotonic() - began,
+            variables_of_mode=_variables(settings),
         )
 
     def _launch(self, home: Home, settings: Settings) -> None:
@@ -159,6 +170,8 @@ class SocketBackend:
         timeout: float | None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in a client container, which has the guarded socket."""
+        if not launch.is_alive(record.home.path):
+            raise gone(record, ConnectionError("Its guard does not run."))
         return execution.run(
             self._engine.client,
             self._client(record.home),
@@ -176,10 +189,12 @@ class SocketBackend:
 
         api: Any = self._engine.client.api
         with workspace.locked(home.path, CLIENT):
-            try:
-                return str(api.inspect_container(home.label)["Id"])
-            except NotFound:
-                pass
+            with contextlib.suppress(NotFound):
+                there = api.inspect_container(home.label)
+                if not there["State"]["Running"]:
+                    # As after a restart of the engine.
+                    api.start(there["Id"])
+                return str(there["Id"])
             found = state.read(home)
             settings = Settings() if found is None else found[1]
             images.ensure(self._engine.client, settings.image, lambda line: None)
@@ -189,8 +204,13 @@ class SocketBackend:
                 entrypoint=["sh", "-c", _IDLE],
                 command=[],
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},
+                environment=_variables(settings),
                 host_config=api.create_host_config(
-                    mounts=[Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind")]
+                    mounts=[
+                        Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind"),
+                        # What processes that share the daemon put in front of the socket is there.
+                        Mount(HOME, str(home.path), type="bind", read_only=True),
+                    ]
                 ),
             )
             api.start(made["Id"])
@@ -198,10 +218,15 @@ class SocketBackend:
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the guard anew; what the tests made is known by its labels."""
+        from docker.errors import NotFound
+
         found = state.read(record.home)
         settings = (Settings() if found is None else found[1]).replace(timeout=timeout)
         launch.end(record.home.path)
         self._launch(record.home, settings)
+        with contextlib.suppress(NotFound):
+            # It has the socket of the guard that is gone.
+            self._engine.client.api.restart(record.home.label, timeout=0)
 
     def post_mortem(self, record: Record) -> int | None:
         """None: nobody knows the exit code of a guard that is gone."""
@@ -213,6 +238,15 @@ class SocketBackend:
         remains.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):
             (home.path / GUARD).unlink()
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """What tools must be told beside where the guard is.
+
+    With BuildKit they would use its own API, where the guard can label nothing; it is refused.
+    """
+    refuses = settings.guard == OWN and BUILDKIT not in settings.guard_allow
+    return {"DOCKER_BUILDKIT": "0"} if refuses else {}
 
 
 def _labels(home: Home, settings: Settings) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+BUILDKIT = "buildkit-grpc"
+
 EXACT: Mapping[str, str] = {
     "privileged": "privileged containers and commands in them",
     "host-net": "the host's network namespace",
@@ -18,7 +20,7 @@ EXACT: Mapping[str, str] = {
     "device-rules": "device cgroup rules and device requests, such as GPUs",
     "annotations": "annotations, which a runtime may take for orders",
     "volume-options": "volumes that mount something else than a directory or a tmpfs",
-    "buildkit-grpc": "BuildKit's own API, as buildx uses it; its images get no labels",
+    BUILDKIT: "BuildKit's own API, as buildx uses it; its images get no labels",
     "pull": "pulls of images that the host has already, which move the host's tags",
     "swarm": "swarm, services, nodes, tasks, secrets and configs",
     "plugins": "plugins of the engine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+from .allow import BUILDKIT
 from .body import Json
 from .calls import Calls
 from .exchange import Exchange
@@ -12,6 +13,10 @@ from .head import dotted
 from .refusal import Refusal, forbidden, malformed
 from .stamp import CONTAINER, NETWORK, VOLUME
 
+_NOT_SEEN = (
+    "BuildKit's own API, in which nothing can be labelled (with DOCKER_BUILDKIT=0 docker and "
+    "compose build without it),"
+)
 _ROLES = {"containers": CONTAINER, "networks": NETWORK, "volumes": VOLUME}
 
 
@@ -48,7 +53,8 @@ class Reading(Calls):
         call = f"{exchange.request.method} {exchange.request.path}"
         allow = exchange.match.route.allow
         if allow:
-            self._policy.demand(allow, f"{call}, a call that is about the engine itself,")
+            what = _NOT_SEEN if allow == BUILDKIT else "a call that is about the engine itself,"
+            self._policy.demand(allow, f"{call}, {what}")
         elif self._policy.own:
             raise forbidden(f"{call}, a call that reaches into the host,")
         await exchange.forward(exchange.request.path)

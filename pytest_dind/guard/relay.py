@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import sys
+from typing import Any
 
 from .refusal import Refusal
 from .upstream import BUFFER
@@ -96,12 +97,13 @@ async def both_ways(
     # A side that is gone for good makes its pump fail, and the other has nobody to serve.
     pumps = asyncio.gather(sent, _pump_with_end(engine, to_client))
     left = asyncio.ensure_future(_left(sent, to_client))
+    both: list[asyncio.Future[Any]] = [pumps, left]
     try:
-        await asyncio.wait([pumps, left], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        pumps.cancel()
-        left.cancel()
-        await asyncio.gather(pumps, left, return_exceptions=True)
+        for one in both:
+            one.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
 
 
 async def _left(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:

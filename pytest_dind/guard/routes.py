@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from . import names
+from .allow import BUILDKIT
 from .head import Head
 from .refusal import malformed, unknown
 
@@ -195,7 +196,7 @@ ROUTES: tuple[Route, ...] = (
     _route("DELETE /images/{image}", "remove_image", "force noprune platforms"),
     # BuildKit. Its session serves the engine: it can't be used to ask anything of it.
     _route("POST /session", "session", hijacks=b"h2c"),
-    _route("POST /grpc", "refused", hijacks=b"h2c", allow="buildkit-grpc"),
+    _route("POST /grpc", "refused", hijacks=b"h2c", allow=BUILDKIT),
     # Checkpoints are read from and written to any directory of the host.
     *(
         _route(f"{method} /containers/{{container}}/checkpoints{rest}", "refused", body=ANY)

@@ -115,9 +115,11 @@ class Server:
             await _refuse(connection, writer, Refusal(500, f"pytest-dind guard: {error!r}"))
         finally:
             client.task = None
-            if not gone and (exchange is None or exchange.unread):
-                await _read_out(reader, writer)
-            writer.close()
+            try:
+                if not gone and (exchange is None or exchange.unread):
+                    await _read_out(reader, writer)
+            finally:
+                writer.close()
 
     async def _handle(self, exchange: Exchange) -> None:
         does = exchange.match.route.does

@@ -291,7 +291,8 @@ async def _play(sequence: list[tuple[str, str, str, Any]], directory: Path) -> _
     await engine.settle()
     policy = Policy("own", frozenset(), (str(directory),), str(engine_path), "/s", "/base")
     errors: list[str] = []
-    server = await Server(engine, _STAMP, policy, directory, errors.append).listen(guard_path)
+    server = Server(engine, _STAMP, policy, directory, errors.append)
+    listener = await server.listen(guard_path)
     for call, first, second, content in sequence:
         method, _, target = call.partition(" ")
         asked, mark, query = target.partition("?")
@@ -303,7 +304,9 @@ async def _play(sequence: list[tuple[str, str, str, Any]], directory: Path) -> _
         writer.write(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + raw)
         assert await asyncio.wait_for(reader.read(), 20)
         writer.close()
-    server.close()
+    if server._serving:
+        await asyncio.wait(server._serving, timeout=20)
+    listener.close()
     behind.close()
     assert not [line for line in errors if line.startswith("500")], errors
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -108,10 +109,8 @@ def _echo(heads: list[bytes]) -> _Serve:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        length = [
-            line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
-        ]
-        body = await reader.readexactly(int(length[0].split()[1])) if length else b""
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
         heads.append(head + body)
         writer.write(_answer(200, {}))
         writer.close()
