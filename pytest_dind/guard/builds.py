@@ -63,8 +63,7 @@ class Builds(Calls):
         if mode == "host":
             self._policy.demand("host-net", "the host's network namespace (networkmode)")
         elif joined(mode):
-            found = await self._references.container_id(joined(mode))
-            exchange.match.query["networkmode"] = [f"container:{found}"]
+            exchange.match.query["networkmode"] = [await self._references.join(joined(mode))]
         elif mode not in ("", "default", "bridge", "none") and self._policy.own:
             network = await self._ownership.resolve("network", mode)
             exchange.match.query["networkmode"] = [network]

@@ -96,7 +96,7 @@ def _read_bind(
         wanted.binds.append(bind)
         return
     real = policy.bind(source)
-    if modes & _RELABEL or not policy.own:
+    if modes & _RELABEL:
         wanted.binds.append(":".join([real, *parts[1:]]))
         return
     # In the newer form a path that the engine does not see is an error, not an empty directory.
@@ -123,7 +123,7 @@ def _read_mount(
         )
         _demand_propagation(options.get("Propagation", ""), policy)
         mount["Source"] = policy.bind(source) if source.startswith("/") else source
-        if options.get("CreateMountpoint") and policy.own:
+        if options.get("CreateMountpoint"):
             # The path is there; should the engine not see it, that is an error.
             options["CreateMountpoint"] = False
         mount["BindOptions"] = options

@@ -83,17 +83,26 @@ class References:
         """Resolve the containers whose namespaces are joined, and those that are linked."""
         for key in ("NetworkMode", "PidMode", "IpcMode"):
             name = joined(host.get(key) or "")
-            if name and not self._policy.allows(f"join:{name}"):
-                try:
-                    host[key] = f"container:{(await self._container(name))['Id']}"
-                except Refusal:
-                    raise forbidden(
-                        f"a namespace of the container {name}, which is not this run's,",
-                        f"join:{name}",
-                    ) from None
+            if name:
+                host[key] = await self.join(name)
         links = texts("HostConfig.Links", host.get("Links"))
         if links:
             host["Links"] = [await self._link(link) for link in links]
+
+    async def join(self, name: str) -> str:
+        """The mode that joins the namespace of the container of this name.
+
+        Raises:
+            Refusal: it is not this run's.
+        """
+        if self._policy.allows(f"join:{name}"):
+            return f"container:{name}"
+        try:
+            return f"container:{await self.container_id(name)}"
+        except Refusal:
+            raise forbidden(
+                f"a namespace of the container {name}, which is not this run's,", f"join:{name}"
+            ) from None
 
     async def _link(self, link: str) -> str:
         name, colon, alias = link.partition(":")

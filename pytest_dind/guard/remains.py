@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ JOURNAL = "names"
 _CONTAINERS = (CONTAINER, CLIENT)
 _NO_NAME = "<none>:<none>"
 # What is still being made when its maker is killed is there after a moment.
-_PASSES = 5
+_PASSES = 10
+_PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
 
 
 def guards(
@@ -67,9 +69,17 @@ def purge(engine: Engine, home: Path) -> None:
         since = (home / GUARD).stat().st_mtime
     except OSError:
         since = float("inf")
+    patience = iter(_PATIENCE_SECONDS)
     for _ in range(_PASSES):
-        if not any([*_purge(api, str(home), since), *_take_names_back(api, home / JOURNAL)]):
+        went = [*_purge(api, str(home), since), *_take_names_back(api, home / JOURNAL)]
+        if not went:
             return
+        if not any(went):
+            # It may be that the engine is removing it, as a container with --rm that has ended.
+            seconds = next(patience, None)
+            if seconds is None:
+                return
+            time.sleep(seconds)
 
 
 def _labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:

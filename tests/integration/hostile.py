@@ -142,6 +142,12 @@ FRAMING = [
         "no call to upgrade",
     ),
     _raw(
+        "an upgrade to another protocol",
+        "POST /containers/{own}/attach HTTP/1.1\nHost: x\nConnection: Upgrade\nUpgrade: h2c\n\n",
+        400,
+        "no call to upgrade to that",
+    ),
+    _raw(
         "an unknown upgrade",
         "POST /session HTTP/1.1\nHost: x\nConnection: Upgrade\nUpgrade: docker-ng\n\n",
         400,
@@ -454,6 +460,38 @@ OTHERS = [
     _call("a build on the host's network", "POST /build?networkmode=host", 403, "host-net", b""),
     _call(
         "a build on another's network", "POST /build?networkmode={network}", 404, "not found", b""
+    ),
+    _call(
+        "a build in another's namespace",
+        "POST /build?networkmode=container:{running}",
+        403,
+        "join:{running}",
+        b"",
+    ),
+    _call(
+        "a name with two tags for an image of the host",
+        f"POST /images/{NESTED_IMAGE}/tag?repo={{image}}&tag=2",
+        400,
+        "has a tag already",
+    ),
+    _call(
+        "a pull by a name with two tags",
+        "POST /images/create?fromImage={image}&tag=2",
+        400,
+        "has a tag already",
+    ),
+    _call(
+        "labels that a commit would swallow",
+        "POST /commit?container={own}&repo={mark}&changes=CMD%20a%20%5C",
+        400,
+        "goes on in the next one",
+    ),
+    _call(
+        "labels that an import would swallow",
+        "POST /images/create?fromSrc=-&repo={mark}&changes=CMD%20a%20%5C",
+        400,
+        "goes on in the next one",
+        b"",
     ),
     _call("a build with a cgroup parent", "POST /build?cgroupparent=/x", 403, "cgroup-parent", b""),
     _call(
