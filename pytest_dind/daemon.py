@@ -91,7 +91,7 @@ class Daemon:
         """
         found = transport.environment(os.environ, self.host, self.record.certificates)
         ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
-        return found | self.env | ports
+        return found | ports
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on it; close it after use.

@@ -2,6 +2,7 @@
 
 python tools/engine.py up        use the engine that answers, or install and start one
 python tools/engine.py images    make sure of the images the tests use
+python tools/engine.py compose   make sure of docker-compose, which the tests use
 python tools/engine.py status    what answers, whose it is, what it has
 python tools/engine.py down      stop the engine that `up` started, and no other
 python tools/engine.py run --cgroup2 -- COMMAND
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, action, text in (
         ("up", up, "make sure that an engine answers: use the one there, or install and start one"),
         ("images", images, f"make sure of {_images.DAEMON} and {_images.NESTED}"),
+        ("compose", compose, "make sure of docker-compose: use the one there, or install it"),
         ("status", status, "say what answers and whose it is; exit status 0 if something does"),
         ("down", down, "stop the engine that `up` started; leave any other alone"),
         ("run", run, "run a command on an engine with a cgroup v2 view; its status is ours"),
@@ -118,6 +121,23 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     client = require_engine()
     with lock(places, "images"):
         _images.ensure(client, rebuild=options.rebuild)
+    return 0
+
+
+def compose(places: _daemon.Places, _options: argparse.Namespace) -> int:
+    """Make sure of docker-compose."""
+    if _daemon.program("docker-compose") is None:
+        if os.geteuid() or _daemon.program("apt-get") is None:
+            raise Problem(
+                "docker-compose is not here, and this command can't install it",
+                "that takes root, and apt-get",
+                "install docker-compose as https://docs.docker.com/compose/install/ says, then "
+                "run this again",
+            )
+        with lock(places, "engine"):
+            _packages.update()
+            _packages.install("docker-compose")
+    say(f"docker-compose: {_daemon.program('docker-compose')}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -69,7 +69,6 @@ class Record:
         certificates: The directory of a client's certificates; empty where it has a unix socket.
         outer: The host on which ports that the outer engine publishes are reached.
         because: Why it is not reached by a shared directory; empty where it is.
-        variables_of_mode: What tools must be told beside the way to it.
     """
 
     mode: str
@@ -87,11 +86,10 @@ class Record:
     certificates: str = ""
     outer: str = "127.0.0.1"
     because: str = ""
-    variables_of_mode: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def variables(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""
-        return transport.variables(self.host, self.certificates) | dict(self.variables_of_mode)
+        return transport.variables(self.host, self.certificates)
 
 
 class Backend(Protocol):

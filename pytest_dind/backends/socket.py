@@ -112,7 +112,6 @@ class SocketBackend:
             driver=info["Driver"],
             user_namespace=False,
             seconds=time.monotonic() - began,
-            variables_of_mode=_variables(settings),
         )
 
     def _launch(self, home: Home, settings: Settings) -> None:
@@ -241,9 +240,9 @@ class SocketBackend:
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    """What tools must be told beside where the guard is.
+    """The client container's environment.
 
-    With BuildKit they would use its own API, where the guard can label nothing; it is refused.
+    With BuildKit its docker would use BuildKit's own API, which is refused.
     """
     refuses = settings.guard == OWN and BUILDKIT not in settings.guard_allow
     return {"DOCKER_BUILDKIT": "0"} if refuses else {}
