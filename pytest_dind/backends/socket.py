@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, state, workspace
 from ..commands import gone
-from ..errors import DaemonExited
+from ..errors import DaemonExited, SettingsError
 from ..files import Directory, Files
 from ..guard import launch, remains
 from ..guard.allow import BUILDKIT
@@ -42,6 +42,7 @@ _LOOPBACK = "127.0.0.1"
 _UNIX = "unix://"
 # Where the docker CLI in the client container looks for an engine.
 _CLIENT_SOCKET = "/var/run/docker.sock"
+_OF_A_DAEMON = ("arg", "publish", "memory", "cpus", "registry_mirror", "insecure_registry")
 _IDLE = "while :; do sleep 86400; done"
 
 
@@ -91,6 +92,7 @@ class SocketBackend:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
+        _demand_nothing_of_a_daemon(settings)
         began = time.monotonic()
         engine = self._engine.client
         for name in settings.load:
@@ -237,6 +239,23 @@ class SocketBackend:
         remains.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):
             (home.path / GUARD).unlink()
+
+
+def _demand_nothing_of_a_daemon(settings: Settings) -> None:
+    """Refuse settings of a daemon of one's own: in silence they would be without effect."""
+    for name in _OF_A_DAEMON:
+        value = getattr(settings, name)
+        if value:
+            option = name.replace("_", "-")
+            raise SettingsError(
+                f"--dind-{option} can't be had in mode {MODE}: there is no daemon of the run's own "
+                "to set that for.",
+                evidence=f"{name} is {value!r}.",
+                remedy=[
+                    f"Leave --dind-{option} out.",
+                    "Use a mode with a daemon of its own: --dind-mode=auto.",
+                ],
+            )
 
 
 def _variables(settings: Settings) -> dict[str, str]:

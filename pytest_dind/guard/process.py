@@ -22,6 +22,8 @@ from .upstream import Engine
 
 # How long a request that makes something may still take when the last user is gone.
 _GRACE_SECONDS = 5
+# Between two looks at whether the home is there still.
+_LOOK_SECONDS = 5
 
 
 def main(arguments: list[str]) -> None:
@@ -108,5 +110,14 @@ def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
         # Without it a guard whose users were gone before it came would see no end of theirs.
         read()
     loop.add_reader(lease, read)
+
+    def look() -> None:
+        if Path(orders.home).is_dir():
+            loop.call_later(_LOOK_SECONDS, look)
+        else:
+            # Nobody can reach it any more, nor end it: a cleaner has been here.
+            finish(True)
+
+    loop.call_later(_LOOK_SECONDS, look)
     loop.add_signal_handler(signal.SIGTERM, finish, True)
     loop.add_signal_handler(signal.SIGUSR1, finish, False)

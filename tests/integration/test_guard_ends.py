@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def _of_room(engine: Engine, room: Path) -> list[str]:
 
 def _guards(room: Path) -> list[int]:
     """The processes of guards in this room."""
-    return [int(path.read_text()) for path in room.rglob("pytest-dind-*/*/*/guard")]
+    return [int(path.read_text()) for path in room.rglob("*/*/guard")]
 
 
 def _made(project: Project) -> subprocess.Popen[str]:
@@ -86,6 +87,14 @@ def _made(project: Project) -> subprocess.Popen[str]:
     process = project.start()
     project.reached("made", process)
     return process
+
+
+def _remove_all(project: Project) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pytest_dind", "rm", "--all"],
+        env={**os.environ, "TMPDIR": str(project.temp)},
+        check=True,
+    )
 
 
 def _assert_gone(engine: Engine, room: Path) -> None:
@@ -150,6 +159,101 @@ def test_guard_that_dies_in_a_run(room_project: Project, room: Path, engine: Eng
     _assert_gone(engine, room)
 
 
+def test_factory(room_project: Project, room: Path, engine: Engine) -> None:
+    """Each of the factory's daemons is a guard, which shows what was made through it alone."""
+    room_project.write(
+        """
+        import pytest
+        from pytest_dind import SettingsError
+
+        def test_it(dind_factory, dind_client):
+            one, two = dind_factory("one"), dind_factory(mode="socket")
+            for daemon in (one, two):
+                daemon.exec(["docker", "volume", "create", f"ends-{daemon.name}"])
+            for daemon in (one, two):
+                volumes = daemon.exec(["docker", "volume", "ls", "-q"]).stdout.split()
+                assert volumes == [f"ends-{daemon.name}"]
+            assert dind_client.volumes.list() == []
+            with pytest.raises(SettingsError, match="--dind-memory can't be had in mode socket"):
+                dind_factory("three", memory="1g")
+            one.stop()
+            with pytest.raises(Exception, match="is gone"):
+                one.exec(["docker", "ps"])
+        """
+    )
+    room_project.run()
+    _assert_gone(engine, room)
+
+
+def test_restart(room_project: Project, room: Path, engine: Engine) -> None:
+    """A guard that was restarted knows what its tests made; so does the container of commands."""
+    room_project.write(
+        """
+        def test_it(dind_daemon, dind_client):
+            dind_client.volumes.create("ends-vol")
+            dind_daemon.exec(["touch", "/kept"])
+            dind_daemon.restart()
+            assert dind_daemon.exec(["docker", "volume", "ls", "-q"]).stdout == "ends-vol\\n"
+            dind_daemon.exec(["ls", "/kept"])
+            assert [volume.name for volume in dind_client.volumes.list()] == ["ends-vol"]
+        """
+    )
+    room_project.run()
+    _assert_gone(engine, room)
+
+
+def test_workers(room_project: Project, room: Path, engine: Engine) -> None:
+    """Workers share the guard; what each one's test makes goes after it, and nothing else."""
+    room_project.write(
+        f"""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_it(dind_clean, dind_env, number):
+            made = dind_clean.exec(["docker", "volume", "create"]).stdout.strip()
+            client = dind_clean.client()
+            bind = {{made: {{"bind": "/x"}}}}
+            client.containers.run("{NESTED_IMAGE}", ["sleep", "99"], detach=True, volumes=bind)
+            client.close()
+
+        def test_other(dind_client):
+            dind_client.ping()
+        """
+    )
+    room_project.run("-n2", "--dind-leaks=fail")
+    _assert_gone(engine, room)
+
+
+def test_reused(room_project: Project, room: Path, engine: Engine) -> None:
+    """The next run with the same name has the same guard, and what was made through it."""
+    room_project.write("def test_it(dind_client): dind_client.volumes.create('ends-vol')")
+    try:
+        room_project.run("--dind-reuse=again")
+        (guard,) = _guards(room)
+        room_project.write(
+            """
+            def test_it(dind_client):
+                assert [volume.name for volume in dind_client.volumes.list()] == ["ends-vol"]
+            """
+        )
+        room_project.run("--dind-reuse=again")
+        assert _guards(room) == [guard]
+    finally:
+        _remove_all(room_project)
+    _assert_gone(engine, room)
+
+
+def test_guard_whose_directory_is_removed(room_project: Project, engine: Engine) -> None:
+    """A kept guard that nobody can reach any more ends, with what its tests made."""
+    room_project.write("def test_it(dind_client): dind_client.volumes.create('ends-vol')")
+    room_project.run("--dind-keep=always")
+    (guard,) = _guards(room_project.temp)
+    for base in room_project.temp.glob("pytest-dind-*"):
+        shutil.rmtree(base)
+    until(lambda: not Path(f"/proc/{guard}").exists(), _SECONDS, "the guard has ended")
+    assert not engine.client.api.volumes(filters={"name": "ends-vol"})["Volumes"]
+
+
 def test_kept(room_project: Project, room: Path, engine: Engine) -> None:
     """A kept guard serves on with what its tests made, and is removed by the command."""
     room_project.write(_MAKES.replace("signal.pause()", "pass"))
@@ -165,11 +269,7 @@ def test_kept(room_project: Project, room: Path, engine: Engine) -> None:
         room_project.run()
         assert len(_of_room(engine, room)) >= 7
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "pytest_dind", "rm", "--all"],
-            env={**os.environ, "TMPDIR": str(room_project.temp)},
-            check=True,
-        )
+        _remove_all(room_project)
     _assert_gone(engine, room)
 
 

@@ -17,6 +17,9 @@ from ..support import until
 from .conftest import StartDaemon
 from .traces import Traces
 
+# What these tests look at is the container that a daemon has.
+pytestmark = pytest.mark.requires_isolation
+
 
 def test_restart(start: StartDaemon) -> None:
     """Containers with a restart policy, volumes and images survive; handle and clients stay."""

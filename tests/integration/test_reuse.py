@@ -21,6 +21,9 @@ from .conftest import DeriveImage
 from .projects import Project
 from .traces import Traces
 
+# What these tests look at is the container that a daemon has.
+pytestmark = pytest.mark.requires_isolation
+
 _NOTE = """
     def test_it(dind_daemon, dind_client):
         assert dind_client.ping()
