@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper, workspace
 from .backends.protocol import Home
-from .guard import launch, remains
+from .guard import listing
 from .lease import LEASE, is_held
 
 if TYPE_CHECKING:
@@ -49,16 +49,23 @@ class Entry:
     guarded: bool = False
 
 
-def entries(engine: Engine, base: Path) -> list[Entry]:
-    """This plugin's daemons on an engine, those of other users and machines too."""
+def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
+    """This plugin's daemons on an engine, those of other users and machines too.
+
+    Args:
+        engine: The outer engine.
+        base: The directory of all runs.
+        thorough: Whether to look also for what a guard left that has no container and no directory
+            any more; it takes the engine some milliseconds.
+    """
     found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
     containers = [
         # One that is being removed has no name any more.
         _entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item, base)
         for item in found
-        if remains.is_container(item)
+        if listing.is_container(item)
     ]
-    guards = remains.guards(engine, found, base)
+    guards = listing.guards(engine, found, base, thorough=thorough)
     return [
         *containers,
         *(
@@ -117,6 +124,8 @@ def _remove(engine: Engine, entry: Entry) -> None:
     if not entry.guarded:
         engine.client.api.remove_container(entry.name, force=True, v=True)
         return
+    from .guard import launch, remains
+
     if entry.use != UNKNOWN:
         launch.end(entry.home)
     remains.purge(engine, entry.home)
@@ -133,7 +142,7 @@ def sweep(base: Path, engine: Engine) -> None:
     from docker.errors import APIError
 
     with workspace.locked(base):
-        found = entries(engine, base)
+        found = entries(engine, base, thorough=False)
         for entry in found:
             if entry.use == STALE:
                 with contextlib.suppress(APIError):

@@ -18,7 +18,7 @@ from ..guard import launch, remains
 from ..guard.allow import BUILDKIT
 from ..guard.orders import Orders
 from ..guard.policy import OWN
-from ..guard.stamp import CLIENT
+from ..guard.roles import CLIENT
 from ..lease import LEASE
 from ..reaper import GUARD, KEPT
 from ..settings import Settings

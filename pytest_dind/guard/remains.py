@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import labels
-from ..reaper import ENGINE, GUARD
-from ..settings import MODES
-from .stamp import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME, created
+from ..reaper import GUARD
+from .listing import CONTAINERS, labelled
+from .roles import IMAGE, NETWORK, VOLUME
+from .stamp import created
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -19,47 +19,10 @@ if TYPE_CHECKING:
 JOURNAL = "names"
 """In a daemon's home: the names that tests gave to the host's images, each after its image's id."""
 
-_CONTAINERS = (CONTAINER, CLIENT)
 _NO_NAME = "<none>:<none>"
 # What is still being made when its maker is killed is there after a moment.
 _PASSES = 10
 _PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
-
-
-def guards(
-    engine: Engine, containers: Iterable[Mapping[str, Any]], base: Path
-) -> dict[str, Mapping[str, str]]:
-    """The labels of the guards of which something is there, by their daemons' homes.
-
-    Args:
-        engine: The outer engine.
-        containers: This plugin's containers on it, whatever their role.
-        base: The directory of all runs: a guard without objects is known by its home alone.
-    """
-    api: Any = engine.client.api
-    running = [item for item in containers if item["Labels"].get(labels.ROLE) in _CONTAINERS]
-    beside = [item for role in (NETWORK, VOLUME, IMAGE) for item in _labelled(api, role)]
-    known = {item["Labels"][labels.HOME]: item["Labels"] for item in [*beside, *running]}
-    for mark in base.glob(f"*/*/{GUARD}"):
-        if _engine_of(mark.parent) == engine.url:
-            made = str(int(mark.stat().st_mtime))
-            home = str(mark.parent)
-            ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
-            known.setdefault(home, {**ours, labels.CREATED: made})
-    return known
-
-
-def is_container(item: Mapping[str, Any]) -> bool:
-    """Whether a container of this plugin is no guard's, nor one of an image that a test made."""
-    return item["Labels"].get(labels.ROLE) not in (*_CONTAINERS, IMAGE)
-
-
-def _engine_of(home: Path) -> str:
-    """The URL of the engine that a daemon is on; empty where nobody knows."""
-    try:
-        return (home.parent / ENGINE).read_text()
-    except OSError:
-        return ""
 
 
 def purge(engine: Engine, home: Path) -> None:
@@ -82,38 +45,16 @@ def purge(engine: Engine, home: Path) -> None:
             time.sleep(seconds)
 
 
-def _labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
-    """The objects of a role, of one home or of any."""
-    selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
-    filters = {"label": selected}
-    listed: Any
-    if role in _CONTAINERS:
-        listed = api.containers(all=True, filters=filters)
-    elif role == NETWORK:
-        listed = api.networks(filters=filters)
-    elif role == VOLUME:
-        listed = api.volumes(filters=filters)["Volumes"]
-    else:
-        # Steps have some of the labels; what is committed from a container has its role.
-        filters = {"label": selected[1:]}
-        listed = [
-            item
-            for item in api.images(all=True, filters=filters)
-            if item["Labels"].get(labels.ROLE, role) == role
-        ]
-    return list(listed or [])
-
-
 def _purge(api: Any, home: str, since: float) -> Iterator[bool]:
     """Remove what there is; gives for each thing whether it went."""
-    for role in _CONTAINERS:
-        for container in _labelled(api, role, home):
+    for role in CONTAINERS:
+        for container in labelled(api, role, home):
             yield _try(api.remove_container, container["Id"], force=True, v=True)
-    for network in _labelled(api, NETWORK, home):
+    for network in labelled(api, NETWORK, home):
         yield _try(api.remove_network, network["Id"])
-    for volume in _labelled(api, VOLUME, home):
+    for volume in labelled(api, VOLUME, home):
         yield _try(api.remove_volume, volume["Name"])
-    for image in sorted(_labelled(api, IMAGE, home), key=lambda item: -int(item["Created"])):
+    for image in sorted(labelled(api, IMAGE, home), key=lambda item: -int(item["Created"])):
         try:
             parent = api.inspect_image(image["Id"])["Parent"]
         except _not_found():

@@ -10,13 +10,11 @@ from typing import Any
 from .. import labels
 from .body import parse_text
 from .refusal import malformed
-
-CONTAINER, NETWORK, VOLUME, IMAGE = "container", "network", "volume", "image"
-"""The roles of what tests make. A container takes over its image's labels, and an image those of
-the container it was committed from, so the role tells them from what somebody else made of them."""
-CLIENT = "client"
-"""The role of the container in which a test's commands run: it is removed with what tests made, but
-they do not see it."""
+from .roles import CLIENT as CLIENT
+from .roles import CONTAINER as CONTAINER
+from .roles import IMAGE as IMAGE
+from .roles import NETWORK as NETWORK
+from .roles import VOLUME as VOLUME
 
 _OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
 

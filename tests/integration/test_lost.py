@@ -10,7 +10,7 @@ import pytest
 from .projects import Project
 from .traces import Traces
 
-# What these tests look at is the container that a daemon has.
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
 pytestmark = pytest.mark.requires_isolation
 
 # How a test, or the out-of-memory killer, ends the daemon.

@@ -21,7 +21,7 @@ from .conftest import DeriveImage
 from .projects import Project
 from .traces import Traces
 
-# What these tests look at is the container that a daemon has.
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
 pytestmark = pytest.mark.requires_isolation
 
 _NOTE = """
