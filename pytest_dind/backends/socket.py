@@ -87,12 +87,14 @@ class SocketBackend:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._settings = Settings()
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
         _demand_nothing_of_a_daemon(settings)
+        self._settings = settings
         began = time.monotonic()
         engine = self._engine.client
         for name in settings.load:
@@ -196,8 +198,7 @@ class SocketBackend:
                     # As after a restart of the engine.
                     api.start(there["Id"])
                 return str(there["Id"])
-            found = state.read(home)
-            settings = Settings() if found is None else found[1]
+            settings = self._started_with(home)
             images.ensure(self._engine.client, settings.image, lambda line: None)
             made = api.create_container(
                 settings.image,
@@ -221,13 +222,17 @@ class SocketBackend:
         """Start the guard anew; what the tests made is known by its labels."""
         from docker.errors import NotFound
 
-        found = state.read(record.home)
-        settings = (Settings() if found is None else found[1]).replace(timeout=timeout)
+        settings = self._started_with(record.home).replace(timeout=timeout)
         launch.end(record.home.path)
         self._launch(record.home, settings)
         with contextlib.suppress(NotFound):
             # It has the socket of the guard that is gone.
             self._engine.client.api.restart(record.home.label, timeout=0)
+
+    def _started_with(self, home: Home) -> Settings:
+        """The settings of a guard, which this process or another one has started."""
+        found = state.read(home)
+        return self._settings if found is None else found[1]
 
     def post_mortem(self, record: Record) -> int | None:
         """None: nobody knows the exit code of a guard that is gone."""

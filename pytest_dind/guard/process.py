@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
     if os.fork():
         # Whoever started this can wait for its end at any time; the other is init's child.
         return
+    os.umask(0o077)
     orders = Orders(**json.loads(arguments[0]))
     lock = int(arguments[1])
     os.set_inheritable(lock, False)

@@ -134,6 +134,7 @@ def test_container_that_is_not_there(dind_daemon: Daemon) -> None:
         dind_daemon.address("ghost", 80)
 
 
+@pytest.mark.requires_isolation
 def test_publish(start: StartDaemon, engine: Engine) -> None:
     """A port that `publish` publishes is reached on loopback, where nothing else might lead in."""
     with socket.socket() as free:
@@ -148,6 +149,7 @@ def test_publish(start: StartDaemon, engine: Engine) -> None:
             assert _get(daemon.address(container, 81)) == "two\n"
 
 
+@pytest.mark.requires_isolation
 def test_port_range(start: StartDaemon, engine: Engine) -> None:
     """A nested container that takes a port of a published range is reached on loopback."""
     daemon = start(publish=["47110-47112"]).daemon

@@ -14,6 +14,7 @@ from .traces import Traces
 _REGISTRY = shutil.which("docker-registry")
 
 
+@pytest.mark.requires_isolation
 @pytest.mark.skipif(_REGISTRY is None, reason="docker-registry is missing: apt install it")
 def test_registry(project: Project, traces: Traces) -> None:
     """Pushed from one daemon, pulled by name in a second, and through it as a mirror in a third."""
