@@ -11,6 +11,7 @@ import re
 from .refusal import malformed
 
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
+_NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 _LONGEST_LINE = 16
 
 
@@ -40,13 +41,22 @@ class Chunks:
                 position += taken
                 self._left -= taken
             elif self._left:
-                if data[position] != b"\r\n"[2 - self._left]:
-                    raise malformed("a chunk does not end where it should")
-                position += 1
-                self._left -= 1
+                position = self._read_end(data, position)
             else:
                 position = self._read_line(data, position)
         return position
+
+    def _read_end(self, data: bytes, position: int) -> int:
+        """Read the end of a chunk and, where it is there too, the size of the next one."""
+        both = _NEXT.match(data, position) if self._left == 2 else None
+        size = int(both[1], 16) if both else 0
+        if both and size:
+            self._left = size + 2
+            return both.end()
+        if data[position] != b"\r\n"[2 - self._left]:
+            raise malformed("a chunk does not end where it should")
+        self._left -= 1
+        return position + 1
 
     def _read_line(self, data: bytes, position: int) -> int:
         end = data.find(b"\n", position, position + _LONGEST_LINE)

@@ -15,7 +15,7 @@ from .body import dump
 from .head import NEWEST, target
 from .refusal import Refusal
 
-BUFFER = 256 * 1024
+BUFFER = 512 * 1024
 """Bytes that are moved at once, where a stream is long."""
 
 
