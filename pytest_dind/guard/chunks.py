@@ -15,6 +15,25 @@ _NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 _LONGEST_LINE = 16
 
 
+class Length:
+    """Reads along a body of a known length.
+
+    Attributes:
+        done: Whether the end was found.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.done = length == 0
+        self._left = length
+
+    def feed(self, data: bytes) -> int:
+        """Read on; how many of these bytes belong to the body."""
+        count = min(self._left, len(data))
+        self._left -= count
+        self.done = self._left == 0
+        return count
+
+
 class Chunks:
     """Reads along a body in chunks, which is passed on as it is.
 

@@ -13,11 +13,12 @@ import h11
 from . import body as bodies
 from . import relay
 from .body import Json, dump
-from .chunks import Chunks
+from .chunks import Chunks, Length
 from .head import Head, dotted, target
 from .refusal import Refusal, malformed
 from .routes import ANY, STREAM, Match
-from .upstream import BUFFER, Engine, Headers, Reply, end, head
+from .source import BUFFER, Source
+from .upstream import Engine, Headers, Reply, end, head
 
 _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
 _GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -44,7 +45,7 @@ class Exchange:
         engine: Engine,
         connection: h11.Connection,
         client: relay.Client,
-        reader: asyncio.StreamReader,
+        reader: Source,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.request = request
@@ -155,7 +156,7 @@ class Exchange:
                     self._client.half_open = True
                     await relay.both_ways(self._reader, self._writer, reader, writer)
                 else:
-                    await relay.pump(reader, self._writer)
+                    await reader.pour(self._writer)
 
     def _headers(self, json: bool) -> Headers:
         """The headers to pass on.
@@ -191,21 +192,14 @@ class Exchange:
 
     async def _send_body(self, writer: asyncio.StreamWriter) -> None:
         """Pass the request's body on as it is, to its end and no further."""
-        chunks, left = Chunks(), self.request.length
-        while left != 0 and not chunks.done:
-            data = await self._reader.read(BUFFER if left is None else min(BUFFER, left))
-            try:
-                data = data[: chunks.feed(data)] if left is None else data
-            except Refusal:
-                data = b""
-            if not data:
-                # Broken off, or broken: the engine sees an end where there should be none.
-                writer.write_eof()
-                return
-            left = None if left is None else left - len(data)
-            writer.write(data)
-            await writer.drain()
-        self.unread = False
+        length = self.request.length
+        body = Chunks() if length is None else Length(length)
+        with contextlib.suppress(Refusal):
+            await self._reader.pour(writer, body)
+        self.unread = not body.done
+        if self.unread:
+            # Broken off, or broken: the engine sees an end where there should be none.
+            writer.write_eof()
 
     def see_through(self) -> None:
         """Do not stop in the midst of it when the client is gone."""

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from .refusal import Refusal
-from .upstream import BUFFER
+from .source import BUFFER, Source
 
 # What the engine says of an answer that is none of HTTP's, but bytes both ways from here on.
 _RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
@@ -79,23 +79,16 @@ def is_hijacked(status: int, head: bytes) -> bool:
     )
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Move bytes to the end."""
-    while data := await reader.read(BUFFER):
-        writer.write(data)
-        await writer.drain()
-
-
 async def both_ways(
     client: asyncio.StreamReader,
     to_client: asyncio.StreamWriter,
-    engine: asyncio.StreamReader,
+    engine: Source,
     to_engine: asyncio.StreamWriter,
 ) -> None:
     """Move bytes both ways until both ends have come; one end may come long before the other."""
-    sent = asyncio.ensure_future(_pump_with_end(client, to_engine))
+    sent = asyncio.ensure_future(_sent(client, to_engine))
     # A side that is gone for good makes its pump fail, and the other has nobody to serve.
-    pumps = asyncio.gather(sent, _pump_with_end(engine, to_client))
+    pumps = asyncio.gather(sent, _heard(engine, to_client))
     left = asyncio.ensure_future(_left(sent, to_client))
     both: list[asyncio.Future[Any]] = [pumps, left]
     try:
@@ -120,6 +113,13 @@ async def _left(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> Non
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _pump_with_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await pump(reader, writer)
-    writer.write_eof()
+async def _sent(client: asyncio.StreamReader, to_engine: asyncio.StreamWriter) -> None:
+    while data := await client.read(BUFFER):
+        to_engine.write(data)
+        await to_engine.drain()
+    to_engine.write_eof()
+
+
+async def _heard(engine: Source, to_client: asyncio.StreamWriter) -> None:
+    await engine.pour(to_client)
+    to_client.write_eof()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +22,9 @@ from .policy import Policy
 from .reading import Reading
 from .refusal import Refusal, malformed
 from .remains import JOURNAL
+from .source import Source
 from .stamp import Stamp
-from .upstream import BUFFER, Engine, Reply
+from .upstream import Engine, Reply
 
 # More than the kernel's own default: tests of many workers connect at once.
 _BACKLOG = 1024
@@ -67,18 +67,18 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def connected() -> relay.Client:
-            reader = asyncio.StreamReader(limit=BUFFER, loop=loop)
+            source = Source()
             client: relay.Client
 
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 task = client.task = asyncio.current_task()
                 assert task is not None
                 # A loop alone does not keep a task: it would be collected when its client is gone.
                 self._serving.add(task)
                 task.add_done_callback(self._serving.discard)
-                await self._serve(client, reader, writer)
+                await self._serve(client, source, writer)
 
-            client = relay.Client(reader, serve, loop=loop)
+            client = relay.Client(source, serve, loop=loop)
             return client
 
         return await loop.create_unix_server(connected, path=str(path), backlog=_BACKLOG)
@@ -89,7 +89,7 @@ class Server:
             await asyncio.wait(self._making, timeout=seconds)
 
     async def _serve(
-        self, client: relay.Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, client: relay.Client, reader: Source, writer: asyncio.StreamWriter
     ) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=head.LIMIT)
         asked = "what could not be read"
@@ -151,17 +151,14 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
         raise malformed("the head is too long") from None
 
 
-async def _read_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _read_out(reader: Source, writer: asyncio.StreamWriter) -> None:
     """Take what a client still sends that has its answer, without a look at it.
 
     It may not read the answer before it has sent all, and an end in between is an error to it.
     """
-    deadline = time.monotonic() + _LONGEST_SECONDS
-    with contextlib.suppress(OSError, asyncio.TimeoutError):
+    with contextlib.suppress(OSError):
         writer.write_eof()
-        while time.monotonic() < deadline:
-            if not await asyncio.wait_for(reader.read(BUFFER), _QUIET_SECONDS):
-                return
+        await reader.drop(_QUIET_SECONDS, _LONGEST_SECONDS)
 
 
 async def _refuse(

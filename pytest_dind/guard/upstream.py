@@ -14,10 +14,7 @@ import h11
 from .body import dump
 from .head import NEWEST, target
 from .refusal import Refusal
-
-BUFFER = 512 * 1024
-"""Bytes that are moved at once, where a stream is long."""
-
+from .source import BUFFER, Source, connect
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
@@ -58,14 +55,14 @@ class Engine:
         self.version = min(NEWEST, (major, minor))
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def connected(self) -> AsyncIterator[tuple[Source, asyncio.StreamWriter]]:
         """A connection of its own.
 
         Raises:
             Refusal: the engine does not take it.
         """
         try:
-            reader, writer = await asyncio.open_unix_connection(self._path, limit=BUFFER)
+            reader, writer = await connect(self._path)
         except OSError as error:
             raise Refusal(502, f"pytest-dind guard: the engine is not there ({error})") from error
         try:
