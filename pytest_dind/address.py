@@ -159,7 +159,9 @@ def _route(daemon: Daemon, details: Mapping[str, Any], wanted: str) -> Address:
         ports = {wanted: [{"HostIp": "0.0.0.0", "HostPort": wanted.partition("/")[0]}]}
     bindings = _bindings(ports, wanted) if ports.get(wanted) else []
     protocol = wanted.partition("/")[2]
-    open_to_us = [one for one in bindings if not one.is_loopback]
+    # Where the daemon is the machine's own engine, so is its loopback.
+    here = record.address == _LOOPBACK
+    open_to_us = [one for one in bindings if here or not one.is_loopback]
     # What is published on the engine's machine is reached from anywhere the engine is.
     for one in open_to_us:
         if f"{one.port}/{protocol}" in record.published:
@@ -167,7 +169,9 @@ def _route(daemon: Daemon, details: Mapping[str, Any], wanted: str) -> Address:
     if open_to_us and not record.address:
         raise _elsewhere(daemon, details, f"{open_to_us[0].port}/{protocol}")
     own = [record.address] if record.address else []
-    if any(one.version == 6 for one in open_to_us):
+    if here:
+        own += [one.host for one in open_to_us if not one.is_everywhere]
+    elif any(one.version == 6 for one in open_to_us):
         own += _ipv6(daemon)
     for host in own:
         for one in open_to_us:

@@ -149,7 +149,9 @@ def restore(
         for tag, id_ in before.tags.items():
             if now.tags.get(tag) != id_ and id_ in now.ids:
                 repository, name = parse_repository_tag(tag)
-                api.tag(id_, repository, name)
+                # In mode socket somebody else may have moved it, who keeps it.
+                with contextlib.suppress(APIError):
+                    api.tag(id_, repository, name)
         for id_ in Images.take(client, cache=False).ids - before.ids:
             with contextlib.suppress(APIError):
                 api.remove_image(id_, force=True)

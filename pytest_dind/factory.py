@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper
 from .errors import SettingsError
+from .settings import ISOLATED
 
 if TYPE_CHECKING:
     from .daemon import Daemon
@@ -79,9 +80,11 @@ class Factory:
         )
         daemon = self._run.another(name, chosen)
         try:
-            network = self._network(chosen)
-            api = self._run.engine(chosen).client.api
-            api.connect_container_to_network(daemon.id, network, aliases=[name])
+            # The outer engine itself, in mode socket, has no container to be reached by name.
+            if daemon.mode in ISOLATED:
+                network = self._network(chosen)
+                api = self._run.engine(chosen).client.api
+                api.connect_container_to_network(daemon.id, network, aliases=[name])
         except BaseException:
             daemon.stop()
             raise

@@ -80,9 +80,9 @@ def _begun(config: pytest.Config, chosen: settings.Settings) -> Run:
         joined = getattr(config, "workerinput", {}).get(_SHARED)
         other = Path(joined) if joined else None
         config.stash[_run] = (
-            Run.join(other, say)
+            Run.join(other, say, root=config.rootpath)
             if other and chosen.scope == "session"
-            else Run.begin(say, beside=other)
+            else Run.begin(say, beside=other, root=config.rootpath)
         )
     return config.stash[_run]
 
@@ -230,7 +230,7 @@ def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
 
 @pytest.fixture(scope="session")
 def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
-    """The mode in force: "dind" or "sysbox"."""
+    """The mode in force: "dind", "sysbox" or "socket"."""
     with _unavailable(dind_config):
         return _begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
 

@@ -32,6 +32,8 @@ KEPT = "kept"
 
 SOCKET = "docker.sock"
 """The daemon's socket, in its home."""
+GUARD = "guard"
+"""In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 
@@ -83,7 +85,8 @@ def finish(run: Path) -> list[str]:
     engine = _engine(run)
     late = []
     for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
-        if not (home / KEPT).exists():
+        # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
+        if not (home / KEPT).exists() and not (home / GUARD).exists():
             name = f"pytest-dind-{run.name}-{home.name}"
             thaw(home)
             if not _remove_container(engine, name) and not (home / STATE).exists():
@@ -91,7 +94,7 @@ def finish(run: Path) -> list[str]:
             shutil.rmtree(home, ignore_errors=True)
     if (run / NETWORK).exists():
         _delete(engine, f"/networks/{quote(network(run))}")
-    if not any(run.glob(f"*/{KEPT}")):
+    if not any([*run.glob(f"*/{KEPT}"), *run.glob(f"*/{GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
     return late
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import SettingsError
-from .settings import MODES
+from .settings import ISOLATED, MODES
 
 if TYPE_CHECKING:
     import pytest
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from .backends import Choice
-
-_ISOLATED = tuple(mode for mode in MODES if mode != "socket")
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,11 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
                 + ". To run it, use an engine with Sysbox and --dind-mode=sysbox or auto",
             )
     for mark in item.iter_markers("requires_isolation"):
-        if mode not in _ISOLATED:
+        if mode not in ISOLATED:
             yield Unmet(
                 "isolation",
                 f"{mark.name}: mode {mode} is not isolated. To run it, use "
-                f"--dind-mode={' or --dind-mode='.join(_ISOLATED)}",
+                f"--dind-mode={' or --dind-mode='.join(ISOLATED)}",
             )
     for mark in item.iter_markers("dind_modes"):
         if mode not in mark.args:

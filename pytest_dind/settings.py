@@ -10,17 +10,18 @@ from typing import Any, Literal, get_args
 from .errors import SettingsError
 from .option import bad, option, repeatable
 
-Mode = Literal["sysbox", "dind"]
+Mode = Literal["sysbox", "dind", "socket"]
 """How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
 MODES: tuple[str, ...] = get_args(Mode)
-"""In the order in which `auto` tries them."""
+ISOLATED = MODES[:-1]
+"""In the order in which `auto` tries them. It never takes the last mode, the outer engine itself:
+that gives isolation away, which is not to be done without a word."""
 AUTO = "auto"
 MAIN = "main"
 """The name of the daemon that the fixtures give."""
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
-_PLANNED = {"mode": ("socket",)}
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 # -g is --graph; short flags may stand together, and their value with them.
@@ -48,7 +49,8 @@ class Settings:
     mode: str = option(
         AUTO,
         "how the daemon is made: dind (a --privileged container), sysbox (a container under the "
-        "sysbox-runc runtime, without privilege), or auto (sysbox where it works, else dind)",
+        "sysbox-runc runtime, without privilege), socket (the outer engine itself, behind a "
+        "guard), or auto (sysbox where it works, else dind)",
         metavar="MODE",
         choices=(AUTO, *MODES),
     )
@@ -129,6 +131,19 @@ class Settings:
         choices=("off", "report", "fail"),
         shapes=False,
     )
+    guard: str = option(
+        "own",
+        "mode socket: own (tests see and touch only what this run made) or label (all is passed "
+        "on; what is made is labelled, and removed in the end)",
+        metavar="WHAT",
+        choices=("own", "label"),
+    )
+    guard_allow: tuple[str, ...] = option(
+        (),
+        "mode socket: one thing that the guard refuses otherwise, such as privileged, "
+        "bind:/path or cap:NET_ADMIN",
+        metavar="WHAT",
+    )
     require: tuple[str, ...] = option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
@@ -184,6 +199,16 @@ class Settings:
             raise bad("memory", self.memory, ["a size such as 512m or 2g"])
         if self.cpus and not (_NUMBER.fullmatch(self.cpus) and float(self.cpus) > 0):
             raise bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
+        self._check_guard()
+
+    def _check_guard(self) -> None:
+        if not self.guard_allow:
+            return
+        from .guard import allow
+
+        for allowed in self.guard_allow:
+            if not allow.is_known(allowed):
+                raise bad("guard_allow", allowed, allow.valid())
 
     def _check_registries(self) -> None:
         for url in self.registry_mirror:
@@ -207,12 +232,6 @@ class Settings:
             object.__setattr__(self, field.name, values)
         choices = field.metadata["choices"]
         for one in values if choices else ():
-            if one in _PLANNED.get(field.name, ()):
-                raise SettingsError(
-                    f"--dind-{field.name}: {one!r} is not part of this version.",
-                    evidence=f"Valid: {', '.join(choices)}.",
-                    remedy=["Use one of these."],
-                )
             if one not in choices:
                 raise bad(field.name, one, choices)
 

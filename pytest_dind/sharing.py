@@ -38,7 +38,13 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, *, begins: bool, say: images.Say, beside: Path | None = None
+        self,
+        path: Path,
+        *,
+        begins: bool,
+        say: images.Say,
+        beside: Path | None = None,
+        root: Path | None = None,
     ) -> None:
         self.path = path
         self._leases: list[Lease] = []
@@ -48,7 +54,7 @@ class Run:
         self._daemons: dict[str, Daemon] = {}
         shared = beside or path
         self._choices = Choices(shared, path, self.engine, say)
-        self._starter = Starter(self._choices, shared, self.engine, say)
+        self._starter = Starter(self._choices, shared, root or Path.cwd(), self.engine, say)
         self._reuse = Reuse(self._starter, self.engine, self._take_up, say)
         self._ahead: tuple[Settings, Ahead] | None = None
         self._loss: DaemonLost | None = None
@@ -56,26 +62,27 @@ class Run:
         self._ends_in = os.getpid() if begins else None
 
     @classmethod
-    def begin(cls, say: images.Say, beside: Path | None = None) -> Run:
+    def begin(cls, say: images.Say, beside: Path | None = None, root: Path | None = None) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
         Args:
             say: Where a line on what takes long goes.
             beside: Another run of the same tests: what one of the two found out about modes, and
                 that it has swept, is so for both.
+            root: The project's root directory; by default the current one.
         """
         base = workspace.base()
         path = base / uuid4().hex[:8]
         # A directory whose lease nobody holds is swept, so both are made under the lock.
         with reaper.watching(path) as process, workspace.locked(base):
-            run = cls(workspace.make(path), begins=True, say=say, beside=beside)
+            run = cls(workspace.make(path), begins=True, say=say, beside=beside, root=root)
         run._reapers.append(process)
         return run
 
     @classmethod
-    def join(cls, path: Path, say: images.Say) -> Run:
+    def join(cls, path: Path, say: images.Say, root: Path | None = None) -> Run:
         """Take part in a run that another process began."""
-        return cls(path, begins=False, say=say)
+        return cls(path, begins=False, say=say, root=root)
 
     @property
     def choices(self) -> list[Choice]:

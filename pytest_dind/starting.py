@@ -28,6 +28,7 @@ class Starter:
     Args:
         choices: The modes in force.
         shared: The directory in which the processes of a test run tell that it has swept.
+        root: The project's root directory.
         engine: Gives the outer engine of settings.
         say: Where a line on what takes long goes.
     """
@@ -36,11 +37,13 @@ class Starter:
         self,
         choices: Choices,
         shared: Path,
+        root: Path,
         engine: Callable[[Settings], Engine],
         say: images.Say,
     ) -> None:
         self._choices = choices
         self._shared = shared
+        self._root = root
         self._engine = engine
         self._say = say
         self._holding: list[Backend] = []
@@ -96,6 +99,7 @@ class Starter:
             workspace.remove(home.path)
         with workspace.explained(home.path.parent):
             (home.path.parent / reaper.ENGINE).write_text(engine.url)
+            (home.path.parent / workspace.ROOT).write_text(str(self._root))
         workspace.make(home.path)
         try:
             # One FIFO under two names: who holds the run's lease holds the daemon's.

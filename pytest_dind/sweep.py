@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper, workspace
+from .backends.protocol import Home
+from .guard import listing
 from .lease import LEASE, is_held
 
 if TYPE_CHECKING:
@@ -26,15 +28,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Entry:
-    """A container of this plugin on an engine.
+    """A daemon of this plugin on an engine: a container, or a guard with what its tests made.
 
     Attributes:
-        name: Its name.
-        mode: How the daemon in it was made.
+        name: The name of its container.
+        mode: How the daemon was made.
         owner: Host and user that started it.
         age: Seconds since then.
         use: One of the constants of this module.
         home: The daemon's directory.
+        guarded: Whether it is a guard.
     """
 
     name: str
@@ -43,24 +46,46 @@ class Entry:
     age: float
     use: str
     home: Path
+    guarded: bool = False
 
 
-def entries(engine: Engine, base: Path) -> list[Entry]:
-    """This plugin's containers on an engine, those of other users and machines too."""
+def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
+    """This plugin's daemons on an engine, those of other users and machines too.
+
+    Args:
+        engine: The outer engine.
+        base: The directory of all runs.
+        thorough: Whether to look also for what a guard left that has no container and no directory
+            any more; it takes the engine some milliseconds.
+    """
     found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
-    now = time.time()
-    return [
-        Entry(
-            # One that is being removed has no name any more.
-            name=(item["Names"] or [item["Id"]])[0].lstrip("/"),
-            mode=item["Labels"].get(labels.MODE, ""),
-            owner=item["Labels"].get(labels.OWNER, ""),
-            age=max(0.0, now - labels.created(item["Labels"])),
-            use=_use(item["Labels"], base, runs=item["State"] == "running"),
-            home=Path(item["Labels"].get(labels.HOME, "")),
-        )
+    containers = [
+        # One that is being removed has no name any more.
+        _entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item, base)
         for item in found
+        if listing.is_container(item)
     ]
+    guards = listing.guards(engine, found, base, thorough=thorough)
+    return [
+        *containers,
+        *(
+            _entry(Home(Path(home)).label, {"Labels": ours}, base, guarded=True)
+            for home, ours in guards.items()
+        ),
+    ]
+
+
+def _entry(name: str, item: Mapping[str, Any], base: Path, *, guarded: bool = False) -> Entry:
+    ours = item["Labels"]
+    return Entry(
+        name=name,
+        mode=ours.get(labels.MODE, ""),
+        owner=ours.get(labels.OWNER, ""),
+        age=max(0.0, time.time() - labels.created(ours)),
+        use=_use(ours, base, runs=item.get("State") == "running"),
+        home=Path(ours.get(labels.HOME, "")),
+        guarded=guarded,
+    )
 
 
 def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
@@ -85,16 +110,30 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
-    # The directory of one unknown is another's, or so a label says that anybody could have written.
-    known = entry.use != UNKNOWN
-    if known:
-        reaper.thaw(entry.home)
-    engine.client.api.remove_container(entry.name, force=True, v=True)
-    if not known:
+    _remove(engine, entry)
+    if entry.use == UNKNOWN:
+        # Its directory is another's, or so a label says that anybody could have written.
         return
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
         reaper.finish(entry.home.parent)
+
+
+def _remove(engine: Engine, entry: Entry) -> None:
+    """Remove a daemon from the engine."""
+    if not entry.guarded:
+        # The directory of one unknown may be one that a label leads to, which anybody can write.
+        if entry.use != UNKNOWN:
+            reaper.thaw(entry.home)
+        engine.client.api.remove_container(entry.name, force=True, v=True)
+        return
+    from .guard import launch, remains
+
+    if entry.use != UNKNOWN:
+        launch.end(entry.home)
+    remains.purge(engine, entry.home)
+    if entry.use != UNKNOWN:
+        (entry.home / reaper.GUARD).unlink(missing_ok=True)
 
 
 def sweep(base: Path, engine: Engine) -> None:
@@ -106,11 +145,11 @@ def sweep(base: Path, engine: Engine) -> None:
     from docker.errors import APIError
 
     with workspace.locked(base):
-        found = entries(engine, base)
+        found = entries(engine, base, thorough=False)
         for entry in found:
             if entry.use == STALE:
                 with contextlib.suppress(APIError):
-                    engine.client.api.remove_container(entry.name, force=True, v=True)
+                    _remove(engine, entry)
         names = {entry.name for entry in found if entry.use != STALE}
         for path in filter(Path.is_dir, base.iterdir()):
             if not is_held(path / LEASE):

@@ -14,6 +14,9 @@ from .errors import SettingsError
 from .reaper import LOCK
 from .reaper import SOCKET as SOCKET
 
+ROOT = "root"
+"""In a run's directory: the project's root directory."""
+
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103
 _LOCK_POLL_SECONDS = 0.01

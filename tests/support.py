@@ -50,7 +50,10 @@ class FakeEngine:
         self._path = path
         self.host = f"unix://{path}"
         self._server = _Server(str(path), _Handler)
-        self._server.answers = {"GET /_ping": PING, **answers}
+        # A new run looks for what others left: networks and images too.
+        nothing = Answer(body=[])
+        usual = {"GET /_ping": PING, "GET /networks": nothing, "GET /images/json": nothing}
+        self._server.answers = {**usual, **answers}
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> FakeEngine:

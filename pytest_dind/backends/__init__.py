@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, MODES
+from ..settings import AUTO, ISOLATED
 from .probe import Obstacle, Probe
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def choose(asked: str, engine: Engine, probe: Probe) -> Choice:
     if asked != AUTO:
         return Choice(asked, obstacle=why_not(asked, engine, probe))
     because: list[str] = []
-    for mode in MODES:
+    for mode in ISOLATED:
         obstacle = why_not(mode, engine, probe)
         if obstacle is None:
             return Choice(mode, "; ".join(because) or "a container proved that it works")

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, MODES
+from ..settings import AUTO, ISOLATED
 from . import text
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ class Advice:
     Attributes:
         need: What is needed.
         mode: The mode for it.
-        works: Whether that works here; None where this version has no such mode.
+        works: Whether that works here.
         instead: A mode that works and comes nearest, where this one doesn't.
     """
 
     need: str
     mode: str
-    works: bool | None
+    works: bool
     instead: str = ""
 
 
@@ -71,7 +71,7 @@ class Report:
         """The mode that would be in force; empty where the one asked for doesn't work."""
         works = [verdict.mode for verdict in self.modes if verdict.works]
         if self.asked == AUTO:
-            return next((mode for mode in MODES if mode in works), "")
+            return next((mode for mode in ISOLATED if mode in works), "")
         return self.asked if self.asked in works else ""
 
     @property
@@ -94,8 +94,9 @@ class Report:
         verdicts = {verdict.mode: verdict.works for verdict in self.modes}
         found = []
         for need, mode in _NEEDS:
-            works = verdicts.get(mode)
-            others = [other for other, good in verdicts.items() if good and other != mode]
+            works = verdicts.get(mode, False)
+            # What isn't isolated comes near to nothing but itself.
+            others = [other for other in ISOLATED if other != mode and verdicts.get(other)]
             found.append(Advice(need, mode, works, "" if works or not others else others[0]))
         return found
 

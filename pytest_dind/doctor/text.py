@@ -170,7 +170,7 @@ def _advice(report: Report) -> list[str]:
 def _here(row: Advice) -> str:
     if row.works:
         return "works here"
-    lacks = "not part of this version" if row.works is None else "does not work here"
+    lacks = "does not work here"
     return f"{lacks}; nearest: {row.instead}" if row.instead else lacks
 
 

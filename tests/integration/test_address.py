@@ -97,8 +97,17 @@ def test_own_network(dind_daemon: Daemon, dind_client: docker.DockerClient) -> N
 
 @pytest.mark.parametrize(
     ("ports", "published"),
-    [({}, "none"), ({"81/tcp": None}, "81/tcp"), ({"80/tcp": ("127.0.0.1", None)}, "80/tcp")],
-    ids=["none", "another", "loopback"],
+    [
+        pytest.param({}, "none", id="none"),
+        pytest.param({"81/tcp": None}, "81/tcp", id="another"),
+        # In mode socket the daemon's loopback is the test process's own.
+        pytest.param(
+            {"80/tcp": ("127.0.0.1", None)},
+            "80/tcp",
+            id="loopback",
+            marks=pytest.mark.requires_isolation,
+        ),
+    ],
 )
 def test_port_that_is_not_published(
     dind_daemon: Daemon, dind_client: docker.DockerClient, ports: Any, published: str
@@ -129,6 +138,7 @@ def test_container_that_is_not_there(dind_daemon: Daemon) -> None:
         dind_daemon.address("ghost", 80)
 
 
+@pytest.mark.requires_isolation
 def test_publish(start: StartDaemon, engine: Engine) -> None:
     """A port that `publish` publishes is reached on loopback, where nothing else might lead in."""
     with socket.socket() as free:
@@ -143,6 +153,7 @@ def test_publish(start: StartDaemon, engine: Engine) -> None:
             assert _get(daemon.address(container, 81)) == "two\n"
 
 
+@pytest.mark.requires_isolation
 def test_port_range(start: StartDaemon, engine: Engine) -> None:
     """A nested container that takes a port of a published range is reached on loopback."""
     daemon = start(publish=["47110-47112"]).daemon

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from ..support import until
 from .conftest import DeriveImage
 from .projects import Project
@@ -46,6 +48,7 @@ def test_boot_is_hidden_from_workers(project: Project) -> None:
     assert "2 passed" in project.run("-n", "2")
 
 
+@pytest.mark.requires_isolation
 def test_error_surfaces_in_the_test_that_asks(project: Project) -> None:
     """What goes wrong ahead fails no test but the first that asks, with its whole text."""
     project.write(
@@ -64,6 +67,7 @@ def test_error_surfaces_in_the_test_that_asks(project: Project) -> None:
     assert "unknown flag: --nonsense" in output
 
 
+@pytest.mark.requires_isolation
 def test_own_settings_are_waited_for(project: Project) -> None:
     """Where a conftest.py has settings of its own, nothing starts before they are known."""
     project.write(
@@ -104,6 +108,7 @@ def test_skipped_tests_start_nothing(project: Project, traces: Traces) -> None:
     assert "1 passed, 1 skipped" in project.run()
 
 
+@pytest.mark.requires_isolation
 def test_interrupt_while_it_starts(project: Project, traces: Traces, derive: DeriveImage) -> None:
     """Ctrl-C in a test, while a daemon starts that never gets ready, ends it and leaves nothing."""
     project.write(

@@ -107,6 +107,7 @@ def test_no_fifos(project: Project, traces: Traces, options: list[str]) -> None:
     traces.assert_nothing_left(seconds=2)
 
 
+@pytest.mark.requires_isolation
 def test_corrupt_state(project: Project, traces: Traces, engine: Engine) -> None:
     """A worker that cannot read the state starts the daemon anew, and touches no other run's."""
     project.write(_TEST)

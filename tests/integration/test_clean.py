@@ -107,6 +107,7 @@ def test_fixtures_of_the_test(helped: Project) -> None:
     assert "left behind" not in helped.run()
 
 
+@pytest.mark.requires_isolation
 def test_images_on_request(helped: Project) -> None:
     """New images and names go when asked for; moved names are put back; else images stay."""
     helped.write(

@@ -151,6 +151,7 @@ def test_image_without_docker(doctor: _Doctor, derive: DeriveImage, mode: str) -
     assert "nested containers were not tried: the image has no docker command" in output
 
 
+@pytest.mark.requires_isolation
 def test_image_without_dockerd(doctor: _Doctor) -> None:
     """An image that is none of a daemon shows when one is started."""
     data = doctor.data("--full", "--image", NESTED_IMAGE, code=1)

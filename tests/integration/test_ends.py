@@ -38,6 +38,7 @@ def _has_container(traces: Traces, process: subprocess.Popen[str]) -> bool:
     return bool(traces.containers())
 
 
+@pytest.mark.requires_isolation
 def test_killed_in_a_test(project: Project, traces: Traces) -> None:
     """A run that is killed while a test has a daemon leaves nothing, and soon."""
     project.write(_IN_A_TEST)
@@ -49,6 +50,7 @@ def test_killed_in_a_test(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=3)
 
 
+@pytest.mark.requires_isolation
 def test_killed_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
     """A run that is killed while its daemon starts leaves nothing, and soon."""
     project.write(_IN_A_TEST)
@@ -59,6 +61,7 @@ def test_killed_during_the_start(project: Project, traces: Traces, slow_image: s
     traces.assert_nothing_left(seconds=3)
 
 
+@pytest.mark.requires_isolation
 def test_interrupted_in_a_test(project: Project, traces: Traces) -> None:
     """Ctrl-C in a test leaves nothing when the run has ended."""
     project.write(_IN_A_TEST)
@@ -69,6 +72,7 @@ def test_interrupted_in_a_test(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=1)
 
 
+@pytest.mark.requires_isolation
 def test_interrupted_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
     """Ctrl-C while the daemon starts leaves nothing when the run has ended."""
     project.write(_IN_A_TEST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from pytest_dind import labels
 from pytest_dind.engine import Engine
 
@@ -11,6 +13,7 @@ from .projects import Project
 from .traces import Traces
 
 
+@pytest.mark.requires_isolation
 def test_several_at_once(project: Project, traces: Traces) -> None:
     """Daemons start concurrently, each whole, and reach each other by name; all end."""
     project.write(
@@ -36,6 +39,7 @@ def test_several_at_once(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left()
 
 
+@pytest.mark.requires_isolation
 def test_bad_input(project: Project, traces: Traces) -> None:
     """A bad name, one that is taken, a bad image: each an error; nothing stays of what failed."""
     project.write(
@@ -62,6 +66,7 @@ def test_bad_input(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left()
 
 
+@pytest.mark.requires_isolation
 def test_killed_run(project: Project, traces: Traces, engine: Engine) -> None:
     """After a SIGKILL the daemons go, and so does their network."""
     project.write(

@@ -19,6 +19,9 @@ from .conftest import DeriveImage, StartDaemon
 from .projects import Project
 from .traces import Traces
 
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
+
 _TEST = "def test_it(dind_client): pass"
 _SECONDS = 15
 """All of these are known within a second or two; this machine may be busy."""

@@ -18,6 +18,9 @@ from ..support import until
 from .conftest import StartDaemon, Started
 from .traces import Traces
 
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
+
 _CONTAINERS = 200
 
 

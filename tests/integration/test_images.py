@@ -25,6 +25,7 @@ def _answers(daemon: Daemon) -> bool:
         return bool(client.ping()) and client.info()["ServerVersion"] == daemon.version
 
 
+@pytest.mark.requires_isolation
 def test_entrypoint_is_kept(start: StartDaemon, derive: DeriveImage) -> None:
     """An image's own entrypoint runs, with dockerd as its command, as in the official image."""
     image = derive(

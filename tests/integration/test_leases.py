@@ -92,6 +92,7 @@ def test_reaper_that_was_killed(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=1)
 
 
+@pytest.mark.requires_isolation
 def test_killed_while_the_container_is_made(project: Project, traces: Traces) -> None:
     """A container that the engine was still making when its run was killed goes too."""
     project.write(_DIE_IN_REQUEST.format(part="/containers/create"), "conftest.py")
@@ -104,6 +105,7 @@ def test_killed_while_the_container_is_made(project: Project, traces: Traces) ->
     traces.assert_nothing_left(seconds=4)
 
 
+@pytest.mark.requires_isolation
 def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
     """A daemon whose run and reaper were gone before it could see a lease ends by its deadline."""
     project.write(
@@ -198,6 +200,7 @@ def test_child_that_outlives_the_run(project: Project, traces: Traces, method: s
         os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.requires_isolation
 def test_forked_copies_of_the_run(project: Project, traces: Traces) -> None:
     """A fork of the whole run ends nothing, be it by exiting or by going through all its end."""
     project.write(

@@ -46,6 +46,7 @@ def test_by_id(dind_daemon: Daemon, engine: Engine, dind_client: docker.DockerCl
     assert dind_client.images.get(loaded).id == loaded
 
 
+@pytest.mark.requires_isolation
 def test_archive(
     dind_daemon: Daemon,
     engine: Engine,

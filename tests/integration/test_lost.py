@@ -10,6 +10,9 @@ import pytest
 from .projects import Project
 from .traces import Traces
 
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
+
 # How a test, or the out-of-memory killer, ends the daemon.
 _HARMS = {
     "dockerd": "dind_daemon.exec(['sh', '-c', 'kill -9 $(cat /var/run/docker.pid)'], check=False)",

@@ -7,10 +7,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from pytest_dind.engine import Engine
 
 from .projects import Project
 from .traces import Traces
+
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
 
 _NOTE = """
     import os, signal

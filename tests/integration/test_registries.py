@@ -26,6 +26,7 @@ def registry() -> list[str]:
     return [found, *re.findall(r"(/\S+) \(0x", needed)]
 
 
+@pytest.mark.requires_isolation
 def test_registry(project: Project, traces: Traces, registry: list[str]) -> None:
     """Pushed from one daemon, pulled by name in a second, and through it as a mirror in a third."""
     project.write(

@@ -17,6 +17,9 @@ from ..support import until
 from .conftest import StartDaemon
 from .traces import Traces
 
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
+
 
 def test_restart(start: StartDaemon) -> None:
     """Containers with a restart policy, volumes and images survive; handle and clients stay."""

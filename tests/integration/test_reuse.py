@@ -21,6 +21,9 @@ from .conftest import DeriveImage
 from .projects import Project
 from .traces import Traces
 
+# What these tests look at is a daemon of the run's own: its container, or what is in it alone.
+pytestmark = pytest.mark.requires_isolation
+
 _NOTE = """
     def test_it(dind_daemon, dind_client):
         assert dind_client.ping()

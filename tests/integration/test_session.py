@@ -47,6 +47,7 @@ def test_all_fixtures_are_of_one_daemon(
     assert dind_env["DOCKER_HOST"] == dind_daemon.host == dind_daemon.env["DOCKER_HOST"]
 
 
+@pytest.mark.requires_isolation
 def test_daemon_is_another_one(dind_client: docker.DockerClient, engine: Engine) -> None:
     """The daemon is not the outer engine: another id, other containers, other images."""
     assert dind_client.info()["ID"] != engine.client.info()["ID"]
@@ -54,6 +55,7 @@ def test_daemon_is_another_one(dind_client: docker.DockerClient, engine: Engine)
     assert tags == [NESTED_IMAGE]
 
 
+@pytest.mark.requires_isolation
 def test_container_of_the_daemon(dind_daemon: Daemon, engine: Engine) -> None:
     """The handle has the daemon's container, named and labelled as the contract has it."""
     container = dind_daemon.container
@@ -121,6 +123,7 @@ def test_client_of_ones_own(dind_daemon: Daemon) -> None:
         second.close()
 
 
+@pytest.mark.requires_isolation
 def test_logs(dind_daemon: Daemon) -> None:
     """The daemon's own log is at hand, whole or its end."""
     assert "API listen on /run/pytest-dind/docker.sock" in dind_daemon.logs()
@@ -128,6 +131,7 @@ def test_logs(dind_daemon: Daemon) -> None:
     assert dind_daemon.logs().endswith(dind_daemon.logs(tail=1))
 
 
+@pytest.mark.requires_isolation
 def test_stop(project: Project) -> None:
     """A daemon that a test stops is gone at once, and stopping it again is fine."""
     project.write(
@@ -184,6 +188,7 @@ def test_two_runs_in_one_process(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=1)
 
 
+@pytest.mark.requires_isolation
 def test_override(project: Project) -> None:
     """A project's `dind_config` decides over the daemon, against the command line."""
     project.write(
@@ -203,6 +208,7 @@ def test_override(project: Project) -> None:
     project.run()
 
 
+@pytest.mark.requires_isolation
 @pytest.mark.parametrize("load", [[NESTED_IMAGE], []])
 def test_load(project: Project, load: list[str]) -> None:
     """The daemon has the images that it was told to load, and no others."""

@@ -48,7 +48,8 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
     ("option", "text"),
     [
         ("--dind-mode=dnid", "--dind-mode: 'dnid' is not a valid value."),
-        ("--dind-mode=socket", "--dind-mode: 'socket' is not part of this version."),
+        ("--dind-guard=none", "--dind-guard: 'none' is not a valid value."),
+        ("--dind-guard-allow=all", "--dind-guard-allow: 'all' is not a valid value."),
         ("--dind-timeout=soon", "--dind-timeout: 'soon' is not a valid value."),
         ("--dind-timeout=0", "--dind-timeout: 0.0 is not a valid value."),
         ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),

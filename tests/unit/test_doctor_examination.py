@@ -16,7 +16,7 @@ from pytest_dind.backends import Probe
 from pytest_dind.backends.probe import LOOK, MOUNTED, SHARED, Sight
 from pytest_dind.doctor import Report, examination, examine, trial
 from pytest_dind.doctor.trial import Started, Verdict
-from pytest_dind.settings import MODES
+from pytest_dind.settings import ISOLATED, MODES
 
 from ..support import Answer, FakeEngine
 
@@ -155,7 +155,9 @@ def test_proof_is_a_container(on_engine: _Examine, shown: _Shown) -> None:
     assert (report.privileged, report.unprivileged) == (True, True)
     dind = {"command": LOOK, "shares": True, "privileged": True}
     assert shown.asked.count(dind) == 1
-    assert sorted(str(asked.get("runtime")) for asked in shown.asked) == ["None", "sysbox-runc"]
+    assert shown.asked.count({"command": LOOK, "shares": True}) == 1
+    runtimes = sorted(str(asked.get("runtime")) for asked in shown.asked)
+    assert runtimes == ["None", "None", "sysbox-runc"]
 
 
 def test_privilege_refused(on_engine: _Examine, shown: _Shown) -> None:
@@ -197,18 +199,20 @@ def test_directories_are_elsewhere(
 ) -> None:
     """Where containers don't see this process's directories, it takes certificates (Desktop)."""
     monkeypatch.setattr(certificates, "available", lambda: certified)
-    shown.privileged = Sight(_SEEN.output.replace(SHARED, ""), ran=True)
+    shown.privileged = shown.plain = Sight(_SEEN.output.replace(SHARED, ""), ran=True)
     shown.sysbox = Sight(_SYSBOX.output.replace(SHARED, ""), ran=True)
     report = on_engine()
 
     assert report.exit_code == (0 if certified else 1)
+    cause = "containers have no part in this process's directories"
     for verdict in report.modes:
-        assert verdict.works == certified
-        if certified:
-            continue
-        assert verdict.cause == "containers have no part in this process's directories"
-        assert any("pytest-dind[remote]" in remedy for remedy in verdict.remedy)
-        assert any("engine's own machine" in remedy for remedy in verdict.remedy)
+        # The guarded socket is in a directory, whatever there is of certificates.
+        isolated = verdict.mode in ISOLATED
+        assert verdict.works == (certified and isolated)
+        assert verdict.works or verdict.cause == cause
+        remedies = " ".join(verdict.remedy)
+        assert ("pytest-dind[remote]" in remedies) == (isolated and not verdict.works)
+        assert verdict.works or "engine's own machine" in remedies
     assert report.privileged
 
 
@@ -405,12 +409,21 @@ def test_options_of_a_security_module(on_engine: _Examine) -> None:
 
 
 def test_recommendation(on_engine: _Examine) -> None:
-    """The decision table says what works here, what is nearest, and what isn't there yet."""
+    """The decision table says what works here, and what is nearest to what doesn't."""
     text = str(on_engine())
 
     assert "--dind-mode=auto takes dind." in text
     rows = {row.mode: row for row in on_engine().advice()}
     assert (rows["dind"].works, rows["dind"].instead) == (True, "")
     assert (rows["sysbox"].works, rows["sysbox"].instead) == (False, "dind")
-    assert (rows["socket"].works, rows["socket"].instead) == (None, "dind")
-    assert "socket  not part of this version; nearest: dind" in text
+    assert (rows["socket"].works, rows["socket"].instead) == (True, "")
+
+
+def test_no_isolation_is_near_to_nothing(on_engine: _Examine, shown: _Shown) -> None:
+    """Where no isolated mode works, none that isn't is recommended in its place."""
+    shown.privileged = _DENIED
+    rows = {row.mode: row for row in on_engine().advice()}
+
+    assert not rows["dind"].works
+    assert rows["socket"].works
+    assert (rows["dind"].instead, rows["sysbox"].instead) == ("", "")

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dind import Settings, SettingsError
 from pytest_dind.options import from_config
-from pytest_dind.settings import _PLANNED, AUTO, MODES
+from pytest_dind.settings import AUTO, ISOLATED, MODES
 
 
 def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
@@ -39,6 +39,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "keep": "never",
         "reuse": "",
         "require": (),
+        "guard": "own",
+        "guard_allow": (),
         "unavailable": "fail",
         "doctor": "off",
     }
@@ -65,6 +67,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_scope = worker", {"scope": "worker"}),
         ("dind_keep = always", {"keep": "always"}),
         ("dind_reuse = mine", {"reuse": "mine"}),
+        ("dind_guard = label", {"guard": "label"}),
+        ("dind_guard_allow =\n  bind:/x\n  cap:ALL", {"guard_allow": ("bind:/x", "cap:ALL")}),
         ("dind_unavailable = skip", {"unavailable": "skip"}),
     ],
 )
@@ -116,6 +120,11 @@ def test_false_value_on_the_command_line_wins(pytester: pytest.Pytester) -> None
         ("--dind-timeout=nan", ["a number of seconds above 0, such as 60"]),
         ("--dind-timeout=inf", ["a number of seconds above 0, such as 60"]),
         ("--dind-unavailable=ignore", ["fail", "skip"]),
+        ("--dind-guard=off", ["own", "label"]),
+        ("--dind-guard-allow=everything", ["privileged", "bind:/path", "cap:NAME"]),
+        ("--dind-guard-allow=bind:relative", ["bind:/path"]),
+        ("--dind-guard-allow=cap:", ["cap:NAME"]),
+        ("--dind-guard-allow=privileged:yes", ["privileged"]),
         ("--dind-scope=module", ["session", "worker"]),
         ("--dind-keep=yes", ["never", "on-failure", "always"]),
         ("--dind-reuse=a/b", ["1 to 22 letters, digits, _ and -"]),
@@ -140,17 +149,10 @@ def test_bad_value(pytester: pytest.Pytester, option: str, valid: list[str]) -> 
     assert not [value for value in valid if value not in text]
 
 
-@pytest.mark.parametrize("name", _PLANNED)
-def test_value_of_another_version(name: str) -> None:
-    """A value that is planned is told apart from a typing error."""
-    for value in _PLANNED[name]:
-        with pytest.raises(SettingsError) as caught:
-            Settings().replace(**{name: value})
-
-        text = str(caught.value)
-        assert text.startswith(f"--dind-{name}: {value!r} is not part of this version.\n")
-        assert "Valid: " in text
-        assert "Use one of these." in text
+def test_mode_without_isolation() -> None:
+    """`auto` has the isolated modes to choose from: all but the engine itself."""
+    assert set(MODES) - set(ISOLATED) == {"socket"}
+    assert Settings(mode="socket").mode == "socket"
 
 
 @pytest.mark.parametrize(

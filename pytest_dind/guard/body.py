@@ -1,0 +1,183 @@
+"""JSON bodies, read so strictly that an engine can't read them in another way.
+
+Go's decoder, which engines use, takes the last of two equal keys, ignores keys it doesn't know, and
+takes `hostconfig` for `HostConfig`. So a body is parsed here, checked against the keys that are
+known, and written anew from what was understood: what is forwarded has no other meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from .refusal import malformed
+
+LIMIT = 2 * 1024 * 1024
+"""Bytes a JSON body may have; a command line alone can't be longer on Linux."""
+
+# An odd number of backslashes before it: after an even one it is no escape, but plain text.
+_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+
+Json: TypeAlias = "dict[str, Any]"
+Check: TypeAlias = "Callable[[str, Any], Any]"
+"""Takes where a value stands and the value; gives the value to pass on, or refuses it."""
+
+
+def parse(raw: bytes) -> Json:
+    """The JSON object in a body.
+
+    Raises:
+        Refusal: it is none, or not one that all parsers read alike.
+    """
+    return _object(raw, "the body")
+
+
+def parse_text(text: str, where: str) -> Any:
+    """The JSON value in a query parameter.
+
+    Raises:
+        Refusal: it is none, or not one that all parsers read alike.
+    """
+    return _load(text, where)
+
+
+def dump(content: Any) -> bytes:
+    """JSON as it is passed on."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _object(raw: bytes, where: str) -> Json:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise malformed(f"{where} is not UTF-8") from None
+    found = _load(text, where)
+    if found is None:
+        # What a client sends that has nothing to say.
+        return {}
+    if not isinstance(found, dict):
+        raise malformed(f"{where} is not a JSON object")
+    return found
+
+
+def _load(text: str, where: str) -> Any:
+    try:
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        # Half of a surrogate pair: Python keeps it, Go replaces it. It can't be encoded.
+        text.encode()
+        dump(found)
+    except RecursionError:
+        raise malformed(f"{where} is nested too deeply") from None
+    except ValueError as error:
+        raise malformed(f"{where} is not valid JSON ({error})") from None
+    if _NUL.search(text):
+        # Ends a string for C, so for the kernel, but not for Go.
+        raise malformed(f"{where} has a NUL character")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def fields(
+    where: str,
+    found: Any,
+    known: Mapping[str, Check],
+    unknown: Callable[[str, Any], bool],
+) -> Json:
+    """An object of which only what is known is passed on, each value checked.
+
+    A key that is not known is left out when its value says nothing (null, false, 0, or empty):
+    newer clients send such for all that was not asked for, and to an engine it is the same as none.
+    With any other value it could ask for anything, so it is refused.
+
+    Args:
+        where: Its place, for messages.
+        found: What should be an object; None is an empty one.
+        known: A check for each key that is known.
+        unknown: Called with the place and value of an unknown key that says something; whether
+            to pass it on, or raises.
+
+    Raises:
+        Refusal: a key or a value is not to be passed on.
+    """
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise malformed(f"{where} is not a JSON object")
+    folded = {key.casefold(): key for key in known}
+    kept: Json = {}
+    for key, value in found.items():
+        place = f"{where}.{key}" if where else key
+        if key in known:
+            kept[key] = known[key](place, value)
+        elif key.casefold() in folded:
+            raise malformed(f"{place} is not how the API writes {folded[key.casefold()]}")
+        elif value and unknown(place, value):
+            kept[key] = value
+    return kept
+
+
+def each(check: Check, keys: str) -> dict[str, Check]:
+    """One check for several keys, which stand in a text."""
+    return dict.fromkeys(keys.split(), check)
+
+
+def anything(where: str, value: Any) -> Any:
+    """Any value: one that can't do harm."""
+    return value
+
+
+def text(where: str, value: Any) -> str:
+    """A string; null is the empty one."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise malformed(f"{where} is not a string")
+    return value
+
+
+def flag(where: str, value: Any) -> bool:
+    """True or false; null is false."""
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise malformed(f"{where} is neither true nor false")
+    return value
+
+
+def texts(where: str, value: Any) -> list[str]:
+    """A list of strings; null is the empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise malformed(f"{where} is not a list of strings")
+    return value
+
+
+def mapping(where: str, value: Any) -> dict[str, str]:
+    """An object of strings; null is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise malformed(f"{where} is not an object of strings")
+    return value
+
+
+def objects(where: str, value: Any) -> list[Json]:
+    """A list of objects; null is the empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise malformed(f"{where} is not a list of objects")
+    return value

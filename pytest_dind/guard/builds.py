@@ -1,0 +1,107 @@
+"""Calls that make images: builds by both builders, and commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .body import fields, mapping, objects, parse_text, text
+from .calls import Calls
+from .containers import joined
+from .exchange import Exchange
+from .names import full
+from .refusal import Refusal, forbidden, malformed
+from .stamp import IMAGE, Stamp, change, with_labels
+
+# What engines take for false; all else is true (moby, httputils.BoolValue).
+_FALSE = ("", "0", "no", "false", "none")
+
+
+class Builds(Calls):
+    """The handlers of calls about builds, and of commits."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._builds: set[str] = set()
+
+    async def build(self, exchange: Exchange) -> None:
+        """A build, by the older builder or by BuildKit: both take labels."""
+        query = exchange.match.query
+        for name in query.get("t", []):
+            await self._images.demand_free(full(name))
+        if exchange.match.value("cgroupparent"):
+            self._policy.demand("cgroup-parent", "a cgroup parent (cgroupparent)")
+        option = exchange.match.value("securityopt")
+        if option:
+            self._policy.demand(f"security-opt:{option}", f"the security option {option}")
+        pulls = exchange.match.value("pull").strip().lower() not in _FALSE
+        # BuildKit leaves the host's names alone when it pulls.
+        if pulls and exchange.match.value("version") != "2":
+            self._policy.demand("pull", "a pull of base images that are there (pull)")
+        self._demand_plain_output(exchange.match.value("outputs"))
+        await self._network_mode(exchange)
+        query["labels"] = [with_labels(exchange.match.value("labels"), self._stamp.labels(IMAGE))]
+        # Containers of single steps, which carry no label of ours, are not left behind.
+        query["rm"] = query["forcerm"] = ["1"]
+        self._builds.add(exchange.match.value("buildid"))
+        await exchange.forward(exchange.request.path)
+
+    def _demand_plain_output(self, given: str) -> None:
+        """See that what is built goes under the names of `t`, or to the client."""
+        if not self._policy.own:
+            return
+        outputs = parse_text(given, "the parameter outputs") if given else None
+        for output in objects("outputs", outputs):
+            found = fields(
+                "outputs", output, {"Type": text, "Attrs": mapping}, self._policy.unknown
+            )
+            if found.get("Attrs") and found.get("Type") not in ("local", "tar"):
+                raise forbidden("an output of a build with attributes (outputs)")
+
+    async def _network_mode(self, exchange: Exchange) -> None:
+        """The network of a build's steps: not the host's, and none of somebody else's."""
+        mode = exchange.match.value("networkmode")
+        if mode == "host":
+            self._policy.demand("host-net", "the host's network namespace (networkmode)")
+        elif joined(mode):
+            exchange.match.query["networkmode"] = [await self._references.join(joined(mode))]
+        elif mode not in ("", "default", "bridge", "none") and self._policy.own:
+            network = await self._ownership.resolve("network", mode)
+            exchange.match.query["networkmode"] = [network]
+
+    async def prune_builds(self, exchange: Exchange) -> None:
+        """The build cache is everybody's: none of it is known to be this run's, so none goes."""
+        if not self._policy.own:
+            return await exchange.forward(exchange.request.path)
+        return await exchange.answer(200, {"CachesDeleted": None, "SpaceReclaimed": 0})
+
+    async def cancel_build(self, exchange: Exchange) -> None:
+        """A build of the run's own."""
+        if self._policy.own and exchange.match.value("id") not in self._builds - {""}:
+            raise Refusal(404, f"No such build: {exchange.match.value('id')}")
+        await exchange.forward(exchange.request.path)
+
+    async def commit(self, exchange: Exchange) -> None:
+        """An image of a container of the run's own, with labels."""
+        query = exchange.match.query
+        body = self._checks.commit(await exchange.json())
+        container = await self._references.container_id(exchange.match.value("container"))
+        query["container"] = [container]
+        if exchange.match.value("repo"):
+            name = full(exchange.match.value("repo"), exchange.match.value("tag"))
+            await self._images.demand_free(name)
+        stamp_changes(exchange, self._stamp)
+        await exchange.forward(exchange.request.path, body or None)
+
+
+def stamp_changes(exchange: Exchange, stamp: Stamp) -> None:
+    """Give an image its labels by the last of the lines that change it.
+
+    Raises:
+        Refusal: a line might go on in the next one, and swallow the labels.
+    """
+    given = exchange.match.query.setdefault("changes", [])
+    for line in "\n".join(given).splitlines():
+        # The escape character is the one or the other, as a directive in the lines may say.
+        if line.rstrip().endswith(("\\", "`")):
+            raise malformed(f"the line {line!r} of changes goes on in the next one")
+    given.append(change(stamp.labels(IMAGE)))

@@ -1,0 +1,255 @@
+"""What a container, or a command in one, may be: the bodies of create, update and exec.
+
+Each field is known or refused. Those that are passed on as they are limit a container, describe it,
+or reach into nothing but itself. Limits of memory and processor are no matter of the guard's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .body import Check, Json, anything, each, fields, flag, mapping, objects, text, texts
+from .policy import Policy
+from .refusal import malformed
+
+# The capabilities that a container has by default (moby, daemon/pkg/oci/caps), and two that
+# reach no further than the container: databases ask for them.
+_CAPABILITIES = (
+    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP "
+    "SETGID SETPCAP SETUID SYS_CHROOT IPC_LOCK SYS_NICE"
+)
+_LOG_DRIVERS = ("", "json-file", "local", "none")
+_RUNTIMES = ("", "runc", "io.containerd.runc.v2")
+_SECURITY = re.compile(r"no-new-privileges([:=](true|false))?")
+# Those that the kernel keeps per container (runc, libcontainer/configs/validate).
+_SYSCTL = re.compile(
+    r"net\.[a-zA-Z0-9_.-]+|fs\.mqueue\.[a-z_]+"
+    r"|kernel\.(msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced|domainname)"
+)
+_JOINS = "container:"
+
+_PLAIN_CONFIG = (
+    "Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts Tty OpenStdin "
+    "StdinOnce Env Cmd Healthcheck ArgsEscaped WorkingDir Entrypoint NetworkDisabled MacAddress "
+    "OnBuild StopSignal StopTimeout Shell"
+)
+_PLAIN_RESOURCES = (
+    "CpuShares Memory NanoCpus BlkioWeight BlkioWeightDevice BlkioDeviceReadBps "
+    "BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps CpuPeriod CpuQuota "
+    "CpuRealtimePeriod CpuRealtimeRuntime CpusetCpus CpusetMems KernelMemory KernelMemoryTCP "
+    "MemoryReservation MemorySwap MemorySwappiness OomKillDisable PidsLimit Ulimits CpuCount "
+    "CpuPercent IOMaximumIOps IOMaximumBandwidth"
+)
+_PLAIN_HOST = (
+    "ContainerIDFile PortBindings RestartPolicy AutoRemove ConsoleSize CapDrop Dns DnsOptions "
+    "DnsSearch ExtraHosts GroupAdd OomScoreAdj PublishAllPorts ReadonlyRootfs Tmpfs ShmSize Init "
+    "Isolation"
+)
+
+_PLAIN_EXEC = (
+    "User Tty ConsoleSize AttachStdin AttachStderr AttachStdout DetachKeys Env WorkingDir Cmd "
+    "Detach"
+)
+
+
+class Checks:
+    """The checks of the fields of containers, under one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._usual = _CAPABILITIES.split()
+        self._resources: dict[str, Check] = {
+            **each(anything, _PLAIN_RESOURCES),
+            "CgroupParent": self._cgroup_parent,
+            "Devices": self._devices,
+            "DeviceCgroupRules": self._device_rules,
+            "DeviceRequests": self._device_rules,
+        }
+        self._host: dict[str, Check] = {
+            **self._resources,
+            **each(anything, _PLAIN_HOST),
+            # Looked at in `mounts`.
+            "Binds": texts,
+            "Mounts": objects,
+            "VolumeDriver": text,
+            # Looked at in `references`.
+            "VolumesFrom": texts,
+            "Links": texts,
+            "NetworkMode": self._namespace("net", ()),
+            "PidMode": self._namespace("pid", ("",)),
+            "IpcMode": self._namespace("ipc", ("", "none", "private", "shareable")),
+            "UTSMode": self._namespace("uts", ("",)),
+            "UsernsMode": self._namespace("userns", ("",)),
+            "CgroupnsMode": self._namespace("cgroupns", ("", "private")),
+            "Cgroup": self._namespace("cgroup", ("",)),
+            "Privileged": self._privileged,
+            "CapAdd": self._capabilities,
+            "SecurityOpt": self._security,
+            "Sysctls": self._sysctls,
+            "StorageOpt": self._storage,
+            "LogConfig": self._log,
+            "Runtime": self._runtime,
+            "Annotations": self._annotations,
+            "MaskedPaths": self._unmasked,
+            "ReadonlyPaths": self._unmasked,
+        }
+        self._config: dict[str, Check] = {
+            **each(anything, _PLAIN_CONFIG),
+            "Image": text,
+            "Labels": mapping,
+            "Volumes": _volumes,
+        }
+
+    def create(self, body: Json) -> Json:
+        """The body of a create, as far as no other object must be asked after.
+
+        Raises:
+            Refusal: a field is not to be had.
+        """
+        known: dict[str, Check] = {
+            **self._config,
+            "HostConfig": lambda where, found: fields(
+                where, found, self._host, self._policy.unknown
+            ),
+            "NetworkingConfig": anything,
+        }
+        checked = fields("", body, known, self._policy.unknown)
+        checked.setdefault("HostConfig", {})
+        return checked
+
+    def commit(self, body: Json) -> Json:
+        """The body of a commit: the settings of containers of the image."""
+        return fields("", body, self._config, self._policy.unknown)
+
+    def update(self, body: Json) -> Json:
+        """The body of an update.
+
+        Raises:
+            Refusal: a field is not to be had.
+        """
+        known = {**self._resources, "RestartPolicy": anything}
+        return fields("", body, known, self._policy.unknown)
+
+    def exec(self, body: Json) -> Json:
+        """The body that makes a command in a container, or starts it.
+
+        Raises:
+            Refusal: a field is not to be had.
+        """
+        known = {
+            **each(anything, _PLAIN_EXEC),
+            "Privileged": self._privileged,
+            # Sent by docker-py; the container is the path's.
+            "Container": text,
+        }
+        checked = fields("", body, known, self._policy.unknown)
+        checked.pop("Container", None)
+        return checked
+
+    def _namespace(self, kind: str, harmless: tuple[str, ...]) -> Check:
+        """A check of a namespace: one of the container's own, or of another container."""
+
+        def check(where: str, value: Any) -> str:
+            mode = text(where, value)
+            if mode == "host" or (kind == "userns" and mode):
+                self._policy.demand(f"host-{kind}", f"the host's {kind} namespace ({where})")
+            elif mode.startswith(_JOINS) and kind in ("net", "pid", "ipc"):
+                pass  # Whose container it is is found out in `references`.
+            elif kind != "net" and mode not in harmless and self._policy.own:
+                # A network's name is looked up in `references`.
+                raise malformed(f"{where} has the value {mode!r}, which is not known")
+            return mode
+
+        return check
+
+    def _privileged(self, where: str, value: Any) -> bool:
+        if flag(where, value):
+            self._policy.demand("privileged", f"privilege ({where})")
+        return flag(where, value)
+
+    def _capabilities(self, where: str, value: Any) -> list[str]:
+        for given in texts(where, value):
+            name = given.upper().removeprefix("CAP_")
+            if name not in self._usual:
+                self._policy.demand(f"cap:{name}", f"the capability {name}")
+        return texts(where, value)
+
+    def _security(self, where: str, value: Any) -> list[str]:
+        for option in texts(where, value):
+            if not _SECURITY.fullmatch(option):
+                self._policy.demand(f"security-opt:{option}", f"the security option {option}")
+        return texts(where, value)
+
+    def _sysctls(self, where: str, value: Any) -> dict[str, str]:
+        for key in mapping(where, value):
+            if not _SYSCTL.fullmatch(key):
+                self._policy.demand(f"sysctl:{key}", f"the kernel parameter {key}")
+        return mapping(where, value)
+
+    def _storage(self, where: str, value: Any) -> dict[str, str]:
+        if self._policy.own and mapping(where, value).keys() - {"size"}:
+            raise malformed(f"{where} has another option than size")
+        return mapping(where, value)
+
+    def _log(self, where: str, value: Any) -> Json:
+        found = fields(where, value, {"Type": text, "Config": mapping}, self._policy.unknown)
+        driver = found.get("Type", "")
+        if driver not in _LOG_DRIVERS or (not driver and found.get("Config")):
+            # Some write to sockets and files of the host, and so may the engine's default.
+            name = driver or "the default"
+            self._policy.demand(f"log-driver:{name}", f"the logging driver {name} with options")
+        return found
+
+    def _runtime(self, where: str, value: Any) -> str:
+        name = text(where, value)
+        if name not in _RUNTIMES:
+            self._policy.demand(f"runtime:{name}", f"the runtime {name}")
+        return name
+
+    def _annotations(self, where: str, value: Any) -> dict[str, str]:
+        if mapping(where, value):
+            self._policy.demand("annotations", f"annotations ({where})")
+        return mapping(where, value)
+
+    def _unmasked(self, where: str, value: Any) -> Any:
+        # An empty list is not nothing here: it leaves no path masked.
+        if value is not None:
+            self._policy.demand("unmasked-paths", f"a list of one's own in {where}")
+            texts(where, value)
+        return value
+
+    def _cgroup_parent(self, where: str, value: Any) -> str:
+        if text(where, value):
+            self._policy.demand("cgroup-parent", f"a cgroup parent ({where})")
+        return text(where, value)
+
+    def _devices(self, where: str, value: Any) -> list[Json]:
+        known = each(text, "PathOnHost PathInContainer CgroupPermissions")
+        found = [
+            fields(f"{where}[{number}]", device, known, self._policy.unknown)
+            for number, device in enumerate(objects(where, value))
+        ]
+        for device in found:
+            path = device.get("PathOnHost", "")
+            self._policy.demand(f"device:{path}", f"the host's device {path}")
+        return found
+
+    def _device_rules(self, where: str, value: Any) -> Any:
+        if value:
+            self._policy.demand("device-rules", f"access to devices by rules ({where})")
+        return value
+
+
+def _volumes(where: str, value: Any) -> Json:
+    """The paths that get a volume without a name."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(item in (None, {}) for item in value.values()):
+        raise malformed(f"{where} is not an object of empty objects")
+    return value
+
+
+def joined(mode: str) -> str:
+    """The container whose namespace a mode joins; empty where it joins none."""
+    return mode[len(_JOINS) :] if mode.startswith(_JOINS) else ""

@@ -1,0 +1,260 @@
+"""One request and its answer: read, judged, and passed on, or answered by the guard itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import h11
+
+from . import body as bodies
+from . import relay
+from .body import Json, dump
+from .chunks import Chunks, Length
+from .head import Head, dotted, target
+from .refusal import Refusal, malformed
+from .routes import ANY, STREAM, Match
+from .source import BUFFER, Source
+from .upstream import Engine, Headers, Reply, end, head
+
+_NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
+_GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE = (b"Connection", b"close")
+
+Lines = Callable[[bytes], AsyncIterator[bytes]]
+"""Takes a line of an answer; gives what the client gets for it."""
+
+
+class Exchange:
+    """A request that was understood, and the ways to answer it.
+
+    Each has a connection of its own, on both sides, which ends with it. So there is nothing behind
+    a request that could be taken for another one.
+
+    Attributes:
+        unread: Whether the client may still be sending its body.
+    """
+
+    def __init__(
+        self,
+        request: Head,
+        match: Match,
+        engine: Engine,
+        connection: h11.Connection,
+        client: relay.Client,
+        reader: Source,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.request = request
+        self.match = match
+        self._engine = engine
+        self._connection = connection
+        self._client = client
+        self._reader = reader
+        self._writer = writer
+        self.unread = request.length != 0
+
+    async def json(self) -> Json:
+        """The request's body, where it is JSON; nothing at all is an empty object.
+
+        Raises:
+            Refusal: it is too long, or not JSON that all parsers read alike.
+        """
+        length = self.request.length or 0
+        if length > bodies.LIMIT:
+            raise malformed(f"a body of {length} bytes where JSON is expected")
+        if not length:
+            return {}
+        kind = self.request.content_type or b"application/json"
+        if kind.partition(b";")[0].strip().lower() != b"application/json":
+            raise malformed("a body that is not application/json where JSON is expected")
+        self._go_ahead()
+        try:
+            raw = await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError:
+            raise malformed("the body is shorter than its Content-Length") from None
+        self.unread = False
+        return bodies.parse(raw)
+
+    def _go_ahead(self) -> None:
+        if self.request.expects:
+            self._writer.write(_GO_AHEAD)
+
+    async def answer(self, status: int, content: Any) -> None:
+        """Answer with JSON."""
+        await self.reply(Reply(status, b"application/json", dump(content) + b"\n"))
+
+    async def answer_lines(self, contents: Iterable[Any]) -> None:
+        """Answer with JSON line by line, as engines tell of progress."""
+        raw = b"".join(dump(content) + b"\r\n" for content in contents)
+        await self.reply(Reply(200, b"application/json", raw))
+
+    async def reply(self, reply: Reply) -> None:
+        """Answer with what the engine said, or might have said."""
+        await reply_to(self._connection, self._writer, reply)
+
+    async def call(self, path: str, content: Any = None) -> Reply:
+        """Ask the engine on the client's behalf, and wait for the whole answer."""
+        return await self._engine.call(
+            self.request.method,
+            path,
+            self.match.query,
+            content,
+            headers=self.request.headers,
+            version=self.version,
+        )
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The API version of the request; the engine's newest that is known where it names none."""
+        return self.request.version or self._engine.version
+
+    async def forward(
+        self,
+        path: str,
+        content: Json | None = None,
+        *,
+        lines: Lines | None = None,
+        newest: tuple[int, int] | None = None,
+    ) -> None:
+        """Pass the request on, and its answer back.
+
+        Args:
+            path: The path to ask for; the parameters are those of `match`.
+            content: The JSON to send, where the request's body is JSON.
+            lines: Takes each line of a good answer, whose end is an empty one; without, what the
+                engine sends goes to the client byte for byte.
+            newest: What to give out as the newest API version, where the answer tells one.
+        """
+        raw = b"" if content is None else dump(content)
+        streams = self.match.route.body in (STREAM, ANY)
+        connection = h11.Connection(h11.CLIENT)
+        begun = head(
+            connection,
+            self.request.method,
+            target(self.version, path, self.match.query),
+            self._headers(content is not None),
+            length=self.request.length if streams else len(raw),
+            upgrade=self.request.upgrade,
+        )
+        async with self._engine.connected() as (reader, writer):
+            writer.write(begun if streams else begun + end(connection, raw))
+            async with self._sending(connection, writer, streams):
+                first, rest = await relay.read_head(reader)
+                if newest is not None:
+                    first = _NEWEST.sub(rb"\g<1>" + dotted(newest).encode(), first)
+                status = int(first[9:12])
+                if lines is not None and status == 200:
+                    await self._filter(connection, first + rest, reader, lines)
+                    return
+                self._writer.write(first + rest)
+                if self.match.route.hijacks and relay.is_hijacked(status, first):
+                    # Its end is a part of the stream from here on.
+                    self._client.half_open = True
+                    await relay.both_ways(self._reader, self._writer, reader, writer)
+                else:
+                    await reader.pour(self._writer)
+
+    def _headers(self, json: bool) -> Headers:
+        """The headers to pass on.
+
+        The body's type is the route's: an engine takes a form's fields for parameters, and these
+        win over those in the URL.
+        """
+        kinds = {STREAM: b"application/x-tar", ANY: self.request.content_type}
+        kind = b"application/json" if json else kinds.get(self.match.route.body, b"")
+        if not kind or not (json or self.request.length != 0):
+            return self.request.headers
+        return (*self.request.headers, (b"content-type", kind))
+
+    @contextlib.asynccontextmanager
+    async def _sending(
+        self, connection: h11.Connection, writer: asyncio.StreamWriter, streams: bool
+    ) -> AsyncIterator[None]:
+        """While in this context, pass a body on that is streamed."""
+        if not streams or self.request.length == 0:
+            if streams:
+                writer.write(end(connection, b""))
+            yield
+            return
+        self._go_ahead()
+        sending = asyncio.ensure_future(self._send_body(writer))
+        try:
+            yield
+        finally:
+            sending.cancel()
+            # An engine may answer without having read it all, and close.
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await sending
+
+    async def _send_body(self, writer: asyncio.StreamWriter) -> None:
+        """Pass the request's body on as it is, to its end and no further."""
+        length = self.request.length
+        body = Chunks() if length is None else Length(length)
+        with contextlib.suppress(Refusal):
+            await self._reader.pour(writer, body)
+        self.unread = not body.done
+        if self.unread:
+            # Broken off, or broken: the engine sees an end where there should be none.
+            writer.write_eof()
+
+    def see_through(self) -> None:
+        """Do not stop in the midst of it when the client is gone."""
+        self._client.task = None
+
+    async def _filter(
+        self,
+        connection: h11.Connection,
+        begun: bytes,
+        reader: asyncio.StreamReader,
+        lines: Lines,
+    ) -> None:
+        """Pass an answer back line by line; each line as the engine wrote it, or not at all."""
+        connection.receive_data(begun)
+        rest = b""
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await reader.read(BUFFER))
+            elif isinstance(event, h11.Response):
+                kind = dict(event.headers).get(b"content-type", b"application/json")
+                headers = [(b"Content-Type", kind), _CLOSE]
+                await self._send(h11.Response(status_code=200, headers=headers))
+            elif isinstance(event, h11.Data):
+                *whole, rest = (rest + bytes(event.data)).split(b"\n")
+                for line in whole:
+                    await self._send_lines(lines(line + b"\n"))
+            elif isinstance(event, h11.EndOfMessage):
+                if rest:
+                    await self._send_lines(lines(rest))
+                await self._send_lines(lines(b""))
+                await self._send(h11.EndOfMessage())
+                return
+
+    async def _send_lines(self, lines: AsyncIterator[bytes]) -> None:
+        async for line in lines:
+            if line:
+                await self._send(h11.Data(data=line))
+
+    async def _send(self, event: h11.Event) -> None:
+        self._writer.write(self._connection.send(event) or b"")
+        # Without a task to end with the client, the answer is read for its own sake.
+        with contextlib.suppress(*(() if self._client.task else (ConnectionError,))):
+            await self._writer.drain()
+
+
+async def reply_to(connection: h11.Connection, writer: asyncio.StreamWriter, reply: Reply) -> None:
+    """Write a whole answer."""
+    headers = [
+        (b"Content-Type", reply.content_type),
+        (b"Content-Length", b"%d" % len(reply.body)),
+        _CLOSE,
+    ]
+    writer.write(
+        (connection.send(h11.Response(status_code=reply.status, headers=headers)) or b"")
+        + (connection.send(h11.Data(data=reply.body)) or b"")
+    )
+    await writer.drain()

@@ -1,0 +1,194 @@
+"""Calls about images: the host's are read, and keep their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+
+from .builds import stamp_changes
+from .calls import Calls
+from .exchange import Exchange
+from .names import full, has_tag
+from .refusal import forbidden, malformed, missing
+from .stamp import IMAGE, read_filters
+
+_NO_NAME = "<none>:<none>"
+_LOADED = "Loaded image: "
+_LOADED_ID = "Loaded image ID: "
+
+
+class ImageCalls(Calls):
+    """The handlers of calls about images."""
+
+    async def pull_or_import(self, exchange: Exchange) -> None:
+        """A pull of what the host lacks, or an import, with labels."""
+        source = exchange.match.value("fromImage")
+        if bool(source) == bool(exchange.match.value("fromSrc")):
+            raise malformed("a pull and an import at once, or neither")
+        if source:
+            return await self._pull(exchange, source)
+        if exchange.match.value("repo"):
+            name = full(exchange.match.value("repo"), exchange.match.value("tag"))
+            await self._images.demand_free(name)
+        stamp_changes(exchange, self._stamp)
+        return await exchange.forward(exchange.request.path)
+
+    async def _pull(self, exchange: Exchange, source: str) -> None:
+        if exchange.request.length != 0:
+            raise malformed("a pull takes no body")
+        tag = exchange.match.value("tag")
+        if not tag and not has_tag(source):
+            self._policy.demand("pull", f"a pull of all tags of {source}")
+            return await exchange.forward(exchange.request.path)
+        name = full(source, tag)
+        before = await self._images.inspect(name)
+        if before is not None and not self._images.owns(before) and not self._policy.allows("pull"):
+            # A pull would move the name to whatever the registry has under it now.
+            return await self._up_to_date(exchange, name)
+        known = await self._images.ids()
+
+        async def watched(line: bytes) -> AsyncIterator[bytes]:
+            yield line
+            if not line:
+                await self._learn([name], known)
+
+        return await exchange.forward(exchange.request.path, lines=watched)
+
+    async def _learn(self, names: Iterable[str], known: set[str]) -> None:
+        """Take note of the images of these names that were not there before."""
+        for name in names:
+            found = await self._images.inspect(name)
+            if found is not None and found["Id"] not in known:
+                self._images.learn(found["Id"])
+
+    async def _up_to_date(self, exchange: Exchange, name: str) -> None:
+        """Say that an image is there, in the words that clients show and look for."""
+        said = f"pytest-dind guard: {name} is the host's, and is taken as it is"
+        lines = [{"status": said}, {"status": f"Status: Image is up to date for {name}"}]
+        await exchange.answer_lines(lines)
+
+    async def load(self, exchange: Exchange) -> None:
+        """Images of an archive; names that the host's images have stay theirs."""
+        if not self._policy.own:
+            return await exchange.forward(exchange.request.path)
+        # Also when the client is gone, since then a name may have been taken already.
+        exchange.see_through()
+        async with self._images.changing:
+            known, names = await self._images.ids(), await self._images.tags()
+            loaded: list[str] = []
+
+            async def watched(line: bytes) -> AsyncIterator[bytes]:
+                yield line
+                if line:
+                    loaded.extend(_loaded(line))
+                    return
+                await self._learn(loaded, known)
+                for name in await self._images.put_back(names, set(loaded)):
+                    error = (
+                        f"pytest-dind guard: the image {name} was loaded, but the name is the "
+                        "host's and stays with its image"
+                    )
+                    said = {"errorDetail": {"message": error}, "error": error}
+                    yield json.dumps(said).encode() + b"\r\n"
+
+            return await exchange.forward(exchange.request.path, lines=watched)
+
+    async def push(self, exchange: Exchange) -> None:
+        """A name that this run gave: the host's images do not leave it."""
+        given, tag = exchange.match.name, exchange.match.value("tag")
+        name = full(given, tag)
+        pushed = [name]
+        if not tag and not has_tag(given):
+            # All that the repository has.
+            repository = name.rpartition(":")[0]
+            pushed = [
+                tagged
+                for tagged in await self._images.tags()
+                if tagged.rpartition(":")[0] == repository
+            ]
+        for tagged in pushed if self._policy.own else []:
+            found = await self._images.inspect(tagged)
+            if found and not self._images.owns(found) and not self._images.gave(tagged, found):
+                raise forbidden(f"pushing the image {tagged}, which this run did not name,")
+        await exchange.forward(exchange.request.path)
+
+    async def tag(self, exchange: Exchange) -> None:
+        """A further name for an image."""
+        source = exchange.match.name
+        name = full(exchange.match.value("repo"), exchange.match.value("tag"))
+        found = await self._images.inspect(source)
+        if not self._policy.own:
+            return await exchange.forward(exchange.request.path)
+        if found is None:
+            raise missing("image", source)
+        await self._images.demand_free(name)
+        if self._images.owns(found) or name in (found["RepoTags"] or []):
+            return await exchange.forward(_tag_path(found["Id"]))
+        if not found["RepoTags"]:
+            # Engines remove an image with its last name, so this one could not be taken back.
+            raise forbidden(f"a name for {source}, an image of the host that has none,")
+        self._images.record(name, found["Id"])
+        return await exchange.forward(_tag_path(found["Id"]))
+
+    async def remove_image(self, exchange: Exchange) -> None:
+        """An image that this run made, or a name that it gave."""
+        resolved = await self._images.removable(exchange.match.name)
+        if self._policy.own:
+            # Parents without a name may be the host's build cache.
+            exchange.match.query["noprune"] = ["1"]
+        parents = await self._images.parents(resolved)
+        reply = await exchange.call(f"/images/{resolved}")
+        if reply.ok:
+            await self._forget(reply.json(), parents)
+        await exchange.reply(reply)
+
+    async def _forget(self, removed: Iterable[dict[str, str]], parents: Iterable[str]) -> None:
+        """Take note of what is gone; with an image, the steps that it was made of go too."""
+        gone = [item["Deleted"] for item in removed if "Deleted" in item]
+        for image in gone:
+            self._images.forget(image)
+        if gone and self._policy.own:
+            await self._images.remove_unused(parents)
+
+    async def prune_images(self, exchange: Exchange) -> None:
+        """Images that carry the run's labels and that no container uses, one by one."""
+        if not self._policy.own:
+            return await exchange.forward(exchange.request.path)
+        given = read_filters(exchange.match.value("filters"))
+        # Unlike a prune, a list takes "dangling" with any of these values.
+        all_of_them = {"false", "0"} & set(given.pop("dangling", {"true": True}))
+        if not all_of_them:
+            given["dangling"] = {"true": True}
+        query = {"filters": [self._stamp.filters(IMAGE, json.dumps(given))]}
+        listed = await self._engine.call("GET", "/images/json", query)
+        if not listed.ok:
+            return await exchange.reply(listed)
+        deleted, space = [], 0
+        for image in listed.json():
+            if not self._stamp.owns(IMAGE, image["Labels"]):
+                continue
+            parents = await self._images.parents(image["Id"])
+            names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
+            for name in names or [image["Id"]]:
+                gone = await self._engine.call("DELETE", f"/images/{name}", {"noprune": ["1"]})
+                if gone.ok:
+                    deleted += gone.json()
+                    await self._forget(gone.json(), parents)
+            if any(item.get("Deleted") == image["Id"] for item in deleted):
+                space += image["Size"]
+        return await exchange.answer(
+            200, {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
+        )
+
+
+def _tag_path(image: str) -> str:
+    return f"/images/{image}/tag"
+
+
+def _loaded(line: bytes) -> list[str]:
+    """The image that a line of a load's answer tells of."""
+    said = json.loads(line).get("stream") or ""
+    for prefix in (_LOADED, _LOADED_ID):
+        if said.startswith(prefix):
+            return [said.removeprefix(prefix).strip()]
+    return []

@@ -1,0 +1,166 @@
+"""Images: which names this run has made, and which images."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .names import full
+from .policy import Policy
+from .refusal import Refusal, forbidden, missing
+from .stamp import IMAGE, Stamp, created
+from .upstream import Engine
+
+
+def read_journal(journal: Path) -> Iterator[tuple[str, str]]:
+    """The names that tests gave to images of others, each with its image's id."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            image, _, name = line.partition(" ")
+            yield name, image
+
+
+class Images:
+    """What this run has made of images.
+
+    An image that was built, committed or imported carries the run's labels. One that was pulled or
+    loaded can't, and neither can a name, so these are kept here.
+
+    Args:
+        engine: The outer engine.
+        stamp: The run's labels.
+        policy: The rules.
+        journal: A file that has, a line each, the names given to images of others: who cleans up
+            after a guard that was killed reads it.
+    """
+
+    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, journal: Path) -> None:
+        self._engine = engine
+        self._stamp = stamp
+        self._policy = policy
+        self._journal = journal
+        self._since = time.time()
+        self._names: dict[str, str] = dict(read_journal(journal))
+        self._ids: set[str] = set()
+        self.changing = asyncio.Lock()
+        """Held from a look at the host's names until what could move them is done."""
+
+    async def inspect(self, name: str) -> dict[str, Any] | None:
+        """What the engine says of an image; None when it is not there."""
+        reply = await self._engine.call("GET", f"/images/{name}/json")
+        return dict(reply.json()) if reply.ok else None
+
+    def owns(self, image: dict[str, Any]) -> bool:
+        """Whether the image itself is this run's, as the engine tells its details."""
+        labels = (image.get("Config") or {}).get("Labels")
+        return str(image["Id"]) in self._ids or self._stamp.owns(IMAGE, labels)
+
+    def gave(self, name: str, image: dict[str, Any]) -> bool:
+        """Whether this run gave somebody else's image this full name, which it still has."""
+        return self._names.get(name) == str(image["Id"])
+
+    def learn(self, image_id: str) -> None:
+        """Take note of an image that this run brought."""
+        self._ids.add(image_id)
+
+    def forget(self, image_id: str) -> None:
+        """Take note that an image is gone; whoever brings it again, it is another one."""
+        self._ids.discard(image_id)
+
+    def record(self, name: str, image_id: str) -> None:
+        """Take note of a name given to somebody else's image, also beyond this process."""
+        with self._journal.open("a", encoding="utf-8") as lines:
+            lines.write(f"{image_id} {name}\n")
+        self._names[name] = image_id
+
+    async def demand_free(self, name: str) -> None:
+        """See that a name may be given to an image: an engine takes it from the one that has it.
+
+        Raises:
+            Refusal: an image of the host has the name.
+        """
+        found = await self.inspect(name) if self._policy.own else None
+        if found is not None and not (self.owns(found) or self.gave(name, found)):
+            raise Refusal(
+                409,
+                f"pytest-dind guard: the image {name} is the host's, and the name would be taken "
+                "from it; take another name",
+            )
+
+    async def removable(self, name: str) -> str:
+        """What to remove when a client asks for an image to be removed: a full name, or an id.
+
+        Raises:
+            Refusal: the image is not there, or is not this run's to remove.
+        """
+        found = await self.inspect(name)
+        if found is None:
+            raise missing("image", name)
+        if not self._policy.own:
+            return name
+        tag = full(name)
+        names = [*(found["RepoTags"] or []), *(found["RepoDigests"] or [])]
+        if tag in names:
+            # As long as it has another name, the image itself stays.
+            if self.owns(found) or (self.gave(tag, found) and len(found["RepoTags"]) > 1):
+                return tag
+        elif self.owns(found):
+            return str(found["Id"])
+        raise forbidden(f"removing the image {name}, which this run did not make,")
+
+    async def parents(self, name: str) -> list[str]:
+        """The images of single steps below an image that is to be removed, as far as it is known.
+
+        The older builder makes them, without labels. Older ones than this guard are the host's.
+        """
+        found: list[str] = []
+        details = await self.inspect(name)
+        while details and details.get("Parent"):
+            details = await self.inspect(details["Parent"])
+            if details is None or details["RepoTags"] or created(details) < self._since:
+                break
+            found.append(details["Id"])
+        return found
+
+    async def remove_unused(self, images: Iterable[str]) -> None:
+        """Remove images one after the other, up to one that something else is made of."""
+        for image in images:
+            gone = await self._engine.call("DELETE", f"/images/{image}", {"noprune": ["1"]})
+            if not gone.ok:
+                return
+
+    async def tags(self) -> dict[str, str]:
+        """All names on the engine, and the ids of their images."""
+        found = (await self._engine.call("GET", "/images/json")).json()
+        return {tag: image["Id"] for image in found for tag in image["RepoTags"] or []}
+
+    async def ids(self) -> set[str]:
+        """All images on the engine, those without a name too."""
+        found = (await self._engine.call("GET", "/images/json", {"all": ["1"]})).json()
+        return {str(image["Id"]) for image in found}
+
+    async def put_back(self, before: dict[str, str], names: set[str]) -> list[str]:
+        """Give the host's images back the names that a load took from them.
+
+        Args:
+            before: The names on the engine before the load, and the ids of their images.
+            names: The names that were loaded.
+
+        Returns:
+            The names that were moved.
+        """
+        moved = []
+        for name in sorted(names & before.keys()):
+            found = await self.inspect(name)
+            had = before[name]
+            if found is None or found["Id"] == had or had in self._ids:
+                continue
+            repository, _, tag = name.rpartition(":")
+            query = {"repo": [repository], "tag": [tag]}
+            await self._engine.call("POST", f"/images/{had}/tag", query)
+            moved.append(name)
+        return moved

@@ -1,0 +1,80 @@
+"""The guards of which something is on an engine, and what that is; nothing is changed.
+
+Each run looks for what a guard that was killed has left, so this imports next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import labels
+from ..reaper import ENGINE, GUARD
+from ..settings import MODES
+from .roles import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+CONTAINERS = (CONTAINER, CLIENT)
+
+
+def guards(
+    engine: Engine, containers: Iterable[Mapping[str, Any]], base: Path, *, thorough: bool
+) -> dict[str, Mapping[str, str]]:
+    """The labels of the guards of which something is there, by their daemons' homes.
+
+    Args:
+        engine: The outer engine.
+        containers: This plugin's containers on it, whatever their role.
+        base: The directory of all runs: a guard without objects is known by its home alone.
+        thorough: Whether to look for one that has neither a home nor a container any more, too.
+    """
+    api: Any = engine.client.api
+    running = [item for item in containers if item["Labels"].get(labels.ROLE) in CONTAINERS]
+    roles = (NETWORK, VOLUME, IMAGE) if thorough else ()
+    beside = [item for role in roles for item in labelled(api, role)]
+    known = {item["Labels"][labels.HOME]: item["Labels"] for item in [*beside, *running]}
+    for mark in base.glob(f"*/*/{GUARD}"):
+        if _engine_of(mark.parent) == engine.url:
+            made = str(int(mark.stat().st_mtime))
+            home = str(mark.parent)
+            ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
+            known.setdefault(home, {**ours, labels.CREATED: made})
+    return known
+
+
+def is_container(item: Mapping[str, Any]) -> bool:
+    """Whether a container of this plugin is no guard's, nor one of an image that a test made."""
+    return item["Labels"].get(labels.ROLE) not in (*CONTAINERS, IMAGE)
+
+
+def _engine_of(home: Path) -> str:
+    """The URL of the engine that a daemon is on; empty where nobody knows."""
+    try:
+        return (home.parent / ENGINE).read_text()
+    except OSError:
+        return ""
+
+
+def labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
+    """The objects of a role, of one home or of any."""
+    selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
+    filters = {"label": selected}
+    listed: Any
+    if role in CONTAINERS:
+        listed = api.containers(all=True, filters=filters)
+    elif role == NETWORK:
+        listed = api.networks(filters=filters)
+    elif role == VOLUME:
+        listed = api.volumes(filters=filters)["Volumes"]
+    else:
+        # Steps have some of the labels; what is committed from a container has its role.
+        filters = {"label": selected[1:]}
+        listed = [
+            item
+            for item in api.images(all=True, filters=filters)
+            if item["Labels"].get(labels.ROLE, role) == role
+        ]
+    return list(listed or [])

@@ -1,0 +1,138 @@
+"""Calls about containers, networks and volumes: made with labels, touched if they are one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import mounts, networks
+from .body import Json
+from .calls import Calls, path
+from .exchange import Exchange
+from .refusal import forbidden, malformed, missing
+from .stamp import CONTAINER, NETWORK
+
+
+class Making(Calls):
+    """The handlers of calls about containers, networks and volumes."""
+
+    # Containers.
+
+    async def own(self, exchange: Exchange) -> None:
+        """Anything with an object of the run's own."""
+        kind = exchange.match.route.subject
+        resolved = await self._ownership.resolve(kind, exchange.match.name)
+        if exchange.request.method == "DELETE" and kind == "network":
+            await self._demand_own_network(resolved, exchange.match.name)
+        await exchange.forward(path(exchange, resolved))
+
+    async def _demand_own_network(self, resolved: str, name: str) -> None:
+        if self._policy.own and not self._ownership.knows("network", resolved):
+            raise forbidden(f"removing the network {name}, which every engine has,")
+
+    async def inspect_container(self, exchange: Exchange) -> None:
+        """Asked by name, the answer itself says whose the container is."""
+        name = exchange.match.name
+        if self._ownership.knows("container", name) or not self._policy.own:
+            return await exchange.forward(exchange.request.path)
+        reply = await exchange.call(exchange.request.path)
+        if reply.ok and not self._ownership.owns_container(reply.json()):
+            raise missing("container", name)
+        if not reply.ok and reply.status != 404:
+            # The engine's text, such as that a prefix is ambiguous, may speak of others.
+            raise missing("container", name)
+        return await exchange.reply(reply)
+
+    async def create_container(self, exchange: Exchange) -> None:
+        """A container, with the run's labels on it and on its volumes."""
+        checked = self._checks.create(await exchange.json())
+        body = await self._references.create(checked)
+        await self._learned("container", exchange, body)
+
+    async def update_container(self, exchange: Exchange) -> None:
+        """The limits of a container of the run's own."""
+        body = self._checks.update(await exchange.json())
+        resolved = await self._ownership.resolve("container", exchange.match.name)
+        await exchange.forward(path(exchange, resolved), body)
+
+    async def create_exec(self, exchange: Exchange) -> None:
+        """A command in a container of the run's own."""
+        body = self._checks.exec(await exchange.json())
+        resolved = await self._ownership.resolve("container", exchange.match.name)
+        await self._learned("exec", exchange, body, path(exchange, resolved))
+
+    async def start_exec(self, exchange: Exchange) -> None:
+        """A command that was made before."""
+        body = self._checks.exec(await exchange.json())
+        resolved = await self._ownership.resolve("exec", exchange.match.name)
+        await exchange.forward(path(exchange, resolved), body)
+
+    async def _learned(
+        self, kind: str, exchange: Exchange, body: Json, target: str | None = None
+    ) -> None:
+        """Pass a create on, and take note of what was made."""
+        reply = await exchange.call(target or exchange.request.path, body)
+        if reply.ok:
+            self._ownership.learn(kind, reply.json()["Id"])
+        await exchange.reply(reply)
+
+    # Networks.
+
+    async def create_network(self, exchange: Exchange) -> None:
+        """A network, with the run's labels."""
+        body = networks.create(await exchange.json(), self._policy)
+        body["Labels"] = {**body.get("Labels", {}), **self._stamp.labels(NETWORK)}
+        await self._learned("network", exchange, body)
+
+    async def inspect_network(self, exchange: Exchange) -> None:
+        """A network; of the containers on it only the run's own."""
+        resolved = await self._ownership.resolve("network", exchange.match.name)
+        reply = await exchange.call(path(exchange, resolved))
+        if not reply.ok or not self._policy.own:
+            return await exchange.reply(reply)
+        found = reply.json()
+        on_it: Mapping[str, Any] = found.get("Containers") or {}
+        if on_it:
+            ours = await self._own_containers()
+            found["Containers"] = {key: value for key, value in on_it.items() if key in ours}
+        return await exchange.answer(reply.status, found)
+
+    async def _own_containers(self) -> set[str]:
+        query = {"all": ["1"], "filters": [self._stamp.filters(CONTAINER)]}
+        reply = await self._engine.call("GET", "/containers/json", query)
+        return {item["Id"] for item in reply.json()}
+
+    async def connect_network(self, exchange: Exchange) -> None:
+        """A container of the run's own, onto a network of the run's own."""
+        body = await exchange.json()
+        resolved = await self._onto(exchange, body, {"Container", "EndpointConfig"})
+        endpoint = await self._references.endpoint(resolved, body.get("EndpointConfig"))
+        body["EndpointConfig"] = endpoint
+        await exchange.forward(path(exchange, resolved), body)
+
+    async def disconnect_network(self, exchange: Exchange) -> None:
+        """A container of the run's own, off a network."""
+        body = await exchange.json()
+        resolved = await self._onto(exchange, body, {"Container", "Force"})
+        await exchange.forward(path(exchange, resolved), body)
+
+    async def _onto(self, exchange: Exchange, body: Json, known: set[str]) -> str:
+        """The network, and in the body the container, by their full ids."""
+        if not body.keys() <= known or not isinstance(body.get("Container"), str):
+            raise malformed("a body that has other keys, or names no container")
+        name = exchange.match.name
+        if not self._policy.own:
+            return name
+        network = await self._ownership.network(name)
+        if network.built_in and network.name not in networks.USABLE:
+            self._policy.demand("host-net", "the host's network namespace")
+        body["Container"] = await self._references.container_id(body["Container"])
+        return network.id
+
+    # Volumes.
+
+    async def create_volume(self, exchange: Exchange) -> None:
+        """A volume, with the run's labels."""
+        body = mounts.volume(await exchange.json(), self._policy)
+        made = await self._ownership.make_volume(body)
+        await exchange.answer(201, made)

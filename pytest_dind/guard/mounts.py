@@ -1,0 +1,237 @@
+"""Binds, mounts and volumes: what of the host they would show to a container."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .body import Json, anything, each, fields, flag, mapping, text, texts
+from .names import is_object
+from .policy import Policy
+from .refusal import forbidden, malformed
+
+_LOCAL = ("", "local")
+_PRIVATE = ("", "private", "rprivate", "slave", "rslave")
+_MODES = {
+    *("ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated", "default"),
+    *("private", "rprivate", "slave", "rslave", "shared", "rshared"),
+}
+_RELABEL = {"z", "Z"}
+_FLAGS = {"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime"}
+_TMPFS = re.compile(r"(size|mode|uid|gid|nr_inodes|nr_blocks)=[0-9]+[kKmMgG%]?")
+
+
+@dataclass
+class Wanted:
+    """The mounts of a container, as they are passed on.
+
+    Attributes:
+        binds: In the older form: named volumes, and host paths to relabel.
+        mounts: In the newer form.
+        named: The volumes that are named, each with what to make it of if it is not there.
+    """
+
+    binds: list[str] = field(default_factory=list)
+    mounts: list[Json] = field(default_factory=list)
+    named: dict[str, Json] = field(default_factory=dict)
+
+    def targets(self) -> set[str]:
+        """Where something is mounted in the container."""
+        old = (bind.split(":")[1] for bind in self.binds)
+        return {clean(path) for path in (*old, *(mount["Target"] for mount in self.mounts))}
+
+    def add_anonymous(self, targets: Iterable[str], labels: dict[str, str]) -> None:
+        """Give a labelled volume to each target that has none: the engine's would have no label."""
+        taken = self.targets()
+        for target in sorted(targets):
+            if clean(target) not in taken:
+                self.mounts.append(
+                    {"Type": "volume", "Target": target, "VolumeOptions": {"Labels": labels}}
+                )
+
+
+def clean(path: str) -> str:
+    """A path in a container, in the one form that can be compared."""
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+def read(host: Json, policy: Policy, labels: dict[str, str]) -> Wanted:
+    """The mounts that a container's host settings ask for; they are taken out of the settings.
+
+    Raises:
+        Refusal: one is not to be had.
+    """
+    wanted = Wanted()
+    driver = text("HostConfig.VolumeDriver", host.get("VolumeDriver"))
+    _demand_driver(driver, policy)
+    for bind in texts("HostConfig.Binds", host.pop("Binds", None)):
+        _read_bind(bind, policy, labels, driver, wanted)
+    for number, mount in enumerate(host.pop("Mounts", None) or []):
+        _read_mount(f"HostConfig.Mounts[{number}]", mount, policy, labels, wanted)
+    return wanted
+
+
+def _read_bind(
+    bind: str, policy: Policy, labels: dict[str, str], driver: str, wanted: Wanted
+) -> None:
+    """One entry of Binds: SOURCE:TARGET[:MODES], or TARGET alone for a volume without a name."""
+    parts = bind.split(":")
+    if not 1 <= len(parts) <= 3 or not all(parts[:2]):
+        raise malformed(f"HostConfig.Binds has {bind!r}, which is not SOURCE:TARGET[:MODES]")
+    if len(parts) == 1:
+        wanted.add_anonymous([parts[0]], labels)
+        return
+    source, target = parts[:2]
+    modes = set(filter(None, parts[2].split(","))) if len(parts) == 3 else set()
+    if not modes <= _MODES:
+        raise malformed(f"HostConfig.Binds has {bind!r}, whose modes are not known")
+    propagation = next(iter(modes & {*_PRIVATE, "shared", "rshared"}), "")
+    _demand_propagation(propagation, policy)
+    if not source.startswith("/"):
+        _demand_name(source)
+        wanted.named.setdefault(source, {"Driver": driver or "local"})
+        wanted.binds.append(bind)
+        return
+    real = policy.bind(source)
+    if modes & _RELABEL:
+        wanted.binds.append(":".join([real, *parts[1:]]))
+        return
+    # In the newer form a path that the engine does not see is an error, not an empty directory.
+    wanted.mounts.append(
+        {
+            "Type": "bind",
+            "Source": real,
+            "Target": target,
+            "ReadOnly": "ro" in modes,
+            "BindOptions": {"Propagation": propagation or "rprivate"},
+        }
+    )
+
+
+def _read_mount(
+    where: str, found: Any, policy: Policy, labels: dict[str, str], wanted: Wanted
+) -> None:
+    mount = fields(where, found, _MOUNT, policy.unknown)
+    kind, source = mount.get("Type", ""), mount.get("Source", "")
+    mount.setdefault("Target", "")
+    if kind == "bind":
+        options = fields(
+            f"{where}.BindOptions", mount.get("BindOptions"), _BIND_OPTIONS, policy.unknown
+        )
+        _demand_propagation(options.get("Propagation", ""), policy)
+        mount["Source"] = policy.bind(source) if source.startswith("/") else source
+        if options.get("CreateMountpoint"):
+            # The path is there; should the engine not see it, that is an error.
+            options["CreateMountpoint"] = False
+        mount["BindOptions"] = options
+    elif kind == "volume":
+        _read_volume(where, mount, policy, labels, wanted)
+    elif kind not in ("tmpfs", "image") and policy.own:
+        raise forbidden(f"{where}, a mount of type {kind!r},")
+    wanted.mounts.append(mount)
+
+
+def _read_volume(
+    where: str, mount: Json, policy: Policy, labels: dict[str, str], wanted: Wanted
+) -> None:
+    """A volume's labels and driver; one that has a name is made before the container is."""
+    place = f"{where}.VolumeOptions"
+    options = fields(place, mount.get("VolumeOptions"), _VOLUME_OPTIONS, policy.unknown)
+    driver = fields(f"{place}.DriverConfig", options.get("DriverConfig"), _DRIVER, policy.unknown)
+    driver["Options"] = driver_options(driver.get("Name", ""), driver.get("Options", {}), policy)
+    options["Labels"] = {**options.get("Labels", {}), **labels}
+    if driver.get("Name") or driver["Options"]:
+        options["DriverConfig"] = driver
+    mount["VolumeOptions"] = options
+    source = mount.get("Source", "")
+    if source:
+        _demand_name(source)
+        wanted.named[source] = {
+            "Driver": driver.get("Name") or "local",
+            "DriverOpts": driver["Options"],
+            "Labels": options["Labels"],
+        }
+
+
+def driver_options(driver: str, options: dict[str, str], policy: Policy) -> dict[str, str]:
+    """The options of a volume's driver.
+
+    The driver `local` hands them to mount(2), as root on the host: a directory of the host can be
+    bound with them, and a disk of the host mounted.
+
+    Raises:
+        Refusal: they would mount what is not to be had.
+    """
+    _demand_driver(driver, policy)
+    if driver not in _LOCAL or not policy.own:
+        return options
+    unknown = options.keys() - {"type", "o", "device", "size"}
+    if unknown:
+        policy.demand("volume-options", f"the volume option {sorted(unknown)[0]}")
+    device = options.get("device", "")
+    flags = [flag for flag in options.get("o", "").split(",") if flag]
+    if not (device or flags or options.get("type")):
+        return options
+    if {"bind", "rbind"}.intersection(flags):
+        if device.startswith("/") and set(flags) <= {"bind", "rbind", *_FLAGS}:
+            return {**options, "device": policy.bind(device)}
+    elif options.get("type") == "tmpfs" and device in ("", "tmpfs"):
+        flags = [flag for flag in flags if not (flag in _FLAGS or _TMPFS.fullmatch(flag))]
+        if not flags:
+            return options
+    policy.demand("volume-options", f"a volume with these mount options: {options}")
+    return options
+
+
+def _demand_driver(driver: str, policy: Policy) -> None:
+    if driver not in _LOCAL:
+        policy.demand(f"volume-driver:{driver}", f"the volume driver {driver}")
+
+
+def _demand_propagation(mode: str, policy: Policy) -> None:
+    if mode not in _PRIVATE:
+        policy.demand(f"propagation:{mode}", f"the mount propagation {mode}")
+
+
+def _demand_name(name: str) -> None:
+    if not is_object(name):
+        raise malformed(f"{name!r} is neither an absolute path nor a volume's name")
+
+
+def volume(body: Json, policy: Policy) -> Json:
+    """The body that makes a volume, but for its labels.
+
+    Raises:
+        Refusal: a field is not to be had.
+    """
+    known = {**each(text, "Name Driver"), **each(mapping, "DriverOpts Labels")}
+    found = fields("", body, known, policy.unknown)
+    if found.get("Name"):
+        _demand_name(found["Name"])
+    options = driver_options(found.get("Driver", ""), found.get("DriverOpts", {}), policy)
+    return {**found, "DriverOpts": options}
+
+
+_BIND_OPTIONS = {
+    "Propagation": text,
+    "NonRecursive": flag,
+    "CreateMountpoint": flag,
+    "ReadOnlyNonRecursive": flag,
+    "ReadOnlyForceRecursive": flag,
+}
+_VOLUME_OPTIONS = {"NoCopy": flag, "Labels": mapping, "Subpath": text, "DriverConfig": anything}
+_DRIVER = {"Name": text, "Options": mapping}
+_MOUNT = {
+    "Type": text,
+    "Source": text,
+    "Target": text,
+    "ReadOnly": flag,
+    "Consistency": text,
+    "BindOptions": anything,
+    "VolumeOptions": anything,
+    "TmpfsOptions": anything,
+    "ImageOptions": anything,
+}

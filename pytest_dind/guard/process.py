@@ -1,0 +1,124 @@
+"""The guard's process: one for each daemon, which ends with the last process that uses it.
+
+It is waited for at the start of each run, so it imports as little as it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from .orders import READY, Orders
+from .policy import Policy
+from .server import Server
+from .stamp import Stamp
+from .upstream import Engine
+
+# How long a request that makes something may still take when the last user is gone.
+_GRACE_SECONDS = 5
+# Between two looks at whether the home is there still.
+_LOOK_SECONDS = 5
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the last user is gone."""
+    if os.fork():
+        # Whoever started this can wait for its end at any time; the other is init's child.
+        return
+    os.umask(0o077)
+    orders = Orders(**json.loads(arguments[0]))
+    lock = int(arguments[1])
+    os.set_inheritable(lock, False)
+    os.write(lock, str(os.getpid()).encode())
+    if asyncio.run(_serve(orders)):
+        _clean_up(orders)
+
+
+def _clean_up(orders: Orders) -> None:
+    """Remove what the tests made, and then the home, and the run's directory with its last."""
+    from ..engine import Engine as Outer
+    from .remains import purge
+
+    home = Path(orders.home)
+    with contextlib.closing(Outer(f"unix://{orders.engine}")) as outer:
+        purge(outer, home)
+    shutil.rmtree(home, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        if not any(path.is_dir() for path in home.parent.iterdir()):
+            shutil.rmtree(home.parent, ignore_errors=True)
+
+
+async def _serve(orders: Orders) -> bool:
+    """Serve to the end; whether to remove what the tests made."""
+    home = Path(orders.home)
+    engine = Engine(orders.engine)
+    await engine.settle()
+    policy = Policy(
+        guard=orders.guard,
+        allow=frozenset(orders.allow),
+        roots=tuple(map(os.path.realpath, orders.roots)),
+        engine=orders.engine,
+        socket=orders.socket,
+        private=str(home.parent.parent),
+    )
+    server = Server(engine, Stamp(orders.labels), policy, home, _log)
+    ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    _watch(orders, ending)
+    listener = await server.listen(Path(orders.socket))
+    os.write(sys.stdout.fileno(), READY)
+    _silence()
+    removes = await ending
+    listener.close()
+    await server.settle(_GRACE_SECONDS)
+    return removes
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silence() -> None:
+    """Close the pipe to who started this, who is told all there is to tell."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
+    """Wait for a signal, or for the last user to be gone."""
+    loop = asyncio.get_running_loop()
+    lease = os.open(orders.lease, os.O_RDONLY | os.O_NONBLOCK)
+
+    def finish(removes: bool) -> None:
+        if not ending.done():
+            ending.set_result(removes)
+
+    def read() -> None:
+        if os.read(lease, 4096):
+            return
+        loop.remove_reader(lease)
+        # Kept on purpose: whoever removes it ends this.
+        if not Path(orders.kept).exists():
+            finish(True)
+
+    with contextlib.suppress(BlockingIOError):
+        # Without it a guard whose users were gone before it came would see no end of theirs.
+        read()
+    loop.add_reader(lease, read)
+
+    def look() -> None:
+        if Path(orders.home).is_dir():
+            loop.call_later(_LOOK_SECONDS, look)
+        else:
+            # Nobody can reach it any more, nor end it: a cleaner has been here.
+            finish(True)
+
+    loop.call_later(_LOOK_SECONDS, look)
+    loop.add_signal_handler(signal.SIGTERM, finish, True)
+    loop.add_signal_handler(signal.SIGUSR1, finish, False)

@@ -1,0 +1,172 @@
+"""The other objects that a container is made of: image, volumes, networks, other containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import mounts, networks
+from .body import Json, fields, text, texts
+from .containers import joined
+from .names import is_image, is_object
+from .ownership import Ownership
+from .policy import Policy
+from .refusal import Refusal, forbidden, malformed, missing
+from .stamp import CONTAINER, VOLUME, Stamp
+from .upstream import Engine
+
+
+class References:
+    """Resolves what a new container names, and refuses what is not this run's."""
+
+    def __init__(self, engine: Engine, ownership: Ownership, stamp: Stamp, policy: Policy) -> None:
+        self._engine = engine
+        self._ownership = ownership
+        self._stamp = stamp
+        self._policy = policy
+
+    async def create(self, body: Json) -> Json:
+        """The body of a create, checked field by field already, with what it names resolved.
+
+        Raises:
+            Refusal: something that it names is not this run's.
+        """
+        host: Json = body["HostConfig"]
+        labels = self._stamp.labels(VOLUME)
+        wanted = mounts.read(host, self._policy, labels)
+        await self._networks(body, host)
+        await self._join(host)
+        inherited = await self._volumes_from(host)
+        anonymous = {*body.get("Volumes", {}), *await self._image_volumes(body.get("Image", ""))}
+        wanted.add_anonymous(
+            [
+                target
+                for target in anonymous
+                if mounts.clean(target) not in inherited | _tmpfs(host)
+            ],
+            labels,
+        )
+        for name, volume in wanted.named.items():
+            await self._ownership.make_volume({"Name": name, **volume})
+        host["Binds"], host["Mounts"] = wanted.binds, wanted.mounts
+        body["Labels"] = {**body.get("Labels", {}), **self._stamp.labels(CONTAINER)}
+        return body
+
+    async def _image_volumes(self, image: str) -> set[str]:
+        """Where an image declares volumes. One that is not there is the engine's to complain of."""
+        if not image or not await self._exists(image):
+            return set()
+        config = (await self._engine.call("GET", f"/images/{image}/json")).json()["Config"] or {}
+        return set(config.get("Volumes") or {})
+
+    async def _exists(self, image: str) -> bool:
+        if not is_image(image):
+            raise malformed(f"Image is {image!r}, which is no image's name")
+        return (await self._engine.call("GET", f"/images/{image}/json")).ok
+
+    async def _volumes_from(self, host: Json) -> set[str]:
+        """Resolve VolumesFrom.
+
+        Returns:
+            Where the volumes of these containers are mounted.
+        """
+        resolved, targets = [], set()
+        for entry in texts("HostConfig.VolumesFrom", host.get("VolumesFrom")):
+            name, colon, mode = entry.partition(":")
+            details = await self._container(name)
+            resolved.append(f"{details['Id']}{colon}{mode}")
+            targets |= {mounts.clean(point["Destination"]) for point in details["Mounts"]}
+        if resolved:
+            host["VolumesFrom"] = resolved
+        return targets
+
+    async def _join(self, host: Json) -> None:
+        """Resolve the containers whose namespaces are joined, and those that are linked."""
+        for key in ("NetworkMode", "PidMode", "IpcMode"):
+            name = joined(host.get(key) or "")
+            if name:
+                host[key] = await self.join(name)
+        links = texts("HostConfig.Links", host.get("Links"))
+        if links:
+            host["Links"] = [await self._link(link) for link in links]
+
+    async def join(self, name: str) -> str:
+        """The mode that joins the namespace of the container of this name.
+
+        Raises:
+            Refusal: it is not this run's.
+        """
+        if self._policy.allows(f"join:{name}"):
+            return f"container:{name}"
+        try:
+            return f"container:{await self.container_id(name)}"
+        except Refusal:
+            raise forbidden(
+                f"a namespace of the container {name}, which is not this run's,", f"join:{name}"
+            ) from None
+
+    async def _link(self, link: str) -> str:
+        name, colon, alias = link.partition(":")
+        name = name.lstrip("/")
+        details = await self._container(name)
+        return f"{details['Id']}:{alias if colon else name}"
+
+    async def container_id(self, name: str) -> str:
+        """The full id of a container of this run.
+
+        Raises:
+            Refusal: it is not there, or is not this run's.
+        """
+        return str((await self._container(name))["Id"])
+
+    async def _container(self, name: str) -> dict[str, Any]:
+        if not is_object(name):
+            raise missing("container", name)
+        return await self._ownership.container(name)
+
+    async def _networks(self, body: Json, host: Json) -> None:
+        """Resolve the networks; an id is set, so that no name can come to mean another one."""
+        config = fields(
+            "NetworkingConfig",
+            body.get("NetworkingConfig"),
+            {"EndpointsConfig": lambda where, found: found},
+            self._policy.unknown,
+        )
+        given = config.get("EndpointsConfig") or {}
+        if not isinstance(given, dict):
+            raise malformed("NetworkingConfig.EndpointsConfig is not a JSON object")
+        endpoints = {name: await self.endpoint(name, found) for name, found in given.items()}
+        mode = text("HostConfig.NetworkMode", host.get("NetworkMode"))
+        plain = mode in ("", "default", "host", *networks.USABLE) or joined(mode)
+        if not plain and mode not in endpoints:
+            endpoints[mode] = await self.endpoint(mode, {})
+        if endpoints:
+            body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
+        else:
+            body.pop("NetworkingConfig", None)
+
+    async def endpoint(self, name: str, found: Any) -> Json:
+        """How a container is to be on the network of this name.
+
+        Raises:
+            Refusal: the network, or a container that is linked there, is not this run's.
+        """
+        kept = networks.endpoint(f"EndpointsConfig.{name}", found, self._policy)
+        for link in kept.get("Links", []):
+            await self._link(link)
+        if name in ("default", *networks.BUILT_IN) or not self._policy.own:
+            if name == "host":
+                self._policy.demand("host-net", "the host's network namespace")
+            return kept
+        if not is_object(name):
+            raise missing("network", name)
+        network = await self._ownership.network(name)
+        if network.built_in:
+            if network.name == "host":
+                self._policy.demand("host-net", "the host's network namespace")
+            return kept
+        return {**kept, "NetworkID": network.id}
+
+
+def _tmpfs(host: Json) -> set[str]:
+    """Where a container has a tmpfs."""
+    return {mounts.clean(path) for path in host.get("Tmpfs") or {}}

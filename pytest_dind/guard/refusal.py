@@ -1,0 +1,64 @@
+"""The guard's noes: an HTTP status, and a message in the form that engines give theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_WHO = "pytest-dind guard"
+
+# The engine's own words (moby, daemon/errors.go and volume/service/errors.go), so that tools which
+# match them take a foreign object for one that is not there.
+_MISSING: Mapping[str, str] = {
+    "container": "No such container: {}",
+    "exec": "No such exec instance: {}",
+    "image": "No such image: {}",
+    "network": "network {} not found",
+    "volume": "get {}: no such volume",
+}
+
+
+class Refusal(Exception):
+    """A request that is answered by the guard, and does not reach the engine."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def malformed(what: str) -> Refusal:
+    """The answer to a request that can't be understood beyond doubt."""
+    return Refusal(400, f"{_WHO}: {what}; the request was not passed on")
+
+
+def forbidden(what: str, allow: str = "") -> Refusal:
+    """The answer to what is understood and refused.
+
+    Args:
+        what: What is refused.
+        allow: The value of `--dind-guard-allow` that would allow it; empty where nothing less
+            than the mode `label` would.
+    """
+    how = f"--dind-guard-allow={allow}" if allow else "--dind-guard=label"
+    return Refusal(403, f"{_WHO}: {what} is refused; to allow it, run pytest with {how}")
+
+
+def unknown(call: str) -> Refusal:
+    """The answer to a call that is none of those that the guard knows, in any of its modes."""
+    return Refusal(
+        403,
+        f"{_WHO}: {call} is a call that the guard does not know, and refuses; to make it, use a "
+        "daemon of your own: --dind-mode=dind",
+    )
+
+
+def missing(kind: str, name: str) -> Refusal:
+    """The answer for an object that is not this run's: as if it were not there."""
+    return Refusal(404, _MISSING[kind].format(name))
+
+
+def taken(kind: str, name: str) -> Refusal:
+    """The answer to a create whose name something of somebody else's has."""
+    return Refusal(
+        409, f"{_WHO}: the {kind} {name} is there and is not this run's; take another name"
+    )

@@ -1,0 +1,116 @@
+"""What a guard's tests left on the engine: found by its labels, and removed with nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..reaper import GUARD
+from .listing import CONTAINERS, labelled
+from .roles import IMAGE, NETWORK, VOLUME
+from .stamp import created
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+JOURNAL = "names"
+"""In a daemon's home: the names that tests gave to the host's images, each after its image's id."""
+
+_NO_NAME = "<none>:<none>"
+# What is still being made when its maker is killed is there after a moment.
+_PASSES = 10
+_PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
+
+
+def purge(engine: Engine, home: Path) -> None:
+    """Remove all that carries the labels of the daemon of this home, and the names it gave."""
+    api: Any = engine.client.api
+    try:
+        since = (home / GUARD).stat().st_mtime
+    except OSError:
+        since = float("inf")
+    patience = iter(_PATIENCE_SECONDS)
+    for _ in range(_PASSES):
+        went = [*_purge(api, str(home), since), *_take_names_back(api, home / JOURNAL)]
+        if not went:
+            return
+        if not any(went):
+            # It may be that the engine is removing it, as a container with --rm that has ended.
+            seconds = next(patience, None)
+            if seconds is None:
+                return
+            time.sleep(seconds)
+
+
+def _purge(api: Any, home: str, since: float) -> Iterator[bool]:
+    """Remove what there is; gives for each thing whether it went."""
+    for role in CONTAINERS:
+        for container in labelled(api, role, home):
+            yield _try(api.remove_container, container["Id"], force=True, v=True)
+    for network in labelled(api, NETWORK, home):
+        yield _try(api.remove_network, network["Id"])
+    for volume in labelled(api, VOLUME, home):
+        yield _try(api.remove_volume, volume["Name"])
+    for image in sorted(labelled(api, IMAGE, home), key=lambda item: -int(item["Created"])):
+        try:
+            parent = api.inspect_image(image["Id"])["Parent"]
+        except _not_found():
+            continue
+        names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]
+        for name in names or [image["Id"]]:
+            # Not by force: what somebody else has made of it stays, and so does it.
+            yield _try(api.remove_image, name, noprune=True)
+        _remove_steps(api, parent, since)
+
+
+def _remove_steps(api: Any, image: str, since: float) -> None:
+    """Remove the images of single steps below one that is gone, as far as the run made them.
+
+    The older builder gives them no labels. Older ones are the host's build cache; one that
+    something else is made of is not removed by the engine.
+    """
+    while image:
+        try:
+            details = api.inspect_image(image)
+        except _not_found():
+            return
+        if details["RepoTags"] or created(details) < since:
+            return
+        if not _try(api.remove_image, image, noprune=True):
+            return
+        image = details["Parent"]
+
+
+def _take_names_back(api: Any, journal: Path) -> Iterator[bool]:
+    """Remove the names that tests gave to the host's images; gives for each whether it went."""
+    try:
+        lines = journal.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in dict.fromkeys(lines):
+        image, _, name = line.partition(" ")
+        with contextlib.suppress(_not_found()):
+            details = api.inspect_image(name)
+            # With its last name an image would go too.
+            if details["Id"] == image and len(details["RepoTags"]) > 1:
+                yield _try(api.remove_image, name, noprune=True)
+
+
+def _try(remove: Any, *arguments: Any, **options: Any) -> bool:
+    """Whether it could be removed; what is gone already, or in somebody else's use, could not."""
+    from docker.errors import APIError
+
+    try:
+        remove(*arguments, **options)
+    except APIError:
+        return False
+    return True
+
+
+def _not_found() -> type[Exception]:
+    from docker.errors import NotFound
+
+    return NotFound

@@ -1,0 +1,152 @@
+"""A side of a stream that can be poured into the other one, without a buffer in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Protocol, SupportsIndex
+
+from .refusal import Refusal
+
+BUFFER = 512 * 1024
+"""Bytes that are moved at once, where a stream is long."""
+
+
+class Body(Protocol):
+    """Finds the end of a body in what comes."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the end was found."""
+
+    def feed(self, data: bytes) -> int:
+        """Read on; how many of these bytes belong to the body."""
+
+
+class Source(asyncio.StreamReader):
+    """A reader that can hand on what comes as it comes: `read` would copy it two times."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=BUFFER)
+        self._from: asyncio.ReadTransport | None = None
+        self._into: asyncio.StreamWriter | None = None
+        self._body: Body | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._draining: asyncio.Future[None] | None = None
+        self._dropping, self._dropped = False, 0
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def pour(self, writer: asyncio.StreamWriter, body: Body | None = None) -> None:
+        """Move all that comes from here on to the other side, to its end.
+
+        Args:
+            writer: The other side.
+            body: Finds the end, where that is not the end of all that comes.
+
+        Raises:
+            Refusal: it is no body.
+        """
+        # With an end behind it, what has come before is there without waiting.
+        super().feed_eof()
+        before = await self.read()
+        self._into, self._body = writer, body
+        self._hand_on(before)
+        try:
+            await self._ended
+        finally:
+            if self._draining is not None:
+                self._draining.cancel()
+        await writer.drain()
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what can be told to wait."""
+        assert isinstance(transport, asyncio.ReadTransport)
+        self._from = transport
+        super().set_transport(transport)
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """Hand it on; what the other side does not take yet waits in the kernel."""
+        if self._dropping:
+            self._dropped += 1
+        elif self._into is None:
+            super().feed_data(data)
+        elif not self._ended.done():
+            self._hand_on(bytes(data) if not isinstance(data, bytes) else data)
+
+    def _hand_on(self, data: bytes) -> None:
+        assert self._into is not None
+        if self._body is not None:
+            try:
+                data = data[: self._body.feed(data)]
+            except Refusal as refusal:
+                self._end(refusal)
+                return
+            if self._body.done:
+                self._end(None)
+        self._into.write(data)
+        if self._into.transport.get_write_buffer_size() > BUFFER and self._from is not None:
+            self._from.pause_reading()
+            self._draining = asyncio.ensure_future(self._drain(self._from, self._into))
+
+    async def drop(self, quiet: float, longest: float) -> None:
+        """Drop all that comes from here on, to its end, or until nothing comes for a while.
+
+        Args:
+            quiet: Seconds without anything after which it is given up.
+            longest: Seconds after which it is given up anyway.
+        """
+        self._dropping = True
+        if self._from is not None and not self._from.is_closing():
+            self._from.resume_reading()
+        deadline = time.monotonic() + longest
+        dropped = -1
+        while dropped != self._dropped and time.monotonic() < deadline:
+            dropped = self._dropped
+            if (await asyncio.wait([self._closed], timeout=quiet))[0]:
+                return
+
+    async def _drain(self, source: asyncio.ReadTransport, writer: asyncio.StreamWriter) -> None:
+        try:
+            await writer.drain()
+        except OSError as error:
+            self._end(error)
+        else:
+            source.resume_reading()
+
+    def feed_eof(self) -> None:
+        """Take note of the end."""
+        self._close()
+        self._end(None)
+        super().feed_eof()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Take note that it broke off."""
+        self._close()
+        self._end(error if self._into else None)
+        super().set_exception(error)  # type: ignore[arg-type]
+
+    def _close(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+
+
+async def connect(path: str) -> tuple[Source, asyncio.StreamWriter]:
+    """Connect to a unix socket.
+
+    Raises:
+        OSError: nobody accepts.
+    """
+    loop = asyncio.get_running_loop()
+    reader = Source()
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.create_unix_connection(lambda: protocol, path)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -1,0 +1,113 @@
+"""The labels of what a guard makes, and how they select it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import labels
+from .body import parse_text
+from .refusal import malformed
+from .roles import CLIENT as CLIENT
+from .roles import CONTAINER as CONTAINER
+from .roles import IMAGE as IMAGE
+from .roles import NETWORK as NETWORK
+from .roles import VOLUME as VOLUME
+
+_OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
+
+
+class Stamp:
+    """The labels of one daemon's objects.
+
+    Args:
+        base: The labels of the daemon, as `labels.make` gives them.
+    """
+
+    def __init__(self, base: Mapping[str, str]) -> None:
+        self._base = dict(base)
+
+    def labels(self, role: str) -> dict[str, str]:
+        """The labels of what is made in this role."""
+        # The older builder makes an image of each label's step, so images get no more than needed.
+        keys = _OF_IMAGES if role == IMAGE else self._base.keys()
+        return {**{key: self._base[key] for key in keys}, labels.ROLE: role}
+
+    def owns(self, role: str, found: Mapping[str, str] | None) -> bool:
+        """Whether these labels are those of this daemon's object of this role."""
+        found = found or {}
+        return found.get(labels.ROLE) == role and (
+            found.get(labels.HOME) == self._base[labels.HOME]
+        )
+
+    def filters(self, role: str, given: str = "") -> str:
+        """Filters, as list and prune calls take them, that select this daemon's objects alone.
+
+        Args:
+            role: The objects' role.
+            given: The client's own filters, as they came; both kinds that engines know are read.
+
+        Raises:
+            Refusal: they are not filters.
+        """
+        found = read_filters(given)
+        found.setdefault("label", {}).update(
+            {
+                f"{labels.HOME}={self._base[labels.HOME]}": True,
+                f"{labels.ROLE}={role}": True,
+            }
+        )
+        return json.dumps(found)
+
+
+def read_filters(given: str) -> dict[str, dict[str, bool]]:
+    """The filters of a list or prune call, in the newer of the two forms there are.
+
+    Raises:
+        Refusal: they are in neither.
+    """
+    if not given:
+        return {}
+    parsed: Any = parse_text(given, "the parameter filters")
+    if not isinstance(parsed, dict):
+        raise malformed("the parameter filters is not a JSON object")
+    found: dict[str, dict[str, bool]] = {}
+    for key, values in parsed.items():
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
+            found[key] = dict.fromkeys(values, True)
+        elif isinstance(values, dict) and all(value is True for value in values.values()):
+            found[key] = values
+        else:
+            raise malformed(f"the parameter filters has values for {key} that are not text")
+    return found
+
+
+def with_labels(labels_json: str, stamped: Mapping[str, str]) -> str:
+    """The labels of a build, as its parameter has them, with those of a stamp.
+
+    Raises:
+        Refusal: they are not an object of strings.
+    """
+    found = parse_text(labels_json, "the parameter labels") if labels_json else {}
+    if found is None:
+        found = {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise malformed("the parameter labels is not an object of strings")
+    return json.dumps({**found, **stamped})
+
+
+def change(stamped: Mapping[str, str]) -> str:
+    """The labels of a stamp as a line of a Dockerfile: a later one wins over those before it."""
+
+    def quote(text: str) -> str:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+        return f'"{escaped}"'
+
+    return "LABEL " + " ".join(f"{quote(key)}={quote(text)}" for key, text in stamped.items())
+
+
+def created(details: Mapping[str, Any]) -> float:
+    """When an image was made, in seconds since 1970, as the engine tells its details."""
+    return datetime.datetime.fromisoformat(f"{details['Created'][:19]}+00:00").timestamp()

@@ -1,0 +1,336 @@
+"""What containers, mounts, volumes and networks may be, and what the refusals say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dind import labels
+from pytest_dind.guard import allow, mounts, names, networks, stamp
+from pytest_dind.guard.containers import Checks
+from pytest_dind.guard.policy import Policy
+from pytest_dind.guard.refusal import Refusal
+
+_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
+_VOLUME = _STAMP.labels(stamp.VOLUME)
+
+
+def _policy(root: Path = Path("/nowhere"), *allowed: str, guard: str = "own") -> Policy:
+    return Policy(
+        guard=guard,
+        allow=frozenset(allowed),
+        roots=(str(root),),
+        engine="/var/run/docker.sock",
+        socket="/base/run/main/docker.sock",
+        private="/base",
+    )
+
+
+_REFUSED: list[tuple[str, Any, str]] = [
+    ("Privileged", True, "privileged"),
+    ("PidMode", "host", "host-pid"),
+    ("IpcMode", "host", "host-ipc"),
+    ("UTSMode", "host", "host-uts"),
+    ("UsernsMode", "host", "host-userns"),
+    ("CgroupnsMode", "host", "host-cgroupns"),
+    ("NetworkMode", "host", "host-net"),
+    ("CapAdd", ["cap_sys_admin"], "cap:SYS_ADMIN"),
+    ("CapAdd", ["ALL"], "cap:ALL"),
+    ("Devices", [{"PathOnHost": "/dev/fuse"}], "device:/dev/fuse"),
+    ("DeviceCgroupRules", ["a *:* rwm"], "device-rules"),
+    ("DeviceRequests", [{"Count": 1}], "device-rules"),
+    ("SecurityOpt", ["seccomp=unconfined"], "security-opt:seccomp=unconfined"),
+    ("Sysctls", {"kernel.shmmax2": "1"}, "sysctl:kernel.shmmax2"),
+    ("Sysctls", {"net/../kernel/core_pattern": "1"}, "sysctl:net/../kernel/core_pattern"),
+    ("LogConfig", {"Type": "fluentd"}, "log-driver:fluentd"),
+    ("Runtime", "other", "runtime:other"),
+    ("CgroupParent", "/x", "cgroup-parent"),
+    ("Annotations", {"a": "b"}, "annotations"),
+    ("MaskedPaths", [], "unmasked-paths"),
+    ("ReadonlyPaths", ["/proc"], "unmasked-paths"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "allowed"), _REFUSED)
+def test_refused_until_allowed(field: str, value: Any, allowed: str) -> None:
+    """Each is refused with a text that says how to allow it; allowed, it passes."""
+    body = {"Image": "i", "HostConfig": {field: value}}
+    with pytest.raises(Refusal) as caught:
+        Checks(_policy()).create(body)
+
+    assert caught.value.status == 403
+    assert caught.value.message.endswith(f"run pytest with --dind-guard-allow={allowed}")
+    assert allow.is_known(allowed)
+    for policy in (_policy(Path("/nowhere"), allowed), _policy(guard="label")):
+        assert Checks(policy).create(body)["HostConfig"][field] == value
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"MaskedPaths": None, "ReadonlyPaths": None, "Privileged": False, "CapAdd": []},
+        {"CapAdd": ["NET_BIND_SERVICE", "CAP_SYS_NICE"], "CapDrop": ["ALL"]},
+        {"IpcMode": "shareable", "CgroupnsMode": "private", "PidMode": ""},
+        {"SecurityOpt": ["no-new-privileges"], "Sysctls": {"net.core.somaxconn": "1024"}},
+        {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}},
+        {"Memory": 1, "PortBindings": {"80/tcp": None}, "Tmpfs": {"/t": "size=1m"}, "Init": True},
+    ],
+)
+def test_usual_settings(host: dict[str, Any]) -> None:
+    """What usual clients ask for is passed on as it is."""
+    assert Checks(_policy()).create({"HostConfig": host})["HostConfig"] == host
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("PidMode", "hOsT"), ("IpcMode", "host "), ("Cgroup", "x")]
+)
+def test_unknown_namespace(field: str, value: str) -> None:
+    """A namespace that is not known is refused as malformed."""
+    with pytest.raises(Refusal, match="is not known"):
+        Checks(_policy()).create({"HostConfig": {field: value}})
+
+
+def test_update_and_exec() -> None:
+    """Updates and commands have rules of their own, with the same fields refused."""
+    checks = Checks(_policy())
+
+    assert checks.update({"Memory": 5}) == {"Memory": 5}
+    assert checks.exec({"Cmd": ["a"], "Privileged": False, "Container": "x"}) == {
+        "Cmd": ["a"],
+        "Privileged": False,
+    }
+    with pytest.raises(Refusal, match="privileged"):
+        checks.exec({"Privileged": True})
+    with pytest.raises(Refusal, match="the field Binds"):
+        checks.update({"Binds": ["/:/x"]})
+
+
+def _read(policy: Policy, **host: Any) -> mounts.Wanted:
+    return mounts.read(host, policy, _VOLUME)
+
+
+def test_bind_becomes_a_mount(tmp_path: Path) -> None:
+    """A path is bound by its real name, as a mount: an engine that does not see it then says so."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    wanted = _read(_policy(tmp_path.resolve()), Binds=[f"{tmp_path}/link:/in:ro"])
+
+    assert wanted.binds == []
+    assert wanted.mounts == [
+        {
+            "Type": "bind",
+            "Source": str(tmp_path.resolve() / "real"),
+            "Target": "/in",
+            "ReadOnly": True,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+    ]
+
+
+def test_bind_that_is_relabelled(tmp_path: Path) -> None:
+    """A bind for SELinux has no newer form, so it stays as it is."""
+    wanted = _read(_policy(tmp_path.resolve()), Binds=[f"{tmp_path}:/in:z"])
+
+    assert wanted.binds == [f"{tmp_path.resolve()}:/in:z"]
+
+
+@pytest.mark.parametrize(
+    ("bind", "status", "says"),
+    [
+        ("/etc:/in", 403, "--dind-guard-allow=bind:/etc"),
+        ("{root}/../..:/in", 403, "--dind-guard-allow="),
+        ("{root}/missing:/in", 400, "bind source path does not exist: {root}/missing"),
+        ("{root}:/in:rshared", 403, "--dind-guard-allow=propagation:rshared"),
+        ("{root}:/in:odd", 400, "modes are not known"),
+        ("a:b:c:d", 400, "not SOURCE:TARGET"),
+        (":/in", 400, "not SOURCE:TARGET"),
+        ("../x:/in", 400, "neither an absolute path"),
+        ("~/x:/in", 400, "neither an absolute path"),
+    ],
+)
+def test_bind_that_is_refused(tmp_path: Path, bind: str, status: int, says: str) -> None:
+    """A bind out of the root, of nothing, or that is not understood is refused."""
+    root = tmp_path.resolve()
+    with pytest.raises(Refusal) as caught:
+        _read(_policy(root), Binds=[bind.format(root=root)])
+
+    assert caught.value.status == status
+    assert says.format(root=root) in caught.value.message
+
+
+def test_bind_of_sockets() -> None:
+    """The guard's socket may be bound; the directory of all runs not, nor the engine's socket."""
+    with pytest.raises(Refusal, match="does not exist"):
+        _policy(Path("/base")).bind("/base/run/main/docker.sock")
+    with pytest.raises(Refusal, match="allow=socket"):
+        _policy(Path("/"), "bind:/").bind("/var/run")
+
+
+def test_bind_below_the_private_directory(tmp_path: Path) -> None:
+    """The sockets of other runs can't be bound, though they are in the temp dir."""
+    policy = Policy("own", frozenset(), (str(tmp_path),), "/e", "/s", str(tmp_path / "runs"))
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+
+    assert policy.bind(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(Refusal, match="where the sockets of all runs are"):
+        policy.bind(str(tmp_path / "runs" / "other"))
+
+
+def test_allowed_bind(tmp_path: Path) -> None:
+    """A path that is allowed is, with what is below it, and no path that only begins alike."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data2").mkdir()
+    policy = _policy(Path("/nowhere"), f"bind:{tmp_path}/data")
+
+    assert policy.bind(f"{tmp_path}/data") == str((tmp_path / "data").resolve())
+    with pytest.raises(Refusal):
+        policy.bind(f"{tmp_path}/data2")
+
+
+def test_volumes_are_stamped() -> None:
+    """Volumes with a name are to be made first; those without have their labels in the mount."""
+    wanted = _read(
+        _policy(),
+        Binds=["named:/a", "/bare"],
+        Mounts=[
+            {"Type": "volume", "Target": "/c", "VolumeOptions": {"Labels": {"x": "y"}}},
+            {"Type": "volume", "Source": "other", "Target": "/d"},
+        ],
+    )
+    wanted.add_anonymous(["/a/", "/e"], _VOLUME)
+
+    assert wanted.named.keys() == {"named", "other"}
+    targets = {mount["Target"]: mount["VolumeOptions"]["Labels"] for mount in wanted.mounts}
+    assert targets == {
+        "/bare": _VOLUME,
+        "/c": {"x": "y", **_VOLUME},
+        "/d": _VOLUME,
+        "/e": _VOLUME,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        ({"type": "none", "o": "bind", "device": "/etc"}, "bind:/etc"),
+        ({"type": "none", "o": "ro,rbind", "device": "/etc"}, "bind:/etc"),
+        ({"type": "tmpfs", "o": "bind", "device": "tmpfs"}, "volume-options"),
+        ({"type": "nfs", "o": "addr=10.0.0.1", "device": ":/x"}, "volume-options"),
+        ({"type": "ext4", "device": "/dev/vda"}, "volume-options"),
+        ({"type": "none", "o": "bind,remount", "device": "/etc"}, "volume-options"),
+        ({"mountpoint": "/etc"}, "volume-options"),
+    ],
+)
+def test_volume_of_the_host(options: dict[str, str], allowed: str) -> None:
+    """Volumes that would mount something of the host are refused."""
+    with pytest.raises(Refusal, match=f"--dind-guard-allow={allowed}"):
+        mounts.volume({"Name": "v", "DriverOpts": options}, _policy())
+
+
+def test_volume_of_its_own() -> None:
+    """Plain volumes and tmpfs ones are made, with a quota too."""
+    for options in ({}, {"size": "1g"}, {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,ro"}):
+        assert mounts.volume({"DriverOpts": options}, _policy())["DriverOpts"] == options
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"Driver": "macvlan"}, "network-driver:macvlan"),
+        ({"Options": {"com.docker.network.bridge.name": "eth0"}}, "network-option"),
+        ({"IPAM": {"Driver": "other"}}, "network-driver:other"),
+        ({"Scope": "swarm"}, "swarm"),
+        ({"Ingress": True}, "swarm"),
+        ({"ConfigFrom": {"Network": "x"}}, "another's settings"),
+    ],
+)
+def test_network_of_the_host(body: dict[str, Any], says: str) -> None:
+    """Networks that reach into the host are refused."""
+    with pytest.raises(Refusal, match=says):
+        networks.create({"Name": "n", **body}, _policy())
+
+
+def test_network_of_its_own() -> None:
+    """A bridge is made, and only if no network has its name."""
+    body = {"Name": "n", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}]}}
+
+    assert networks.create(body, _policy()) == {**body, "CheckDuplicate": True}
+
+
+def test_endpoint_names_no_network_of_its_own() -> None:
+    """What an engine reports of an endpoint is left out: it prefers the id there to the name."""
+    given = {"Aliases": ["a"], "NetworkID": "f" * 64, "IPAddress": "10.0.0.1"}
+
+    assert networks.endpoint("E", given, _policy()) == {"Aliases": ["a"]}
+
+
+@given(st.dictionaries(st.text(min_size=1), st.dictionaries(st.text(), st.just(True))))
+def test_filters_always_select_ones_own(given_filters: dict[str, dict[str, bool]]) -> None:
+    """Whatever a client filters by, the run's own label is among it, in each of the two forms."""
+    import json
+
+    for form in (given_filters, {key: list(values) for key, values in given_filters.items()}):
+        try:
+            found = json.loads(_STAMP.filters(stamp.CONTAINER, json.dumps(form)))
+        except Refusal:
+            continue
+        assert found["label"][f"{labels.HOME}=/base/run/main"] is True
+        assert found["label"][f"{labels.ROLE}=container"] is True
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_builds_always_have_the_labels(given_labels: dict[str, str]) -> None:
+    """Whatever labels a client gives, those of the run win."""
+    import json
+
+    stamped = _STAMP.labels(stamp.IMAGE)
+    try:
+        found = json.loads(stamp.with_labels(json.dumps(given_labels), stamped))
+    except Refusal:
+        return
+    assert {key: found[key] for key in stamped} == stamped
+
+
+def test_roles_do_not_mix() -> None:
+    """A container of an image that a test made has its labels, but is not the test's."""
+    inherited = _STAMP.labels(stamp.IMAGE)
+
+    assert _STAMP.owns(stamp.IMAGE, inherited)
+    assert not _STAMP.owns(stamp.CONTAINER, inherited)
+    assert not _STAMP.owns(stamp.CONTAINER, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        (("busybox", ""), "busybox:latest"),
+        (("docker.io/library/busybox", "1"), "busybox:1"),
+        (("docker.io/a/b", ""), "a/b:latest"),
+        (("library/busybox", ""), "busybox:latest"),
+        (("docker.io/library/a/b", ""), "library/a/b:latest"),
+        (("localhost:5000/a", ""), "localhost:5000/a:latest"),
+        (("localhost:5000/a:x", ""), "localhost:5000/a:x"),
+        (("a", "sha256:" + "0" * 64), "a@sha256:" + "0" * 64),
+    ],
+)
+def test_full_names(name: tuple[str, str], full: str) -> None:
+    """An image's name is compared as engines list it."""
+    assert names.full(*name) == full
+
+
+@pytest.mark.parametrize("name", ["a:1", "localhost:5000/a:1", "a@sha256:0"])
+def test_two_tags(name: str) -> None:
+    """A name with a tag takes no other: engines would put the second in the first one's place."""
+    with pytest.raises(Refusal, match="has a tag already"):
+        names.full(name, "2")
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a//b", "a b", "a:", "-a", "a\n"])
+def test_no_names(name: str) -> None:
+    """What can be no image's name is refused."""
+    with pytest.raises(Refusal, match="no image's name"):
+        names.full(name)

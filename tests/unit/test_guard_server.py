@@ -1,0 +1,262 @@
+"""A guard on a socket, in front of an engine that says what the test wants: who hears what."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dind import labels
+from pytest_dind.guard import process, stamp
+from pytest_dind.guard.orders import Orders
+from pytest_dind.guard.policy import Policy
+from pytest_dind.guard.server import Server
+from pytest_dind.guard.upstream import Engine
+
+_HOME = "/base/run/main"
+_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))
+_OWN = "a" * 64
+_SECONDS = 20
+_BIG = 32 * 1024 * 1024
+
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+_Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+def _answer(status: int, content: Any) -> bytes:
+    raw = json.dumps(content).encode()
+    return (
+        b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        % (
+            status,
+            len(raw),
+        )
+        + raw
+    )
+
+
+_INSPECTED = _answer(200, {"Id": _OWN, "Config": {"Labels": _STAMP.labels("container")}})
+
+
+def _play(serve: _Serve, client: _Client, *allow: str, guard: str = "own") -> Any:
+    """What the client returns, on a guard in front of an engine that serves so."""
+
+    async def play(directory: Path) -> Any:
+        behind = await asyncio.start_unix_server(serve, path=directory / "engine", limit=1 << 20)
+        policy = Policy(guard, frozenset(allow), ("/nowhere",), "/e", "/s", "/base")
+        engine = Engine(str(directory / "engine"))
+        server = Server(engine, _STAMP, policy, directory, lambda line: None)
+        listener = await server.listen(directory / "guard")
+        reader, writer = await asyncio.open_unix_connection(directory / "guard")
+        try:
+            return await asyncio.wait_for(client(reader, writer), _SECONDS)
+        finally:
+            writer.close()
+            if server._serving:
+                await asyncio.wait(server._serving, timeout=_SECONDS)
+            listener.close()
+            behind.close()
+
+    with tempfile.TemporaryDirectory(prefix="dt", dir="/tmp") as directory:
+        return asyncio.run(play(Path(directory)))
+
+
+async def _nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An engine that leaves without an answer."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+def _sent(raw: bytes) -> _Client:
+    """A client that sends all, and only then reads the answer, to its end."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(raw)
+        await writer.drain()
+        return await reader.read()
+
+    return send
+
+
+def test_refused_before_its_body_is_sent() -> None:
+    """A client that sends all of a large body before it reads hears why it is refused."""
+    head = b"POST /build?networkmode=host HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % _BIG
+    answer = _play(_nothing, _sent(head + b"x" * _BIG))
+
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"host-net" in answer
+
+
+@pytest.mark.parametrize("call", ["GET /info", "GET /containers/x/json"])
+def test_engine_that_leaves(call: str) -> None:
+    """An engine that leaves without an answer is told of, whoever was to read the answer."""
+    answer = _play(_nothing, _sent(f"{call} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+    assert answer.startswith(b"HTTP/1.1 502")
+    assert b"pytest-dind guard: the engine" in answer
+
+
+def _echo(heads: list[bytes]) -> _Serve:
+    """An engine that notes each head and body, and says yes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+        heads.append(head + body)
+        writer.write(_answer(200, {}))
+        writer.close()
+
+    return serve
+
+
+_INIT = (
+    b"POST /v1.41/swarm/init HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
+)
+_CHECKPOINT = (
+    b"GET /v1.41/containers/x/checkpoints HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+def test_allowed_as_a_whole() -> None:
+    """A call that is allowed as a whole comes to the engine with its body as it was."""
+    for options in ({"allow": "swarm"}, {"guard": "label"}):
+        heads: list[bytes] = []
+        answer = _play(
+            _echo(heads), _sent(_INIT), *filter(None, [options.pop("allow", "")]), **options
+        )
+
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"content-type: application/json\r\n" in heads[0]
+        assert heads[0].endswith(b"\r\n\r\n{}")
+
+
+def test_all_that_is_known_passes_where_it_is_only_labelled() -> None:
+    """A guard that only labels passes on what one that guards says it would."""
+    heads: list[bytes] = []
+
+    assert b"--dind-guard=label" in _play(_echo(heads), _sent(_CHECKPOINT))
+    assert heads == []
+    assert _play(_echo(heads), _sent(_CHECKPOINT), guard="label").startswith(b"HTTP/1.1 200")
+    unknown = _sent(b"GET /secret/door HTTP/1.1\r\nHost: x\r\n\r\n")
+    for guard in ("own", "label"):
+        answer = _play(_echo(heads), unknown, guard=guard)
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert b"--dind-mode=dind" in answer
+
+
+_ATTACH = (
+    b"POST /containers/%s/attach?stream=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+    b"Upgrade: tcp\r\n\r\n" % _OWN.encode()
+)
+
+
+class _Quiet:
+    """An engine whose container says nothing, but for `after` when its stdin has ended."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/attach" not in head:
+            writer.write(_INSPECTED)
+            writer.close()
+            return
+        writer.write(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+        if await reader.read():
+            writer.write(b"after")
+            writer.close()
+            return
+        # All that it could still notice is that the other side is gone.
+        while not writer.transport.is_closing():
+            writer.write(b"")
+            if await _is_gone(writer):
+                break
+        self.left.set()
+        writer.close()
+
+
+async def _is_gone(writer: asyncio.StreamWriter) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket"), 0)
+    for _ in range(1000):
+        if poll.poll(0):
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+def test_end_of_stdin() -> None:
+    """The end of what a client sends is no end of what it hears."""
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(_ATTACH + b"in")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        return await reader.read()
+
+    engine = _Quiet()
+    assert _play(engine.serve, half) == b"after"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by the kernel on Linux alone")
+def test_client_that_leaves_what_is_quiet() -> None:
+    """A client that is gone from a stream on which nothing comes takes the engine's side along."""
+    engine = _Quiet()
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_ATTACH)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await engine.left.wait()
+
+    _play(engine.serve, leave)
+
+
+def _watched(kept: bool, *, users: bool) -> bool:
+    """Whether a guard ends at once, with or without users when it comes."""
+
+    async def watch(directory: Path) -> bool:
+        lease = directory / "lease"
+        os.mkfifo(lease)
+        user = os.open(lease, os.O_RDWR) if users else None
+        if kept:
+            (directory / "kept").touch()
+        orders = Orders(
+            home="",
+            socket="",
+            lease=str(lease),
+            kept=str(directory / "kept"),
+            engine="",
+            labels={},
+            guard="own",
+            allow=(),
+            roots=(),
+        )
+        ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        process._watch(orders, ending)
+        if user is not None:
+            os.close(user)
+        return ending.done()
+
+    with tempfile.TemporaryDirectory(prefix="dt", dir="/tmp") as directory:
+        return asyncio.run(watch(Path(directory)))
+
+
+def test_users_that_were_gone_before() -> None:
+    """A guard whose users were killed before it came ends, unless it is kept."""
+    assert _watched(kept=False, users=False)
+    assert not _watched(kept=True, users=False)
+    assert not _watched(kept=False, users=True)
