@@ -147,7 +147,7 @@ def _release(version: str) -> Version:
     return Version(match[0] if match else "0")
 
 
-def needs_daemon(items: Sequence[pytest.Item], fixtures: set[str]) -> bool:
+def needs_daemon(items: Sequence[pytest.Item], fixtures: frozenset[str]) -> bool:
     """Whether one of these tests is certain to need the daemon that the options describe.
 
     One that a marker may skip is not; and where a conftest.py has a `dind_config` of its own, what

@@ -6,6 +6,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _in_order(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests in their order, since pytest-randomly is installed for a test of its own."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+def _alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests in their order, and do without plugins that are there for tests of their own."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:hypothesispytest")

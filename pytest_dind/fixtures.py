@@ -1,0 +1,116 @@
+"""The fixtures of a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import left, report, requirements, settings
+from .errors import DindError, SettingsError
+from .session import SETTINGS, begun
+
+if TYPE_CHECKING:
+    import docker
+
+    from .daemon import Daemon
+    from .factory import Factory
+
+NAMES = frozenset({"dind_daemon", "dind_client", "dind_env", "dind_clean"})
+"""Those that start the daemon."""
+REQUIREMENTS = "_dind_requirements"
+"""The one that applies markers."""
+
+
+@pytest.fixture(scope="session")
+def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
+    """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
+    return pytestconfig.stash[SETTINGS]
+
+
+@pytest.fixture(scope="session")
+def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
+    """The mode in force: "dind", "sysbox" or "socket"."""
+    with _unavailable(dind_config):
+        return begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
+
+
+@pytest.fixture(scope="session")
+def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
+    """The daemon: a handle with its address, its client, and commands to run in it."""
+    config = request.config
+    cleans = any(
+        "dind_clean" in getattr(item, "fixturenames", ()) for item in request.session.items
+    )
+    with _unavailable(dind_config):
+        daemon = begun(config, dind_config).daemon(dind_config)
+        return left.attend(config, daemon, dind_config, cleans=cleans)
+
+
+@contextmanager
+def _unavailable(chosen: settings.Settings) -> Iterator[None]:
+    """Skip instead of failing where no daemon can be had, if that is asked for."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except DindError as error:
+        if chosen.unavailable == "skip":
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.fixture(name=REQUIREMENTS)
+def dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Settings) -> None:
+    """Skip a test whose markers ask for what isn't there, or fail it with --dind-require."""
+
+    def version() -> str:
+        return str(request.getfixturevalue("dind_daemon").version)
+
+    for error in requirements.mistakes(request.node.listchain()):
+        raise error
+    with _unavailable(dind_config):
+        # A test that needs a daemon has the proof in that.
+        proved = not NAMES.intersection(request.fixturenames)
+        choice = begun(request.config, dind_config).choice(dind_config, proved=proved)
+    unmet = list(requirements.unmet(request.node, choice))
+    unmet = unmet or list(requirements.unmet_by_engine(request.node, version))
+    for found in unmet:
+        if {found.requirement, "all"}.intersection(dind_config.require):
+            pytest.fail(f"{found.reason} (--dind-require)", pytrace=False)
+    if unmet:
+        pytest.skip(unmet[0].reason)
+
+
+@pytest.fixture(scope="session")
+def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+    """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    from .factory import Factory
+    from .sharing import Run
+
+    with _unavailable(dind_config):
+        joined = begun(pytestconfig, dind_config)
+        # A run of its own: other workers have factories and daemons of the same names.
+        run = Run.begin(
+            partial(report.say, pytestconfig), beside=joined.path, root=pytestconfig.rootpath
+        )
+    factory = Factory(run, dind_config)
+    yield factory
+    factory.close()
+
+
+@pytest.fixture(scope="session")
+def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
+    """A docker client (docker-py) on the daemon, healthy when handed over."""
+    client = dind_daemon.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def dind_env(dind_daemon: Daemon) -> dict[str, str]:
+    """The process environment for tools, with every inherited `DOCKER_*` replaced."""
+    return dind_daemon.environment()
