@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 _NOTHING, _THINGS = "nothing left", "three containers, a network, a volume"
+_BY_HAND = "the same by hand, one after the other"
 _GOALS = {_NOTHING: 0.05, _THINGS: 0.5}
 
 _SUITE = """
@@ -41,20 +42,35 @@ def test_nothing(measured, dind_clean, round):
     measured.append(time.perf_counter())
 
 
+def make(client):
+    network = client.networks.create("new")
+    volume = client.volumes.create("new")
+    containers = [
+        client.containers.run("@IMAGE@", ["sleep", "600"], detach=True, name=name, network="new")
+        for name in ("one", "two", "three")
+    ]
+    return containers, network, volume
+
+
 @pytest.mark.parametrize("round", range(@ROUNDS@))
 def test_things(measured, dind_clean, dind_client, round):
-    network = dind_client.networks.create("new")
-    dind_client.volumes.create("new")
-    for name in ("one", "two", "three"):
-        dind_client.containers.run(
-            "@IMAGE@", ["sleep", "600"], detach=True, name=name, network="new"
-        )
+    make(dind_client)
     measured.append(time.perf_counter())
+
+
+@pytest.mark.parametrize("round", range(@ROUNDS@))
+def test_by_hand(measured, dind_client, round):
+    containers, network, volume = make(dind_client)
+    measured.append(time.perf_counter())
+    for container in containers:
+        container.remove(force=True, v=True)
+    network.remove()
+    volume.remove()
 """
 
 
 def main() -> int:
-    """Run both cases in turn and print the medians."""
+    """Run the cases in turn and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", default="pytest-dind/daemon:test", help="the daemon's image")
     parser.add_argument("--nested", default="pytest-dind/nested:test", help="one with sleep")
@@ -69,11 +85,13 @@ def main() -> int:
         subprocess.run(command, cwd=directory, check=True)
         lines = (directory / "seconds").read_text().splitlines()
     missed = False
-    for test, case in (("test_nothing", _NOTHING), ("test_things", _THINGS)):
+    cases = (("test_nothing", _NOTHING), ("test_things", _THINGS), ("test_by_hand", _BY_HAND))
+    for test, case in cases:
         seconds = [float(line.split()[1]) for line in lines if line.split()[0] == test]
-        found, goal = median(seconds), _GOALS[case]
-        missed |= found > goal
-        print(f"{case}: median {found * 1000:.0f} ms of {len(seconds)}, goal {goal * 1000:.0f} ms")
+        found, goal = median(seconds), _GOALS.get(case)
+        missed |= goal is not None and found > goal
+        beside = "" if goal is None else f", goal {goal * 1000:.0f} ms"
+        print(f"{case}: median {found * 1000:.0f} ms of {len(seconds)}{beside}")
     return int(missed)
 
 

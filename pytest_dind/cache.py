@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from . import images, labels, store, workspace
 from .backends import launch
-from .backends.container import uninterrupted
+from .backends.creation import uninterrupted
 from .backends.protocol import Home
 from .engine import Engine
 from .errors import DindError

@@ -38,10 +38,7 @@ def remove(client: docker.DockerClient, left: Callable[[], Things]) -> None:
         if not things:
             return
         with ThreadPoolExecutor(_THREADS) as pool:
-            # In this order, since a network or volume in use can't be removed.
-            for kind in (CONTAINER, NETWORK, VOLUME):
-                some = [thing for thing in things if thing.kind == kind]
-                refusals = [*filter(None, pool.map(lambda thing: _remove(client, thing), some))]
+            refusals = _round(client, things, pool)
     things = list(left().values())
     if things:
         raise DindError(
@@ -52,6 +49,41 @@ def remove(client: docker.DockerClient, left: Callable[[], Things]) -> None:
                 "A container of a wider fixture may use it: let the fixture make it, too.",
             ],
         )
+
+
+def _round(client: docker.DockerClient, things: list[Thing], pool: ThreadPoolExecutor) -> list[str]:
+    """Remove things; why some could not be."""
+
+    def of(*kinds: str) -> list[Thing]:
+        return [thing for thing in things if thing.kind in kinds]
+
+    def attempt(some: list[Thing]) -> list[str]:
+        return [*filter(None, pool.map(lambda thing: _remove(client, thing), some))]
+
+    # A network takes as long to remove as a container does. Once nothing is connected to it, both
+    # can go at the same time; and containers end faster when there is nothing to disconnect.
+    ends = [end for ends in pool.map(lambda net: _ends(client, net), of(NETWORK)) for end in ends]
+    list(pool.map(lambda end: _disconnect(client, *end), ends))
+    # A volume in use can't be removed.
+    return attempt(of(CONTAINER, NETWORK)) + attempt(of(VOLUME))
+
+
+def _ends(client: docker.DockerClient, network: Thing) -> list[tuple[str, str]]:
+    """A network's containers, those of a wider fixture too, which stay; each with the network."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        found: dict[str, Any] = client.api.inspect_network(network.id)
+        return [(container, network.id) for container in found.get("Containers") or {}]
+    return []
+
+
+def _disconnect(client: docker.DockerClient, container: str, network: str) -> None:
+    from docker.errors import APIError
+
+    api: Any = client.api
+    with contextlib.suppress(APIError):
+        api.disconnect_container_from_network(container, network, force=True)
 
 
 def _remove(client: docker.DockerClient, thing: Thing) -> str:
@@ -67,7 +99,6 @@ def _remove(client: docker.DockerClient, thing: Thing) -> str:
             # Of one that restarts it is the end, too; its anonymous volumes go with it.
             api.remove_container(thing.id, force=True, v=True)
         elif thing.kind == NETWORK:
-            _vacate(api, thing.id)
             api.remove_network(thing.id)
         else:
             api.remove_volume(thing.id, force=True)
@@ -80,15 +111,6 @@ def _remove(client: docker.DockerClient, thing: Thing) -> str:
                 api.wait(thing.id, condition="removed", timeout=_REMOVED_SECONDS)
         return f"{thing}: {error.explanation}"
     return ""
-
-
-def _vacate(api: Any, network: str) -> None:
-    """Take a network from those containers that a wider fixture made, which stay."""
-    from docker.errors import APIError
-
-    for container in api.inspect_network(network).get("Containers") or {}:
-        with contextlib.suppress(APIError):
-            api.disconnect_container_from_network(container, network, force=True)
 
 
 @dataclass(frozen=True)

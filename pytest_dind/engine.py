@@ -140,7 +140,6 @@ class Engine:
 
 def _resolve(host: str) -> dict[str, Any]:
     """What docker-py must know to reach the engine that `host` names: `base_url`, and `tls`."""
-    from docker.context import ContextAPI
     from docker.utils import kwargs_from_env
 
     if host.startswith("unix://"):
@@ -149,20 +148,36 @@ def _resolve(host: str) -> dict[str, Any]:
         # Its certificates are where the docker CLI looks for them.
         return dict(kwargs_from_env({**os.environ, "DOCKER_HOST": host}))
     found: dict[str, Any] = {} if host else dict(kwargs_from_env())
-    if "base_url" not in found:
-        name = host or os.environ.get("DOCKER_CONTEXT")
-        if name and ContextAPI.get_context(name) is None:
-            known = ", ".join(context.Name for context in ContextAPI.contexts())
-            raise EngineUnavailable(
-                f"The docker context {name!r} does not exist.",
-                evidence=f"Contexts found: {known}.",
-                remedy=[
-                    "Give --dind-host a URL (unix:///…) or the name of one of these contexts.",
-                    "Correct the variable DOCKER_CONTEXT, if the name comes from there.",
-                ],
-            )
-        found = dict(ContextAPI.kwargs_from_context(name))
-    return {"base_url": _DEFAULT_HOST} | found
+    return {"base_url": _DEFAULT_HOST} | (found if "base_url" in found else _context(host))
+
+
+def _context(host: str) -> dict[str, Any]:
+    """What the context has: the one named, or that of `DOCKER_CONTEXT`, or the current one."""
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name
+
+    name = host or os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    remedy = [
+        "Give --dind-host a URL (unix:///…) or the name of a context that exists.",
+        "Correct the variable DOCKER_CONTEXT, if the name comes from there.",
+        "Change the current context, if it is that: docker context use default.",
+    ]
+    try:
+        found = ContextAPI.get_context(name)
+        known = [] if found else [context.Name for context in ContextAPI.contexts()]
+    except Exception as error:  # docker-py has no other for a file that it can't read
+        raise EngineUnavailable(
+            f"The docker context {name!r} cannot be read.",
+            evidence=str(error),
+            remedy=["Make that context anew: docker context rm, docker context create.", *remedy],
+        ) from error
+    if found is None:
+        raise EngineUnavailable(
+            f"The docker context {name!r} does not exist.",
+            evidence=f"Contexts found: {', '.join(known)}.",
+            remedy=remedy,
+        )
+    return dict(ContextAPI.kwargs_from_context(name))
 
 
 def _knock(url: str) -> None:

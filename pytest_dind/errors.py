@@ -74,11 +74,11 @@ class DaemonExited(DindError):
 
 
 class StartTimeout(DindError):
-    """The daemon runs, but did not become ready in time."""
+    """The daemon did not become ready in time, or the outer engine not even its container."""
 
 
 class DaemonUnhealthy(DindError):
-    """The daemon answers, but cannot be worked with."""
+    """The daemon runs, but cannot be worked with."""
 
 
 class DaemonLost(DindError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import left, report, requirements, settings
+from . import left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _settings = pytest.StashKey[settings.Settings]()
 pytest_plugins = ("pytest_dind.left",)
 
 _run: pytest.StashKey[Run] = pytest.StashKey()
-_summary = pytest.StashKey[list[str]]()
+_summary = pytest.StashKey[list[report.Told]]()
 _said = pytest.StashKey[list[str]]()
 
 # The name under which xdist hands a value of ours to a worker, and back.
@@ -37,13 +37,13 @@ _MARKERS = requirements.NAMES
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini key."""
-    settings.add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     try:
-        config.stash[_settings] = settings.from_config(config)
+        config.stash[_settings] = options.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_summary], config.stash[_said] = [], []
@@ -56,7 +56,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if config.option.help or config.option.version:
         return None
     try:
-        chosen = settings.from_config(config)
+        chosen = options.from_config(config)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     if chosen.doctor == settings.DOCTOR_OFF:
@@ -135,7 +135,7 @@ def pytest_report_collectionfinish(
         return []
     # The first test that asks for a daemon that can't be had says so in full.
     with suppress(DindError):
-        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen))
+        config.stash[_said] += report.choice(_begun(config, chosen).choice(chosen, proved=False))
     return config.stash[_said]
 
 
@@ -216,9 +216,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which daemons there were, how long each took to be ready, and which stay."""
-    lines = [line for line in config.stash[_summary] if line not in config.stash[_said]]
-    for line in report.merged(lines):
-        terminalreporter.write_line(line)
+    told = config.stash[_summary]
+    for _, line in dict.fromkeys(told):
+        if line not in config.stash[_said]:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +232,7 @@ def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
 def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind", "sysbox" or "socket"."""
     with _unavailable(dind_config):
-        return _begun(pytestconfig, dind_config).choice(dind_config).mode
+        return _begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
 
 
 @pytest.fixture(scope="session")
@@ -269,7 +270,9 @@ def _dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Set
     for error in requirements.mistakes(request.node.listchain()):
         raise error
     with _unavailable(dind_config):
-        choice = _begun(request.config, dind_config).choice(dind_config)
+        # A test that needs a daemon has the proof in that.
+        proved = not _FIXTURES.intersection(request.fixturenames)
+        choice = _begun(request.config, dind_config).choice(dind_config, proved=proved)
     unmet = list(requirements.unmet(request.node, choice))
     unmet = unmet or list(requirements.unmet_by_engine(request.node, version))
     for found in unmet:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -31,6 +32,8 @@ KEPT = "kept"
 
 GUARD = "guard"
 """In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
+SOCKET = "docker.sock"
+"""The daemon's socket, in its home."""
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 
@@ -38,6 +41,8 @@ NETWORK = "network"
 """In a run's directory: it has a network of its own on the engine, or soon will."""
 
 _ENGINE_SECONDS = 30
+# A daemon that hangs is not waited for, since it is to go.
+_THAW_SECONDS = 1
 # A container that the engine makes later than that is left to the next run's sweep.
 _LATE_SECONDS = 3
 _POLL_SECONDS = 0.05
@@ -83,6 +88,7 @@ def finish(run: Path) -> list[str]:
         # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
         if not (home / KEPT).exists() and not (home / GUARD).exists():
             name = f"pytest-dind-{run.name}-{home.name}"
+            thaw(home)
             if not _remove_container(engine, name) and not (home / STATE).exists():
                 late.append(name)
             shutil.rmtree(home, ignore_errors=True)
@@ -113,22 +119,41 @@ def _remove_container(engine: str, name: str) -> bool:
 
 def _delete(engine: str, path: str) -> bool:
     """Remove something on an engine that has a unix socket; whether it was there."""
-    if not engine.startswith("unix://"):
-        return False
-    connection = http.client.HTTPConnection("localhost", timeout=_ENGINE_SECONDS)
-    try:
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(_ENGINE_SECONDS)
-        connection.sock.connect(engine.removeprefix("unix://"))
-        connection.request("DELETE", path)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        # The engine is gone, or no longer answers: the next run's sweep has another go.
-        return False
-    finally:
-        connection.close()
+    status, _ = _ask(engine, "DELETE", path, _ENGINE_SECONDS)
     # A conflict: the engine is removing it already.
     return status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.CONFLICT)
+
+
+def thaw(home: Path) -> None:
+    """Unpause all in a daemon that is about to go.
+
+    With cgroup v1 what is frozen can't be killed, and so neither can the container that it is in.
+    """
+    daemon = f"unix://{home / SOCKET}"
+    filters = quote(json.dumps({"status": ["paused"]}))
+    _, answer = _ask(daemon, "GET", f"/containers/json?filters={filters}", _THAW_SECONDS)
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        for paused in json.loads(answer):
+            _ask(daemon, "POST", f"/containers/{paused['Id']}/unpause", _THAW_SECONDS)
+
+
+def _ask(engine: str, method: str, path: str, seconds: float) -> tuple[int, bytes]:
+    """Ask an engine that has a unix socket; its status and answer, 0 where there is none."""
+    if not engine.startswith("unix://"):
+        return 0, b""
+    connection = http.client.HTTPConnection("localhost", timeout=seconds)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(seconds)
+        connection.sock.connect(engine.removeprefix("unix://"))
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        # The engine is gone, or no longer answers: the next run's sweep has another go.
+        return 0, b""
+    finally:
+        connection.close()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .backends import Choice
     from .backends.protocol import Record
-
-_DAEMON = "dind: daemon"
 
 _waiting: deque[str] = deque()
 
@@ -48,29 +46,31 @@ def said() -> list[str]:
     return lines
 
 
-def merged(lines: Sequence[str]) -> list[str]:
-    """What several workers say, each line once; of daemons that took equally long, each."""
-    return [
-        line
-        for place, line in enumerate(lines)
-        if line.startswith(_DAEMON) or line not in lines[:place]
-    ]
+Told = tuple[str, str]
+"""A daemon's id, or nothing, and a line on it: what several workers say of one is said once."""
 
 
-def summary(choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]) -> list[str]:
+def summary(
+    choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]
+) -> list[Told]:
     """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
-    lines = said() + [line for made in choices if made.because for line in choice(made)]
     used = list(used)
+    lines = said() + [line for made in choices if made.because for line in choice(made)]
     lines += [f"dind: {record.because}" for record in used if record.because]
-    lines += [
-        f"{_DAEMON} {record.home.name!r} ready in {record.seconds:.2f} s "
+    told = [("", line) for line in lines] + [(record.id, _ready(record)) for record in used]
+    return told + [(record.id, line) for record in kept for line in _kept(record)]
+
+
+def _ready(record: Record) -> str:
+    return (
+        f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
-        for record in used
+    )
+
+
+def _kept(record: Record) -> list[str]:
+    return [
+        f"dind: kept {record.home.label}; to use it, and to remove it:",
+        *(f"  export {name}={value}" for name, value in record.variables().items()),
+        f"  python -m pytest_dind rm {record.home.label}",
     ]
-    for record in kept:
-        lines += [
-            f"dind: kept {record.home.label}; to use it, and to remove it:",
-            *(f"  export {name}={value}" for name, value in record.variables().items()),
-            f"  python -m pytest_dind rm {record.home.label}",
-        ]
-    return lines

@@ -1,17 +1,14 @@
-"""The options: each written once, read from command line and ini into a frozen `Settings`."""
+"""The settings: each written once, as an option, and validated; frozen."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from .errors import SettingsError
-
-if TYPE_CHECKING:
-    import pytest
+from .option import bad, option, repeatable
 
 Mode = Literal["sysbox", "dind", "socket"]
 """How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
@@ -20,6 +17,8 @@ ISOLATED = MODES[:-1]
 """In the order in which `auto` tries them. It never takes the last mode, the outer engine itself:
 that gives isolation away, which is not to be done without a word."""
 AUTO = "auto"
+MAIN = "main"
+"""The name of the daemon that the fixtures give."""
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
@@ -32,57 +31,11 @@ _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
-def _option(
-    default: Any,
-    text: str,
-    *,
-    metavar: str,
-    parse: Callable[[str], Any] = str,
-    choices: Sequence[str] = (),
-    shapes: bool = True,
-    commas: bool = False,
-    bare: str | None = None,
-) -> Any:
-    """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
-
-    Args:
-        default: Its value when it is not given.
-        text: Its help.
-        metavar: What stands for its value in the help.
-        parse: Makes its value, or one of its values, from text.
-        choices: The valid values, where only some are.
-        shapes: Whether daemons with other values of it are different daemons.
-        commas: Whether one text may hold several values.
-        bare: What the option means without a value, where it may have none.
-    """
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "text": text,
-            "metavar": metavar,
-            "parse": parse,
-            "choices": tuple(choices),
-            "shapes": shapes,
-            "commas": commas,
-            "bare": bare,
-        },
-    )
-
-
 def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
-
-
-def _bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
-    option = f"--dind-{name.replace('_', '-')}"
-    return SettingsError(
-        f"{option}: {value!r} is not a valid value.",
-        evidence=f"Valid: {', '.join(valid)}.",
-        remedy=[f"Give {option} (or the ini key dind_{name}) one of the valid values."],
-    )
+        raise bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
 
 
 @dataclass(frozen=True)
@@ -93,7 +46,7 @@ class Settings:
         SettingsError: a value is not valid; the text names the valid ones.
     """
 
-    mode: str = _option(
+    mode: str = option(
         AUTO,
         "how the daemon is made: dind (a --privileged container), sysbox (a container under the "
         "sysbox-runc runtime, without privilege), socket (the outer engine itself, behind a "
@@ -101,97 +54,97 @@ class Settings:
         metavar="MODE",
         choices=(AUTO, *MODES),
     )
-    image: str = _option(
+    image: str = option(
         "docker:dind", "the daemon's image; pulled when it is missing", metavar="IMAGE"
     )
-    host: str = _option(
+    host: str = option(
         "",
         "the outer engine: a unix://, tcp:// or ssh:// URL, or a context's name; empty: as the "
         "docker CLI finds it",
         metavar="HOST",
     )
-    timeout: float = _option(
+    timeout: float = option(
         60,
         "seconds a daemon may take from start to healthy",
         metavar="SECONDS",
         parse=_seconds,
         shapes=False,
     )
-    arg: tuple[str, ...] = _option((), "a further dockerd argument", metavar="ARG")
-    publish: tuple[str, ...] = _option(
+    arg: tuple[str, ...] = option((), "a further dockerd argument", metavar="ARG")
+    publish: tuple[str, ...] = option(
         (),
         "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
         "on the same port of loopback, or of an engine's host elsewhere",
         metavar="PORT",
     )
-    memory: str = _option(
+    memory: str = option(
         "", "memory limit of the daemon's container, as 512m or 2g", metavar="SIZE"
     )
-    cpus: str = _option("", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER")
-    registry_mirror: tuple[str, ...] = _option(
+    cpus: str = option("", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER")
+    registry_mirror: tuple[str, ...] = option(
         (), "a mirror of Docker Hub that the daemon pulls through, as a URL", metavar="URL"
     )
-    insecure_registry: tuple[str, ...] = _option(
+    insecure_registry: tuple[str, ...] = option(
         (), "a registry (host:port or CIDR) to which the daemon may speak HTTP", metavar="REGISTRY"
     )
-    load: tuple[str, ...] = _option(
+    load: tuple[str, ...] = option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
     )
-    cache: str = _option(
+    cache: str = option(
         "on",
         "the warm store behind --dind-load: on, off, or refresh (made anew)",
         metavar="WHAT",
         choices=("on", "off", "refresh"),
         shapes=False,
     )
-    cache_size: str = _option(
+    cache_size: str = option(
         "10g",
         "limit of the warm store, as 500m or 10g; the least recently used goes first",
         metavar="SIZE",
         shapes=False,
     )
-    scope: str = _option(
+    scope: str = option(
         "session",
         "how many daemons under xdist: session (one for the whole run) or worker (one each)",
         metavar="SCOPE",
         choices=("session", "worker"),
         shapes=False,
     )
-    keep: str = _option(
+    keep: str = option(
         "never",
         "keep the daemon after the run, and say how to attach: never, on-failure or always",
         metavar="WHEN",
         choices=("never", "on-failure", "always"),
         shapes=False,
     )
-    reuse: str = _option(
+    reuse: str = option(
         "",
         "a name: the next run with the same name and settings takes the same daemon, "
         "which stays until it is removed (python -m pytest_dind rm)",
         metavar="NAME",
         shapes=False,
     )
-    leaks: str = _option(
+    leaks: str = option(
         "report",
         "what tests leave behind in the daemon: off, report (in the summary) or fail (the test)",
         metavar="WHAT",
         choices=("off", "report", "fail"),
         shapes=False,
     )
-    guard: str = _option(
+    guard: str = option(
         "own",
         "mode socket: own (tests see and touch only what this run made) or label (all is passed "
         "on; what is made is labelled, and removed in the end)",
         metavar="WHAT",
         choices=("own", "label"),
     )
-    guard_allow: tuple[str, ...] = _option(
+    guard_allow: tuple[str, ...] = option(
         (),
         "mode socket: one thing that the guard refuses otherwise, such as privileged, "
         "bind:/path or cap:NET_ADMIN",
         metavar="WHAT",
     )
-    require: tuple[str, ...] = _option(
+    require: tuple[str, ...] = option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
         "engine, modes, or all; several with commas",
@@ -200,7 +153,7 @@ class Settings:
         commas=True,
         shapes=False,
     )
-    unavailable: str = _option(
+    unavailable: str = option(
         "fail",
         "what becomes of a test when no daemon can be had: fail or skip",
         metavar="WHAT",
@@ -208,7 +161,7 @@ class Settings:
         shapes=False,
     )
 
-    doctor: str = _option(
+    doctor: str = option(
         DOCTOR_OFF,
         "print what this machine can do, mode by mode, and exit: off, quick (what the option means "
         "without a value), or full, which starts a daemon in each mode",
@@ -235,17 +188,17 @@ class Settings:
 
     def _check_values(self) -> None:
         if not self.image:
-            raise _bad("image", self.image, ["an image's name, such as docker:dind"])
+            raise bad("image", self.image, ["an image's name, such as docker:dind"])
         if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
-            raise _bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
+            raise bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
         if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
-            raise _bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
+            raise bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
         if not _SIZE.fullmatch(self.cache_size):
-            raise _bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
+            raise bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
         if self.memory and not _SIZE.fullmatch(self.memory):
-            raise _bad("memory", self.memory, ["a size such as 512m or 2g"])
+            raise bad("memory", self.memory, ["a size such as 512m or 2g"])
         if self.cpus and not (_NUMBER.fullmatch(self.cpus) and float(self.cpus) > 0):
-            raise _bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
+            raise bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
         self._check_guard()
 
     def _check_guard(self) -> None:
@@ -255,23 +208,23 @@ class Settings:
 
         for allowed in self.guard_allow:
             if not allow.is_known(allowed):
-                raise _bad("guard_allow", allowed, allow.valid())
+                raise bad("guard_allow", allowed, allow.valid())
 
     def _check_registries(self) -> None:
         for url in self.registry_mirror:
             if not url.startswith(("http://", "https://")):
-                raise _bad("registry_mirror", url, ["a URL with http:// or https://"])
+                raise bad("registry_mirror", url, ["a URL with http:// or https://"])
         for registry in self.insecure_registry:
             if not registry or "://" in registry:
-                raise _bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
+                raise bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
 
     def _normalize(self, field: dataclasses.Field[Any]) -> None:
         """Make a tuple of a repeatable setting's values, and check choices."""
         value = getattr(self, field.name)
         values = (value,)
-        if _repeatable(field):
+        if repeatable(field):
             if isinstance(value, str):
-                raise _bad(field.name, value, [f"a list of values, such as [{value!r}]"])
+                raise bad(field.name, value, [f"a list of values, such as [{value!r}]"])
             values = tuple(value)
             if field.metadata["commas"]:
                 parts = (part.strip() for text in values for part in text.split(","))
@@ -280,7 +233,7 @@ class Settings:
         choices = field.metadata["choices"]
         for one in values if choices else ():
             if one not in choices:
-                raise _bad(field.name, one, choices)
+                raise bad(field.name, one, choices)
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with these changes, validated like the options themselves."""
@@ -310,57 +263,6 @@ class Settings:
             first = int(match["first"]) if match else 0
             last = int(match["last"] or first) if match else 0
             if match is None or not 0 < first <= last < 65536:
-                raise _bad("publish", text, ["a port (8080), a range (8000-8010), udp (53/udp)"])
+                raise bad("publish", text, ["a port (8080), a range (8000-8010), udp (53/udp)"])
             found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
         return found
-
-
-def _repeatable(field: dataclasses.Field[Any]) -> bool:
-    return isinstance(field.default, tuple)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Register each option, on the command line and in ini files."""
-    group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
-    for field in dataclasses.fields(Settings):
-        repeat = _repeatable(field)
-        text = field.metadata["text"]
-        if repeat:
-            text += "; repeatable"
-        elif field.default:
-            text += f" (default: {field.default})"
-        bare = field.metadata["bare"]
-        group.addoption(
-            f"--dind-{field.name.replace('_', '-')}",
-            **({"nargs": "?", "const": bare} if bare else {}),
-            action="append" if repeat else "store",
-            dest=f"dind_{field.name}",
-            # None tells "not given" from an empty value, which wins over the ini key.
-            default=None,
-            metavar=field.metadata["metavar"],
-            help=f"{text}; ini key: dind_{field.name}",
-        )
-        kind: Literal["linelist", "string"] = "linelist" if repeat else "string"
-        parser.addini(f"dind_{field.name}", text, type=kind, default=None)
-
-
-def from_config(config: pytest.Config) -> Settings:
-    """Read the settings: the command line first, then the ini file, then the defaults.
-
-    An empty value for a repeatable option on the command line empties the list.
-
-    Raises:
-        SettingsError: a value is not valid.
-    """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(Settings):
-        raw = config.getoption(f"dind_{field.name}")
-        if raw is None:
-            raw = config.getini(f"dind_{field.name}")
-        if raw is None:
-            continue
-        parse = field.metadata["parse"]
-        values[field.name] = (
-            tuple(parse(item) for item in raw if item) if _repeatable(field) else parse(raw)
-        )
-    return Settings(**values)

@@ -110,9 +110,12 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
+    # The directory of one unknown is another's, or so a label says that anybody could have written.
+    known = entry.use != UNKNOWN
+    if known and not entry.guarded:
+        reaper.thaw(entry.home)
     _remove(engine, entry)
-    if entry.use == UNKNOWN:
-        # Its directory is another's, or so a label says that anybody could have written.
+    if not known:
         return
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):

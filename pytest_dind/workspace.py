@@ -7,20 +7,21 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SettingsError
 from .reaper import LOCK
+from .reaper import SOCKET as SOCKET
 
-SOCKET = "docker.sock"
-"""The daemon's socket, in its home."""
 ROOT = "root"
 """In a run's directory: the project's root directory."""
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103
 _LOCK_POLL_SECONDS = 0.01
+# What all runs of a user wait for each other takes well below a second, unless one is stopped.
+_PATIENCE_SECONDS = 60
 _LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
 
 
@@ -82,17 +83,48 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
     The kernel lets go of it when its holder dies.
 
     Raises:
-        SettingsError: the lock file can't be written.
+        SettingsError: the lock file can't be written, or the lock that all runs of a user share is
+            not to be had, since a process that is stopped holds it.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    lock = FileLock(path / f"{name}.lock", poll_interval=_LOCK_POLL_SECONDS)
-    with explained(path / f"{name}.lock"):
-        lock.acquire()
+    file = path / f"{name}.lock"
+    # The others are held while a daemon starts, whose own time-out ends that.
+    patience = _PATIENCE_SECONDS if file.name == LOCK else -1
+    lock = FileLock(file, timeout=patience, poll_interval=_LOCK_POLL_SECONDS)
+    with explained(file):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise _held_too_long(file, _holder(file)) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _held_too_long(file: Path, holder: str) -> SettingsError:
+    who = f"process {holder}" if holder else "a process"
+    return SettingsError(
+        f"{file}, the lock of all runs of this user, is not to be had.",
+        evidence=f"It is held by {who}, for more than {_PATIENCE_SECONDS} s.",
+        remedy=[
+            f"Look whether it is stopped, and continue or end it: ps -o pid,stat,args "
+            f"{holder or '-A'}.",
+            "Set TMPDIR to another directory.",
+        ],
+    )
+
+
+def _holder(file: Path) -> str:
+    """The id of the process that holds a lock; empty where the kernel doesn't tell (proc(5))."""
+    with suppress(OSError):
+        inode = str(file.stat().st_ino)
+        for line in Path("/proc/locks").read_text().splitlines():
+            found = line.split()
+            if found[1] == "FLOCK" and found[5].rpartition(":")[2] == inode:
+                return found[4]
+    return ""
 
 
 @contextmanager

@@ -94,10 +94,10 @@ def install(*names: str) -> None:
         )
 
 
-def exists(name: str) -> bool:
-    """Tell whether the distribution has a package of this name."""
+def exists(name: str, *options: str) -> bool:
+    """Tell whether the distribution, or the one that apt's options say, has such a package."""
     found = subprocess.run(
-        ["apt-cache", "show", "--no-all-versions", name], capture_output=True, check=False
+        ["apt-cache", *options, "show", "--no-all-versions", name], capture_output=True, check=False
     )
     return found.returncode == 0
 

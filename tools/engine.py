@@ -1,8 +1,8 @@
-"""An engine for a bare machine, and the two images the tests need.
+"""An engine for a bare machine, and the images and programs the tests need.
 
 python tools/engine.py up        use the engine that answers, or install and start one
 python tools/engine.py images    make sure of the images the tests use
-python tools/engine.py compose   make sure of docker-compose, which the tests use
+python tools/engine.py programs  make sure of the programs the tests run
 python tools/engine.py status    what answers, whose it is, what it has
 python tools/engine.py down      stop the engine that `up` started, and no other
 python tools/engine.py run --cgroup2 -- COMMAND
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import _cgroup2
 import _daemon
 import _images
 import _packages
+import _programs
 import docker
 from _connection import DEFAULT_HOST, address, find
 from _console import Problem, say, step
@@ -62,7 +62,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, action, text in (
         ("up", up, "make sure that an engine answers: use the one there, or install and start one"),
         ("images", images, f"make sure of {_images.DAEMON} and {_images.NESTED}"),
-        ("compose", compose, "make sure of docker-compose: use the one there, or install it"),
+        (
+            "programs",
+            programs,
+            f"make sure of {', '.join(one.file for one in _programs.PROGRAMS)}",
+        ),
         ("status", status, "say what answers and whose it is; exit status 0 if something does"),
         ("down", down, "stop the engine that `up` started; leave any other alone"),
         ("run", run, "run a command on an engine with a cgroup v2 view; its status is ours"),
@@ -72,6 +76,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if action is images:
             command.add_argument(
                 "--rebuild", action="store_true", help="make the images anew, also if they exist"
+            )
+        if action is programs:
+            command.add_argument(
+                "--directory",
+                type=Path,
+                help="where to put what this machine lacks (default: `programs` in --state-dir)",
             )
         if action is run:
             command.add_argument(
@@ -124,20 +134,10 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     return 0
 
 
-def compose(places: _daemon.Places, _options: argparse.Namespace) -> int:
-    """Make sure of docker-compose."""
-    if _daemon.program("docker-compose") is None:
-        if os.geteuid() or _daemon.program("apt-get") is None:
-            raise Problem(
-                "docker-compose is not here, and this command can't install it",
-                "that takes root, and apt-get",
-                "install docker-compose as https://docs.docker.com/compose/install/ says, then "
-                "run this again",
-            )
-        with lock(places, "engine"):
-            _packages.update()
-            _packages.install("docker-compose")
-    say(f"docker-compose: {_daemon.program('docker-compose')}")
+def programs(places: _daemon.Places, options: argparse.Namespace) -> int:
+    """Make sure of the programs."""
+    with lock(places, "programs"):
+        _programs.ensure(options.directory or places.directory / "programs")
     return 0
 
 

@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import at_once, dind, floor, peers, sysbox, unused
+from . import at_once, dind, floor, peers, reset, reuse, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -14,5 +14,7 @@ ALL = (
     *peers.CASES,
     at_once.FLOOR,
     at_once.CASE,
+    reset.CASE,
+    reuse.CASE,
     unused.CASE,
 )

@@ -39,9 +39,9 @@ def docker_cli() -> str:
     return shutil.which("docker") or pytest.skip("the docker CLI is missing (docker-cli)")
 
 
-def plugin(docker: str, name: str) -> None:
+def plugin(docker: str, name: str, env: dict[str, str]) -> None:
     """Skip where the docker CLI lacks a plugin."""
-    if subprocess.run([docker, name, "version"], capture_output=True).returncode:
+    if subprocess.run([docker, name, "version"], env=env, capture_output=True).returncode:
         pytest.skip(f"docker {name} is missing (docker-{name})")
 
 

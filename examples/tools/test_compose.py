@@ -17,9 +17,11 @@ services:
 """
 
 
-def test_compose(run: Run, docker_cli: str, image: str, tmp_path: Path) -> None:
+def test_compose(
+    run: Run, docker_cli: str, dind_env: dict[str, str], image: str, tmp_path: Path
+) -> None:
     """Services come up, reach each other by name, and go down."""
-    plugin(docker_cli, "compose")
+    plugin(docker_cli, "compose", dind_env)
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     compose = (docker_cli, "compose", "--project-directory", str(tmp_path))
     try:

@@ -2,7 +2,8 @@
 
 Each module has `make(engine)`, which gives the backend, and `why_not(engine, probe)`, which gives
 what stands in the way of the mode on this engine, if anything does. A module whose `why_not` leaves
-something for the daemon's start to find out has `prove(engine, probe)` too, which tries that.
+something for the daemon's start to find out has `prove(engine, probe)` too, which tries that. One
+whose daemons show themselves what `why_not` would prove has `shows(engine)`: whether they do here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from .protocol import Backend
 
-__all__ = ["Choice", "Obstacle", "Probe", "backend", "choose", "prove", "why_not"]
+__all__ = ["Choice", "Obstacle", "Probe", "backend", "choose", "prove", "shows", "why_not"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def prove(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
     module = _module(mode)
     found: Obstacle | None = getattr(module, "prove", module.why_not)(engine, probe)
     return found
+
+
+def shows(mode: str, engine: Engine) -> bool:
+    """Whether a daemon's own start proves, on this engine, that the mode works."""
+    return mode != AUTO and bool(getattr(_module(mode), "shows", lambda engine: False)(engine))
 
 
 def choose(asked: str, engine: Engine, probe: Probe) -> Choice:

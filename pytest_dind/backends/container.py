@@ -6,18 +6,16 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .. import health, images, labels, store, transport
+from .. import health, images, labels, reaper, store
 from ..errors import NoShell, NotShared
 from ..settings import Settings
-from . import execution, launch, network, ways
+from . import creation, execution, restart, ways
 from .new import New, inspect
 from .protocol import Home, Record
-from .refusals import refused
 
 if TYPE_CHECKING:
     import docker
@@ -26,13 +24,10 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..files import Files
     from ..lease import Held
+    from .probe import Obstacle
 
-T = TypeVar("T")
-
-_LATE_SECONDS = 10
-RESTARTED = "restarted"
-"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
-_POLL_SECONDS = 0.05
+SIGHT = "sight"
+"""In a daemon's home: the map of user ids and the mounts that its first process sees."""
 
 
 class ContainerBackend:
@@ -43,6 +38,7 @@ class ContainerBackend:
         mode: The mode these are of.
         host_config: What the mode's containers differ in.
         user_namespace: Whether root in them is not root on the engine's machine.
+        judge: What is wrong with what a container sees of itself, given as `SIGHT` has it.
     """
 
     def __init__(
@@ -52,11 +48,13 @@ class ContainerBackend:
         mode: str,
         host_config: Mapping[str, Any],
         user_namespace: bool = False,
+        judge: Callable[[str], Obstacle | None] = lambda seen: None,
     ) -> None:
         self._engine = engine
         self._mode = mode
         self._host_config = dict(host_config)
         self._user_namespace = user_namespace
+        self._judge = judge
         self._held: list[Held] = []
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
@@ -84,7 +82,10 @@ class ContainerBackend:
         say: images.Say,
         began: float,
     ) -> Record:
-        uninterrupted(lambda: self._create(home, settings, image, ticket, way))
+        plan = creation.Plan(home, settings, image, ticket, way, self._mode, self._host_config)
+        creation.uninterrupted(
+            lambda: creation.create(self._engine, plan, remove=lambda: self.stop(home))
+        )
         details = inspect(self._engine, home)
         way.opened(details)
         new = New(self._engine, home, way, settings, ticket, self._mode)
@@ -93,6 +94,9 @@ class ContainerBackend:
         with new.client() as client:
             info = client.info()
         health.check(new.subject, info, api_version)
+        obstacle = self._judge(way.read(SIGHT) or "")
+        if obstacle is not None:
+            raise obstacle.error(self._mode)
         store.provide(ticket, settings, self._engine, new, say)
         return Record(
             mode=self._mode,
@@ -111,68 +115,6 @@ class ContainerBackend:
             user_namespace=self._user_namespace,
             seconds=time.monotonic() - began,
         )
-
-    def _create(
-        self,
-        home: Home,
-        settings: Settings,
-        image: Mapping[str, Any],
-        ticket: store.Ticket,
-        way: ways.Way,
-    ) -> None:
-        """Create and start the container."""
-        from docker.errors import APIError
-
-        api = self._engine.client.api
-        ours = labels.make(
-            home.run, mode=self._mode, keep=settings.keep, home=home.path, cache=ticket.key
-        )
-        bindings = way.bindings()
-        bindings |= {(port, protocol): (way.bind, port) for port, protocol in settings.ports()}
-        try:
-            self._in_place_of_another(
-                home,
-                api.create_container,
-                settings.image,
-                name=home.label,
-                labels=ours,
-                **launch.process(
-                    home, way, image, settings, ticket, network.nested(api.networks())
-                ),
-                ports=list(bindings),
-                host_config=api.create_host_config(
-                    mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
-                    # Without a supervisor nothing else keeps the log and the exit code.
-                    auto_remove=way.supervised,
-                    network_mode=way.network or None,
-                    port_bindings={
-                        f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
-                    },
-                    **launch.limits(settings),
-                    **self._host_config,
-                ),
-            )
-            api.start(home.label)
-        except APIError as error:
-            raise refused(home, settings, error.explanation or str(error)) from error
-
-    def _in_place_of_another(
-        self, home: Home, create: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Create a container; one that the engine still makes for a starter that is gone, goes."""
-        from docker.errors import APIError
-
-        deadline = time.monotonic() + _LATE_SECONDS
-        while True:
-            try:
-                create(*args, **kwargs)
-                return
-            except APIError as error:
-                # The engine reserves a name before it has made the container.
-                if error.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
-                    raise
-                self.stop(home)
-                time.sleep(_POLL_SECONDS)
 
     def files(self, record: Record) -> Files:
         """Its files."""
@@ -223,18 +165,7 @@ class ContainerBackend:
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew in its container, and wait until it serves again."""
-        home, files = record.home, self.files(record)
-        # The answer of the daemon that is about to end doesn't count.
-        files.write(RESTARTED, "")
-        self._engine.client.api.kill(record.id, "SIGALRM")
-        health.wait_until_ready(
-            f"The daemon {home.name!r} (mode {self._mode}), restarted,",
-            files,
-            lambda patience: transport.ping(record.host, record.certificates, timeout=patience),
-            timeout=timeout,
-            gone=lambda: not inspect(self._engine, home),
-            awaited=lambda: bool(files.read(RESTARTED)),
-        )
+        restart.start_anew(self._engine, record, timeout)
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
@@ -261,6 +192,7 @@ class ContainerBackend:
         from docker.errors import APIError, NotFound
 
         api = self._engine.client.api
+        reaper.thaw(home.path)
         try:
             api.remove_container(home.label, force=True, v=True)
         except NotFound:
@@ -281,14 +213,3 @@ class ContainerBackend:
         for volume in api.volumes(filters=filters)["Volumes"] or []:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
-
-
-def uninterrupted(call: Callable[[], T]) -> T:
-    """Finish `call` even when an exception, such as Ctrl-C, is raised here meanwhile.
-
-    A request that the engine carries out while nobody waits for it would leave its container
-    behind; a Ctrl-C is raised once the request is through, when there is something to remove.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # The executor's exit waits for the call.
-        return pool.submit(call).result()

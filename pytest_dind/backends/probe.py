@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import certificates, images, labels, reaper, security, workspace
+from ..errors import ModeUnavailable
 from ..lease import LEASE
-from .container import uninterrupted
+from .creation import uninterrupted
 from .launch import HOME
 from .refusals import ELSEWHERE, ELSEWHERE_REMEDY
 
@@ -79,6 +80,14 @@ class Obstacle:
     cause: str
     evidence: str
     remedy: tuple[str, ...]
+
+    def error(self, mode: str) -> ModeUnavailable:
+        """The same for the user who asked for the mode."""
+        return ModeUnavailable(
+            f"Mode {mode} is not available: {self.cause}.",
+            evidence=self.evidence,
+            remedy=self.remedy,
+        )
 
 
 @dataclass(frozen=True)

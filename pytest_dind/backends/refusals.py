@@ -13,6 +13,7 @@ from ..errors import (
     NoShell,
     NotShared,
     SettingsError,
+    StartTimeout,
 )
 from ..settings import Settings
 from .protocol import Home
@@ -33,6 +34,19 @@ def refused(home: Home, settings: Settings, text: str) -> DindError:
         what = f"The outer engine refused the container of {subject}."
         return ModeUnavailable(what, evidence=text, remedy=remedy)
     return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
+
+
+def unanswered(home: Home, settings: Settings, error: Exception) -> StartTimeout:
+    """The error for an engine that does not say whether it started the container."""
+    return StartTimeout(
+        f"The outer engine does not start the daemon {home.name!r} (image {settings.image}); "
+        "it does not answer.",
+        evidence=str(error),
+        remedy=[
+            "Look at the engine's own log: journalctl -u docker.",
+            "Restart the engine, or its runtime, which may hang.",
+        ],
+    )
 
 
 def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:

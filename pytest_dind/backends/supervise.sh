@@ -3,11 +3,12 @@
 #   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT WAY COMMAND...
 #
 # DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
-# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty. WAY: `shared`
-# when the home directory is the test process's, mounted here, `remote` when it is this container's.
+# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
+# WAY: `shared` when the home directory is the test process's, mounted here, `remote` when it is this
+# container's.
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
-# directory it reads the FIFO `lease` and writes `log` and `exit`; once there is a file `kept`, the
-# daemon outlives its users.
+# directory it reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file
+# `kept`, the daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 
@@ -15,7 +16,17 @@ home=/run/pytest-dind
 deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 way=$7
 shift 7
 
+# With cgroup v1 what is frozen, as a paused container is, can't be killed: with this process, the
+# first, nothing would end.
+thaw() {
+	[ -d /sys/fs/cgroup/freezer ] || return 0
+	find /sys/fs/cgroup/freezer -name freezer.state | while read -r state; do
+		echo THAWED >"$state"
+	done
+} 2>/dev/null
+
 finish() {
+	thaw
 	echo "$1" >"$home/exit.new" && mv "$home/exit.new" "$home/exit"
 	exit "$1"
 }
@@ -38,6 +49,8 @@ ended=
 }
 [ -p "$home/lease" ] || exit 125
 exec >>"$home/log" 2>&1
+# Whether it is what it was asked to be, in a container under Sysbox.
+cat /proc/self/uid_map /proc/self/mountinfo >"$home/sight"
 
 # The lease: end-of-file when the last user is gone. Opening it waits for a first user, so the
 # timer ends a daemon whose owner died before it had the lease.

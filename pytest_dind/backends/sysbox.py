@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,17 @@ _RESTART = "Start Sysbox's services on the engine's machine: sudo systemctl rest
 def make(engine: Engine) -> ContainerBackend:
     """The backend on this outer engine."""
     return ContainerBackend(
-        engine, mode=MODE, host_config={"runtime": RUNTIME}, user_namespace=True
+        engine, mode=MODE, host_config={"runtime": RUNTIME}, user_namespace=True, judge=_judge
     )
+
+
+def shows(engine: Engine) -> bool:
+    """Whether a daemon's own container may be the proof: it sees what a probe's does.
+
+    Not that Sysbox is too old for its Docker: with that a daemon starts, but nothing in it does.
+    """
+    runtimes = _runtimes(engine)
+    return RUNTIME in runtimes and not _is_old(_installed(runtimes))
 
 
 def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
@@ -67,8 +77,8 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
             f"the runtime {RUNTIME} is not registered",
             f"The engine's runtimes: {', '.join(sorted(runtimes))}.",
         )
-    sysbox = installed(str(runtimes[RUNTIME].get("path", "")))
-    is_old = bool(sysbox) and _version(sysbox) < _STRICT_SYSBOX
+    sysbox = _installed(runtimes)
+    is_old = _is_old(sysbox)
     look = f"{_LOOK}; {_ASK_DOCKER}" if is_old else _LOOK
     sight = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
     if sight.ran:
@@ -140,6 +150,14 @@ def _too_old(sysbox: str, seen: str) -> Obstacle | None:
 
 def _runtimes(engine: Engine) -> dict[str, Any]:
     return engine.client.info().get("Runtimes") or {}
+
+
+def _installed(runtimes: Mapping[str, Any]) -> str:
+    return installed(str(runtimes[RUNTIME].get("path", "")))
+
+
+def _is_old(sysbox: str) -> bool:
+    return bool(sysbox) and _version(sysbox) < _STRICT_SYSBOX
 
 
 def _obstacle(cause: str, evidence: str, *remedy: str) -> Obstacle:

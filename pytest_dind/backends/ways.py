@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import certificates, health, transport
-from ..errors import EngineUnavailable, ImageUnavailable, NoShell, NotShared
+from ..errors import DaemonUnhealthy, EngineUnavailable, ImageUnavailable, NoShell, NotShared
 from ..files import Directory, Files
 from ..workspace import SOCKET
 from .protocol import Home, Record
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 HOME = "/run/pytest-dind"
 """Where the home is in the container. Not below /tmp: the official image has a tmpfs there."""
 LOOPBACK = "127.0.0.1"
+# dockerd makes its socket for nobody, and gives it to its group then.
+_DENIED_SECONDS = 3
 
 
 class Way(Files, Protocol):
@@ -92,6 +95,7 @@ class Shared(Directory):
         super().__init__(home.path)
         self.host = f"unix://{home.path / SOCKET}"
         self.address = ""
+        self._denied_since: float | None = None
 
     def arguments(self) -> list[str]:
         """A socket in the directory, of a group that a test process that isn't root is in."""
@@ -113,7 +117,32 @@ class Shared(Directory):
 
     def ping(self, timeout: float) -> str | None:
         """The newest API version the daemon speaks; None while it doesn't serve."""
-        return transport.ping(self.host, timeout=timeout)
+        answer = transport.ping(self.host, timeout=timeout)
+        if answer is None:
+            self._require_right()
+        return answer
+
+    def _require_right(self) -> None:
+        """Wait no longer for a daemon whose socket this user may not use, nor ever will."""
+        path = self.path / SOCKET
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            if not os.access(path, os.W_OK):
+                now = time.monotonic()
+                self._denied_since = self._denied_since or now
+                if now - self._denied_since < _DENIED_SECONDS:
+                    return
+                raise DaemonUnhealthy(
+                    f"The daemon's socket {path} is not this user's to use.",
+                    evidence=f"It is of uid {found.st_uid} and gid {found.st_gid}, mode "
+                    f"{found.st_mode & 0o777:04o}; this process has uid {os.getuid()} and gids "
+                    f"{', '.join(map(str, sorted({os.getgid(), *os.getgroups()})))}.",
+                    remedy=[
+                        "Leave out a --dind-arg that gives the socket to another group.",
+                        "Where the outer engine maps users (userns-remap), run the tests as root.",
+                    ],
+                )
+        self._denied_since = None
 
     def hold(self) -> None:
         """Nothing: the run's lease is in the directory."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -28,10 +31,11 @@ _TWO_SERVERS = (
 
 def _get(address: Address) -> str:
     """What an HTTP server says, once it is there."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
 
     def answer() -> str:
         try:
-            with urllib.request.urlopen(f"http://{address.host}:{address.port}/", timeout=5) as got:
+            with urllib.request.urlopen(f"http://{host}:{address.port}/", timeout=5) as got:
                 return str(got.read().decode())
         except (urllib.error.URLError, OSError):
             return ""
@@ -164,6 +168,58 @@ def test_port_range(start: StartDaemon, engine: Engine) -> None:
         assert (_get(one), _get(two)) == ("one\n", "two\n")
         assert {one.host, two.host} == {"127.0.0.1"}
         assert {one.port, two.port} < {47110, 47111, 47112}
+
+
+@pytest.fixture
+def ipv6(engine: Engine, dind_daemon: Daemon) -> Iterator[None]:
+    """A network that gives the daemon's container an IPv6 address."""
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    # A unique local prefix (RFC 4193); who else runs these tests here has another.
+    subnet = f"fd{os.urandom(1).hex()}:{os.urandom(2).hex()}:{os.urandom(2).hex()}::/64"
+    network = engine.client.networks.create(
+        f"tests-ipv6-{os.getpid()}",
+        enable_ipv6=True,
+        ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]),
+    )
+    try:
+        network.connect(dind_daemon.id)
+        yield
+        network.disconnect(dind_daemon.id)
+    finally:
+        network.remove()
+
+
+@pytest.mark.usefixtures("ipv6")
+def test_ipv6(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A port that is published on IPv6 alone is reached at the daemon's IPv6 address."""
+    with _servers(dind_client, {"80/tcp": ("::", None), "81/tcp": None}) as container:
+        address = dind_daemon.address(container, 80, wait=True)
+        assert ip_address(address.host).version == 6
+        assert _get(address) == "one\n"
+        assert ip_address(dind_daemon.address(container, 81).host).version == 4
+
+
+def test_ipv6_address_of_its_own(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
+    """A container on an IPv6 network of the daemon's is reached there by its neighbours."""
+    network = dind_client.networks.create(
+        "six",
+        enable_ipv6=True,
+        ipam=docker.types.IPAMConfig(
+            pool_configs=[docker.types.IPAMPool(subnet="fd00:6::/64")],
+        ),
+    )
+    try:
+        with _servers(dind_client, {}, network="six", name="servers-six") as container:
+            container.reload()
+            there = container.attrs["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
+            fetch = ["wget", "-qO-", f"http://[{there}]:80/"]
+            done = dind_daemon.exec(
+                ["docker", "run", "--rm", "--network", "six", NESTED_IMAGE, *fetch]
+            )
+            assert done.stdout == "one\n"
+    finally:
+        network.remove()
 
 
 def test_udp(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:

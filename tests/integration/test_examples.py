@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind.engine import Engine
+
+from .other import other_host
 
 _ROOT = Path(__file__).parents[2]
 _NOWHERE = "http://127.0.0.1:9"
@@ -33,20 +36,42 @@ _HOSTILE = {
 }
 
 
-def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
-    """Each tool that is here finds the daemon, whatever is inherited that leads elsewhere."""
+def _ran(*options: str, env: Mapping[str, str]) -> set[str]:
+    """Run the tools' examples; the names of those that passed. None is skipped."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider"),
-            *("--dind-mode", mode, "--dind-host", engine.url, "--dind-image", DAEMON_IMAGE),
-            *("--dind-load", NESTED_IMAGE, "--dind-leaks", "fail", "examples/tools"),
+            *("--dind-image", DAEMON_IMAGE, "--dind-load", NESTED_IMAGE, "--dind-leaks", "fail"),
+            *(*options, "examples/tools"),
         ],
         cwd=_ROOT,
-        env={**os.environ, **_HOSTILE},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    # docker-py is a requirement of the plugin: at least its example runs.
-    assert re.search(r"test_from_env PASSED", done.stdout)
+    assert "SKIPPED" not in done.stdout, done.stdout
+    return set(re.findall(r"(\w+)\.py::\S+ PASSED", done.stdout))
+
+
+def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
+    """Each tool finds the daemon, whatever is inherited that leads elsewhere.
+
+    None of them is missing: `tools/engine.py programs` brings those that no Python package is.
+    """
+    tools = {path.stem for path in (_ROOT / "examples" / "tools").glob("test_*.py")}
+    assert _ran("--dind-mode", mode, "--dind-host", engine.url, env=_HOSTILE) == tools
+
+
+def test_tools_over_tls(engine: Engine) -> None:
+    """Each finds a daemon on an engine elsewhere, too, with its certificates.
+
+    But for testcontainers, whose ports would have to be among those of `--dind-publish`.
+    """
+    but = ("--ignore", "examples/tools/test_testcontainers.py")
+    tools = {path.stem for path in (_ROOT / "examples" / "tools").glob("test_*.py")}
+    with other_host(engine) as other:
+        ran = _ran("--dind-mode", "dind", *but, env=other.env)
+
+    assert ran == tools - {"test_testcontainers"}

@@ -140,7 +140,12 @@ def test_image_with_nothing_but_dockerd(
     image = derive("rm -f $(which -a sh dash bash busybox)")
     project.write(
         """
+        import pytest
+        from pytest_dind import DindError
+
         def test_it(dind_daemon, dind_client):
+            with pytest.raises(DindError, match="can't be restarted"):
+                dind_daemon.restart()
             assert dind_client.ping()
             assert "API listen on" in dind_daemon.logs()
             assert dind_daemon.exit_code() is None

@@ -11,7 +11,8 @@ import pytest
 from docker.errors import NotFound
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Daemon
+from pytest_dind import Daemon, reaper
+from pytest_dind.engine import Engine
 
 from ..support import until
 from .conftest import StartDaemon, Started
@@ -98,3 +99,21 @@ def test_other_signals_end_nothing_nested(start: StartDaemon) -> None:
         for signal in ("SIGCHLD", "SIGWINCH", "SIGPIPE"):
             container.kill(signal)
             assert client.ping()
+
+
+@pytest.mark.parametrize("end", ["stop", "lease", "kill"])
+def test_paused_container(start: StartDaemon, traces: Traces, engine: Engine, end: str) -> None:
+    """A daemon with a paused container ends as any, however: frozen processes can't be killed."""
+    started = start(load=[NESTED_IMAGE])
+    with contextlib.closing(started.daemon.client()) as client:
+        command = ["sleep", "600"]
+        client.containers.run(NESTED_IMAGE, command, detach=True, init=True).pause()
+    if end == "stop":
+        started.daemon.stop()
+    elif end == "lease":
+        started.lease.release()
+    else:
+        (started.home.path.parent / reaper.ENGINE).write_text(engine.url)
+        reaper.finish(started.home.path.parent)
+        started.lease.release()
+    traces.assert_nothing_left(10)

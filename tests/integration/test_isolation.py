@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_user_who_is_not_root(project: Project, engine: Engine) -> None:
     )
 
     assert "1 passed" in output
+
+
+@pytest.mark.requires_isolation
+def test_socket_of_another_group(project: Project, engine: Engine) -> None:
+    """A socket that this user may not use is told of at once, not when the time to start is up."""
+    project.write("def test_it(dind_client): pass")
+    group = Path(engine.url.removeprefix("unix://")).stat().st_gid
+    before = project.as_user(group)
+    if not before:
+        pytest.skip("to be another user takes root")
+    began = time.monotonic()
+    output = project.run(f"--dind-host={engine.url}", "--dind-arg=--group=0", before=before, code=1)
+
+    assert time.monotonic() - began < 30
+    assert "docker.sock is not this user's to use" in output
+    assert "Leave out a --dind-arg that gives the socket to another group." in output
 
 
 @pytest.mark.requires_isolation

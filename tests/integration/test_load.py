@@ -68,9 +68,14 @@ def test_archive(
 def test_archive_of_something_else(dind_daemon: Daemon, tmp_path: Path) -> None:
     """A file that is no archive of images is an error that says so, and what makes one."""
     (tmp_path / "no.tar").write_bytes(b"no archive at all" * 100)
-    for path in (tmp_path / "no.tar", tmp_path / "missing.tar"):
-        with pytest.raises(ImageUnavailable, match="The archive '"):
-            dind_daemon.load(path)
+    # Refused long before its end.
+    (tmp_path / "long.tar").write_bytes(b"no archive at all" * 3_000_000)
+    for name in ("no", "long"):
+        with pytest.raises(ImageUnavailable, match=f"{name}.tar' could not be loaded") as caught:
+            dind_daemon.load(tmp_path / f"{name}.tar")
+        assert "one of docker export is no image" in str(caught.value)
+    with pytest.raises(ImageUnavailable, match=r"missing\.tar' cannot be read"):
+        dind_daemon.load(tmp_path / "missing.tar")
 
 
 def test_image_that_is_missing_everywhere(dind_daemon: Daemon) -> None:

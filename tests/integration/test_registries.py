@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -11,16 +13,25 @@ from conftest import NESTED_IMAGE
 from .projects import Project
 from .traces import Traces
 
-_REGISTRY = shutil.which("docker-registry")
+
+@pytest.fixture
+def registry() -> list[str]:
+    """The registry's program, and what it takes to run it where there is another libc or none."""
+    found = shutil.which("docker-registry")
+    if found is None:
+        pytest.fail(
+            "docker-registry is missing: python tools/engine.py programs, and PATH as it says"
+        )
+    needed = subprocess.run(["ldd", found], capture_output=True, text=True).stdout
+    return [found, *re.findall(r"(/\S+) \(0x", needed)]
 
 
 @pytest.mark.requires_isolation
-@pytest.mark.skipif(_REGISTRY is None, reason="docker-registry is missing: apt install it")
-def test_registry(project: Project, traces: Traces) -> None:
+def test_registry(project: Project, traces: Traces, registry: list[str]) -> None:
     """Pushed from one daemon, pulled by name in a second, and through it as a mirror in a third."""
     project.write(
         f"""
-        import io, tarfile, time
+        import io, os, tarfile, time
         from contextlib import closing
 
         import docker, pytest
@@ -32,15 +43,23 @@ def test_registry(project: Project, traces: Traces) -> None:
         http: {{addr: 0.0.0.0:5000}}
         '''
 
+        START = '''
+        cd /opt/registry
+        loader=$(echo ld-*)
+        [ ! -e "$loader" ] || set -- "./$loader" --library-path .
+        "$@" ./docker-registry serve config.yml >log 2>&1 &
+        '''
+
         @pytest.fixture(scope="session")
         def registry(dind_factory):
             daemon = dind_factory("registry", load=[IMAGE])
             packed = io.BytesIO()
-            with tarfile.open(fileobj=packed, mode="w") as tar:
-                tar.add({_REGISTRY!r}, "registry")
-            daemon.container.put_archive("/usr/local/bin", packed.getvalue())
-            daemon.exec(["sh", "-c", "cat >/etc/registry.yml"], stdin=CONFIG)
-            daemon.exec(["sh", "-c", "registry serve /etc/registry.yml >/var/log/r 2>&1 &"])
+            with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
+                for path in {registry!r}:
+                    tar.add(path, "registry/" + os.path.basename(path))
+            daemon.container.put_archive("/opt", packed.getvalue())
+            daemon.exec(["sh", "-c", "cat >/opt/registry/config.yml"], stdin=CONFIG)
+            daemon.exec(["sh", "-c", START])
             return daemon
 
         def push(daemon, name):

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import ssl
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,90 +25,22 @@ from pytest_dind import (
     EngineUnavailable,
     Settings,
     certificates,
-    images,
     transport,
 )
 from pytest_dind.engine import Engine
 from pytest_dind.sharing import Run
 
 from ..support import until
+from .other import OtherHost, other_host
 from .projects import Project
 from .traces import Traces
-
-_OTHER = "tests-remote-host"
-_TLS = ["--tlscacert=/tls/ca.pem", "--tlscert=/tls/cert.pem", "--tlskey=/tls/key.pem"]
-_BOOT = """
-until [ -e /tls/ready ]; do sleep 0.05; done
-mount --make-rshared /
-exec dockerd --host=tcp://0.0.0.0:2376 --host=unix:///share/s --tlsverify "$@"
-"""
-
-
-class OtherHost:
-    """A container that plays another machine with an engine on it, and no directory in common.
-
-    Attributes:
-        address: Its address.
-        url: The engine's URL.
-        certificates: The directory of a client's certificates.
-        socket: The engine's unix socket, seen from here.
-        pid: Its first process.
-    """
-
-    def __init__(self, engine: Engine, room: Path) -> None:
-        self.name = f"{_OTHER}-{os.getpid()}"
-        self._api = engine.client.api
-        self._api.create_container(
-            DAEMON_IMAGE,
-            name=self.name,
-            entrypoint=["sh", "-c", _BOOT, "sh"],
-            command=[*_TLS, "--bip=10.213.0.1/20"],
-            volumes=["/var/lib/docker"],
-            host_config=self._api.create_host_config(
-                privileged=True, auto_remove=True, binds=[f"{room}:/share"]
-            ),
-        )
-        self._api.start(self.name)
-        details = self._api.inspect_container(self.name)
-        networks = details["NetworkSettings"]["Networks"].values()
-        self.address = next(net["IPAddress"] for net in networks)
-        self.pid = details["State"]["Pid"]
-        self.url = f"tcp://{self.address}:2376"
-        self.socket = room / "s"
-        self.certificates = str(room / "tls")
-        server, client = certificates.make([self.address])
-        client.write(Path(self.certificates))
-        self._api.put_archive(self.name, "/", server.archive("tls", "ready"))
-        until(lambda: transport.ping(self.url, self.certificates), 20, "the other host serves")
-        self.client = transport.client(self.url, self.certificates)
-        images.load(engine.client, self.client, [DAEMON_IMAGE, NESTED_IMAGE], print)
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What points a tool at it, together with what usually leads tools astray."""
-        return {
-            **transport.variables(self.url, self.certificates),
-            "REQUESTS_CA_BUNDLE": "/dev/null",
-            "HTTPS_PROXY": "http://127.0.0.1:1",
-        }
-
-    def end(self) -> None:
-        """End it."""
-        with contextlib.suppress(AttributeError):
-            self.client.close()
-        self._api.remove_container(self.name, force=True, v=True)
 
 
 @pytest.fixture(scope="module")
 def other(engine: Engine) -> Iterator[OtherHost]:
     """The other host, with both images."""
-    room = Path(tempfile.mkdtemp(prefix="do", dir="/tmp"))
-    try:
-        other = OtherHost(engine, room)
+    with other_host(engine) as other:
         yield other
-        other.end()
-    finally:
-        shutil.rmtree(room)
 
 
 @pytest.fixture
@@ -172,6 +103,7 @@ def test_session(project: Project, other: OtherHost) -> None:
 
     said = f"dind: engine {other.url}: over TLS, because its file system is not shared"
     assert output.count(said) == 1
+    assert output.index(said) < output.index("test_it.py")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -262,6 +194,51 @@ def test_forked_child(project: Project, traces: Traces) -> None:
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_rest_of_the_handle(project: Project) -> None:
+    """Images, restarts, clean-up after a test, and further daemons work there as they do here."""
+    project.write(
+        f"""
+        def test_clean(dind_clean):
+            with_client = dind_clean.client()
+            assert dind_clean.load("{NESTED_IMAGE}")
+            with_client.containers.run("{NESTED_IMAGE}", ["sleep", "600"], detach=True, name="left")
+            with_client.volumes.create("left")
+            with_client.close()
+
+        def test_restart(dind_daemon, dind_client):
+            assert dind_client.containers.list(all=True) == []
+            assert dind_client.volumes.list() == []
+            always = {{"Name": "always"}}
+            dind_client.containers.run(
+                "{NESTED_IMAGE}", ["sleep", "600"], detach=True, restart_policy=always, name="again"
+            )
+            dind_daemon.restart()
+            assert dind_client.images.get("{NESTED_IMAGE}")
+            assert dind_client.containers.get("again").status == "running"
+
+        def test_factory(dind_factory, dind_daemon):
+            second = dind_factory("second")
+            assert second.client().ping()
+            assert second.id != dind_daemon.id
+        """
+    )
+    output = project.run("-W", "default::ResourceWarning")
+
+    assert "3 passed" in output
+
+
+def test_clean_in_a_shared_daemon(project: Project) -> None:
+    """Whose a thing is can't be told there: an error, with the way out, and that way works."""
+    project.write("def test_it(dind_clean): dind_clean.client().volumes.create('left')")
+    output = project.run("-n1", code=1)
+
+    assert (
+        "SettingsError: Tests can't be cleaned up after in a daemon that is shared over" in output
+    )
+    assert "--dind-scope worker" in output
+    assert "1 passed" in project.run("-n1", "--dind-scope=worker", "-W", "ignore::ResourceWarning")
 
 
 def test_daemon_that_dies(project: Project) -> None:

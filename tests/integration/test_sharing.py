@@ -25,6 +25,13 @@ _READY = re.compile(r"^dind: daemon 'main' ready in ", re.MULTILINE)
 _KILL_THE_STARTER = """
     import http.client, os, pathlib, signal
 
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def dind_config(dind_config):
+        # So that the start is in a test, and not in the background, where no test may run yet.
+        return dind_config
+
     def die():
         try:
             pathlib.Path("died").touch(exist_ok=False)

@@ -238,8 +238,11 @@ def test_lease(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=5)
 
 
-def test_lease_under_xdist(project: Project, traces: Traces, engine: Engine, room: Path) -> None:
-    """Workers share one daemon, and one look whether Sysbox works; killed, nothing is left."""
+@pytest.mark.parametrize(("asked", "probes"), [("sysbox", 0), ("auto", 1)])
+def test_lease_under_xdist(
+    project: Project, traces: Traces, engine: Engine, room: Path, asked: str, probes: int
+) -> None:
+    """Workers share one daemon, and its proof, or the one look of `auto`; killed, none is left."""
     project.write(
         """
         import pytest, signal
@@ -252,13 +255,13 @@ def test_lease_under_xdist(project: Project, traces: Traces, engine: Engine, roo
         """
     )
     began = time.time()
-    process = project.start("-n2")
+    process = project.start("-n2", f"--dind-mode={asked}")
     for worker in ("gw0", "gw1"):
         project.reached(f"in-a-test-{worker}", process)
 
     assert len(traces.containers()) == 1
     assert created(engine.client, room, "daemon", began) == 1
-    assert created(engine.client, room, "probe", began) == 1
+    assert created(engine.client, room, "probe", began) == probes
     os.killpg(process.pid, signal.SIGKILL)
     traces.assert_nothing_left(seconds=5)
 
@@ -266,7 +269,7 @@ def test_lease_under_xdist(project: Project, traces: Traces, engine: Engine, roo
 def test_killed_while_it_looks(project: Project, traces: Traces) -> None:
     """A run that is killed while it finds out whether Sysbox works leaves nothing either."""
     project.write("def test_it(dind_mode): pass")
-    process = project.start()
+    process = project.start("--dind-mode=auto")
     until(traces.containers, 30, "the container to look into is there")
     os.killpg(process.pid, signal.SIGKILL)
 

@@ -153,6 +153,23 @@ def test_mode_that_is_not_there(project: Project, engine: Engine) -> None:
     assert seconds < 2
 
 
+def test_start_under_plain_runc(project: Project, outer: Callable[[str], _Outer]) -> None:
+    """A start that fails since the runtime isn't Sysbox is told as that, and leaves nothing."""
+    project.write("def test_it(dind_client): pass\ndef test_too(dind_client): pass")
+    engine = outer("runc")
+    output = project.run(
+        *("--dind-mode=sysbox", f"--dind-image={NESTED_IMAGE}"),
+        f"--dind-host={engine.engine.url}",
+        code=1,
+        env={"TMPDIR": engine.started.shared_temp_dir()},
+    )
+
+    what = f"Mode sysbox is not available: what is registered as {RUNTIME} is not Sysbox."
+    assert output.count(what) == 2
+    assert "During handling" not in output
+    assert engine.containers() == []
+
+
 def test_image_that_cannot_be_pulled(project: Project, outer: Callable[[str], _Outer]) -> None:
     """A probe whose image can't be had says so, with the image's name."""
     project.write("def test_it(dind_client): pass")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -31,8 +32,12 @@ class Traces:
 
     def found(self) -> set[str]:
         """What there is now and was not before."""
+        # Not with a glob, which fails on a directory that goes meanwhile.
         directories = {
-            f"directory {path}" for path in self._room.rglob("pytest-dind-*/*") if path.is_dir()
+            f"directory {Path(top, name)}"
+            for top, names, _ in os.walk(self._room)
+            if Path(top).name.startswith("pytest-dind-")
+            for name in names
         }
         return (self._now() - self._before) | directories
 

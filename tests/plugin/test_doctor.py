@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 _NO_ENGINE = "--dind-host=unix:///none/s"
@@ -86,7 +88,8 @@ def test_interrupted(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_dind.doctor.examine", interrupted)
+    # The module as it is imported now: runs in this process forget what they have imported.
+    monkeypatch.setattr(import_module("pytest_dind.doctor"), "examine", interrupted)
     config = pytester.parseconfig("--dind-doctor")
 
     assert config.hook.pytest_cmdline_main(config=config) == pytest.ExitCode.INTERRUPTED

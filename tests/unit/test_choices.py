@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings, backends, report, sharing, state
+from pytest_dind import ModeUnavailable, Settings, backends, choices, report, sharing, state
 from pytest_dind.backends import Choice, Obstacle, choose
 from pytest_dind.lease import LEASE
 from pytest_dind.reaper import STATE
@@ -122,6 +122,42 @@ def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> N
     assert asked == ["sysbox", "dind", "sysbox"]
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a daemon's start be the proof of mode sysbox."""
+    monkeypatch.setattr(choices, "shows", lambda mode, engine: mode == "sysbox")
+
+
+@pytest.mark.usefixtures("shown")
+def test_daemon_is_the_proof(judged: Judged, run: sharing.Run, tmp_path: Path) -> None:
+    """A mode that its daemon proves isn't tried before; what was proved is known to all."""
+    asked = judged(lambda mode: None)
+
+    assert run.choice(Settings(mode="sysbox"), proved=False) == Choice("sysbox")
+    assert run.choice(Settings(mode="dind"), proved=False) == Choice("dind")
+    assert asked == ["dind"]
+    run.settle(Settings(mode="sysbox"))
+    other = sharing.Run.join(tmp_path, print)
+    try:
+        assert other.choice(Settings(mode="sysbox")) == Choice("sysbox")
+    finally:
+        other.close()
+    assert asked == ["dind"]
+
+
+@pytest.mark.usefixtures("shown")
+def test_proof_to_the_contrary(judged: Judged, run: sharing.Run) -> None:
+    """What is known to stand in the way is said, also to who would leave it to the daemon."""
+    judged(lambda mode: _DOWN)
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"))
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"), proved=False)
+    run.settle(Settings(mode="sysbox"))
+    with pytest.raises(ModeUnavailable):
+        run.choice(Settings(mode="sysbox"), proved=False)
+
+
 def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:
     """The error has the cause, what was seen, and every way on."""
     judged(lambda mode: _DOWN)
@@ -147,7 +183,7 @@ def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) 
 
     assert run.choices == [Choice("dind", "the services are down")]
     assert report.summary(run.choices, [], []) == [
-        "dind: auto: dind, because the services are down"
+        ("", "dind: auto: dind, because the services are down")
     ]
 
 
@@ -159,10 +195,10 @@ def test_report_of_a_mode_that_was_asked_for() -> None:
 
 def test_file_of_choices(tmp_path: Path) -> None:
     """Choices come back as they were written."""
-    choices = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
-    state.write_choices(tmp_path, choices)
+    made = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
+    state.write_choices(tmp_path, made)
 
-    assert state.read_choices(tmp_path) == choices
+    assert state.read_choices(tmp_path) == made
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '"x'])

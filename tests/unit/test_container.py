@@ -14,10 +14,11 @@ from pytest_dind import (
     ModeUnavailable,
     Settings,
     SettingsError,
+    StartTimeout,
     store,
 )
-from pytest_dind.backends import container, launch, network, refusals, ways
-from pytest_dind.backends.protocol import Home
+from pytest_dind.backends import creation, launch, network, refusals, restart, ways
+from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 
@@ -227,6 +228,31 @@ def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
     assert remedy in str(error)
 
 
+def test_restart_without_a_shell() -> None:
+    """A daemon that nothing in its container can start anew says so, and is left as it is."""
+    record = Record(
+        mode="dind",
+        home=_HOME,
+        id="0123",
+        host="unix:///x",
+        address="",
+        published=(),
+        version="28",
+        api_version="1.51",
+        driver="overlay2",
+        user_namespace=False,
+        seconds=1,
+        way="alone",
+    )
+    with pytest.raises(DindError) as caught:
+        restart.start_anew(Engine("unix:///no/such/socket"), record, 60)
+
+    text = str(caught.value)
+    assert text.startswith("The daemon 'main' (mode dind) can't be restarted.\n")
+    assert "Its image has no shell" in text
+    assert "Start a new daemon instead, with dind_factory." in text
+
+
 def test_refusal_without_a_pattern() -> None:
     """What nobody foresaw is told as the engine said it, with ways on all the same."""
     error = refusals.refused(_HOME, Settings(image="i:t"), "no space left on device")
@@ -240,6 +266,17 @@ def test_refusal_without_a_pattern() -> None:
         "  - Mend what the engine says.\n"
         "  - Try it without the plugin: docker run --rm --privileged IMAGE dockerd."
     )
+
+
+def test_engine_that_does_not_answer() -> None:
+    """An engine that never says whether it started a container is told as that."""
+    error = refusals.unanswered(_HOME, Settings(image="x"), TimeoutError("read timed out"))
+
+    assert isinstance(error, StartTimeout)
+    text = str(error)
+    assert "does not start the daemon 'main' (image x); it does not answer." in text
+    assert "read timed out" in text
+    assert "journalctl -u docker" in text
 
 
 @pytest.mark.parametrize(
@@ -257,9 +294,9 @@ def test_address(networks: dict[str, Any], expected: str) -> None:
 
 def test_uninterrupted() -> None:
     """A call gives its result, and its error, as if it were made directly."""
-    assert container.uninterrupted(lambda: 1) == 1
+    assert creation.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
-        container.uninterrupted(lambda: 1 // 0)
+        creation.uninterrupted(lambda: 1 // 0)
 
 
 def test_registries() -> None:

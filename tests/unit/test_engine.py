@@ -74,17 +74,35 @@ def test_context(
         assert _answers("mine" if how == "option" else "")
 
 
-@pytest.mark.parametrize("how", ["option", "variable"])
-def test_unknown_context(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """A context that does not exist is an error that names those that do."""
+@pytest.mark.parametrize("how", ["option", "variable", "current"])
+def test_unknown_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
+    """A context that does not exist is an error that names those that do, as docker's CLI has it.
+
+    The current one too: to use another engine instead would be a surprise.
+    """
+    if how == "current":
+        (tmp_path / "config.json").write_text('{"currentContext": "nowhere"}')
     if how == "variable":
         monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
     text = _failure("nowhere" if how == "option" else "")
 
     assert text.startswith("The docker context 'nowhere' does not exist.")
     assert "Contexts found: default." in text
-    assert "Give --dind-host a URL (unix:///…) or the name of one of these contexts." in text
+    assert "Give --dind-host a URL (unix:///…) or the name of a context that exists." in text
     assert "Correct the variable DOCKER_CONTEXT" in text
+    assert "docker context use default" in text
+
+
+def test_context_that_cannot_be_read(tmp_path: Path) -> None:
+    """A context whose file is broken is an error with its name, and no traceback."""
+    meta = tmp_path / "contexts" / "meta" / hashlib.sha256(b"mine").hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text("{")
+    text = _failure("mine")
+
+    assert text.startswith("The docker context 'mine' cannot be read.")
+    assert "corrupted meta file" in text
+    assert "Make that context anew" in text
 
 
 def test_no_socket(short_path: Path) -> None:

@@ -1,11 +1,29 @@
-"""The summary's lines, as they come from several workers."""
+"""What the summary says of daemons."""
 
 from __future__ import annotations
 
-from pytest_dind.report import merged
+from pathlib import Path
+from typing import Any
+
+from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.report import summary
 
 
-def test_lines_of_workers() -> None:
-    """What all say is said once; daemons that took equally long are daemons all the same."""
-    mode, ready = "dind: mode dind", "dind: daemon 'main' ready in 0.55 s (mode dind)"
-    assert merged([mode, ready, mode, ready]) == [mode, ready, ready]
+def _record(id_: str) -> Record:
+    home = Home(Path("/h/0123abcd/main"))
+    fields: dict[str, Any] = dict.fromkeys(["host", "address", "api_version"], "")
+    return Record(
+        mode="dind", home=home, id=id_, published=(), version="1", driver="overlay2",
+        user_namespace=False, seconds=0.5, **fields,
+    )  # fmt: skip
+
+
+def test_daemons_that_took_equally_long() -> None:
+    """What is said of a daemon is told by its id, whoever says it, and however alike they are."""
+    one, two = summary([], [_record("a"), _record("b")], [])
+
+    assert one != two
+    assert (
+        one[1] == two[1] == ("dind: daemon 'main' ready in 0.50 s (mode dind, Docker 1, overlay2)")
+    )
+    assert summary([], [_record("a")], []) == [one]

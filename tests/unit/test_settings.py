@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_dind import Settings, SettingsError
-from pytest_dind.settings import AUTO, ISOLATED, MODES, from_config
+from pytest_dind.options import from_config
+from pytest_dind.settings import AUTO, ISOLATED, MODES
 
 
 def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:

@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pytest_dind import DaemonLost, Settings, SettingsError, sharing, state, workspace
+from pytest_dind import DaemonLost, Settings, SettingsError, sharing, starting, state, workspace
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.daemon import Daemon
 from pytest_dind.files import Directory
 from pytest_dind.lease import LEASE, is_held
-from pytest_dind.sharing import MAIN, Run
+from pytest_dind.settings import MAIN
+from pytest_dind.sharing import Run
 
 from ..support import until
 
@@ -75,9 +76,10 @@ class Backend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
     """The only backend there is."""
     made = Backend()
-    monkeypatch.setattr(sharing, "backend", lambda mode, engine: made)
-    monkeypatch.setattr(sharing, "sweep", lambda base, engine: None)
-    monkeypatch.setattr(sharing, "lost", lambda daemon: None)
+    monkeypatch.setattr(starting, "backend", lambda mode, engine: made)
+    monkeypatch.setattr(starting, "sweep", lambda base, engine: None)
+    for module in (sharing, starting):
+        monkeypatch.setattr(module, "lost", lambda daemon: None)
     return made
 
 
@@ -299,7 +301,7 @@ def test_daemon_elsewhere_that_is_gone(
     backend.certificates = "/tls"
     first = run.daemon(SETTINGS)
     gone = DaemonLost("It is gone.", remedy=[])
-    monkeypatch.setattr(sharing, "lost", lambda daemon: gone if daemon == first else None)
+    monkeypatch.setattr(starting, "lost", lambda daemon: gone if daemon == first else None)
 
     assert other.daemon(SETTINGS) != first
     assert backend.started == [run.path / MAIN] * 2
@@ -315,3 +317,21 @@ def test_kept_by_the_last_who_holds_it(
     other.close(failed=failed)
 
     assert (run.path / MAIN / "kept").exists() == kept
+
+
+def test_swept_once(temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others left is looked for at the first start of a test run, in none of its others."""
+    swept = []
+    monkeypatch.setattr(starting, "sweep", lambda base, engine: swept.append(base))
+    run = Run.begin(print)
+    other = Run.begin(print, beside=run.path)
+    other.daemon(SETTINGS)
+    run.daemon(SETTINGS)
+    other.close()
+    run.close()
+    assert swept == [workspace.base()]
+
+    next_one = Run.begin(print)
+    next_one.daemon(SETTINGS)
+    next_one.close()
+    assert len(swept) == 2

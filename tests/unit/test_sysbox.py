@@ -86,6 +86,34 @@ def test_container() -> None:
     assert backend._user_namespace
 
 
+def test_daemon_is_judged_as_the_probe_is() -> None:
+    """A daemon's own container shows as well whether it is Sysbox that runs it."""
+    backend = sysbox.make(Mock())
+
+    assert backend._judge(_UID_MAP + _MOUNTS) is None
+    found = backend._judge("         0          0 4294967295\n" + _MOUNTS)
+    assert found is not None
+    assert found.cause == "what is registered as sysbox-runc is not Sysbox"
+
+
+@pytest.mark.parametrize(("version", "shows"), [("0.6.7", False), ("0.7.0", True), ("", True)])
+def test_what_a_daemon_shows(program: Callable[[str], str], version: str, shows: bool) -> None:
+    """The daemon's start is the proof, unless it doesn't show that nothing works in it."""
+    engine = Mock()
+    path = program(_says(version)) if version else "/nonexistent"
+    engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {"path": path}}}
+
+    assert sysbox.shows(engine) is shows
+
+
+def test_runtime_that_is_missing_shows_nothing() -> None:
+    """Where the runtime isn't registered, no daemon needs to be started to know."""
+    engine = Mock()
+    engine.client.info.return_value = {"Runtimes": {"runc": {}}}
+
+    assert not sysbox.shows(engine)
+
+
 def test_plain_runc() -> None:
     """A container whose root is the host's is none of Sysbox's, whatever it mounts."""
     found = _why_not("         0          0 4294967295\n" + _DOCKER + _MOUNTS)

@@ -9,8 +9,9 @@ import pytest
 from docker.errors import APIError
 from requests import Response
 
-from pytest_dind.backends import container
+from pytest_dind.backends import creation
 from pytest_dind.backends.container import ContainerBackend
+from pytest_dind.backends.creation import in_place_of_another
 from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import Engine
 
@@ -51,21 +52,19 @@ def test_name_that_is_taken(short_path: Path, removes: list[int]) -> None:
         contextlib.closing(Engine(fake.host)) as engine,
     ):
         backend = ContainerBackend(engine, mode="dind", host_config={})
-        backend._in_place_of_another(home, create, "name", image="image")
+        in_place_of_another(lambda: backend.stop(home), create, "name", image="image")
 
     assert not taken
     assert not list(tries)
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
-def test_refused(short_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_refused(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """An engine that refuses for another cause, or for good, is not asked for ever."""
-    monkeypatch.setattr(container, "_LATE_SECONDS", 0)
-    engine = Engine("unix:///nonexistent.sock")
-    backend = ContainerBackend(engine, mode="dind", host_config={})
+    monkeypatch.setattr(creation, "_LATE_SECONDS", 0)
 
     def create() -> None:
         raise _refusal(status)
 
     with pytest.raises(APIError):
-        backend._in_place_of_another(Home(short_path / "run" / "main"), create)
+        in_place_of_another(lambda: None, create)

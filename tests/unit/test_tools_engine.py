@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import _cgroup2
 import _connection
 import _console
-import _daemon
 import _packages
 import engine
 
@@ -33,24 +32,6 @@ DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n# a comment\nVE
 def test_debian_and_its_kin_are_known(release: str, expected: bool) -> None:
     """os-release tells by ID and ID_LIKE whether apt packages of Docker are to be had."""
     assert _packages.is_debian_like(_packages.parse_os_release(release)) is expected
-
-
-def test_compose_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is installed where docker-compose is."""
-    monkeypatch.setattr(_daemon, "program", {"docker-compose": "/bin/docker-compose"}.get)
-    monkeypatch.setattr(_packages, "install", lambda *names: pytest.fail("installed"))
-
-    assert engine.main(["compose"]) == 0
-
-
-def test_compose_that_can_not_be_installed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where there is no apt-get, it is said what to do."""
-    monkeypatch.setattr(_daemon, "program", {}.get)
-
-    assert engine.main(["compose"]) == 1
-    assert "https://docs.docker.com/compose/install/" in capsys.readouterr().err
 
 
 def test_debian_as_root_can_be_given_an_engine() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from pytest_dind import transport
+from pytest_dind import DaemonUnhealthy, transport
 from pytest_dind.backends import remote, ways
 from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import Engine
+from pytest_dind.workspace import SOCKET
 
 from ..support import Answer, FakeEngine
 
@@ -63,6 +67,31 @@ def test_found_out() -> None:
     engine.elsewhere = "it turned out so"
 
     assert engine.elsewhere == "it turned out so"
+
+
+def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that stays another group's is an error soon, not a wait for a daemon to be ready."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    way = ways.Shared(Home(short_path))
+    assert way.ping(1) is None
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(short_path / SOCKET))
+    rights = [False, True, False, False]
+    monkeypatch.setattr(os, "access", lambda path, mode: rights.pop(0))
+    # Denied, and then granted: the daemon has only begun.
+    for _ in range(3):
+        assert way.ping(1) is None
+        now[0] += 4
+    with pytest.raises(DaemonUnhealthy) as caught:
+        way.ping(1)
+
+    text = str(caught.value)
+    assert f"socket {short_path / SOCKET} is not this user's to use" in text
+    assert f"It is of uid {os.getuid()} and gid {os.getgid()}, mode 0" in text
+    assert f"this process has uid {os.getuid()} and gids " in text
+    assert "--dind-arg" in text
+    assert "run the tests as root" in text
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from pytest_dind import SettingsError, workspace
+from pytest_dind.reaper import LOCK
 
 _NAME = f"pytest-dind-{os.getuid()}"
 
@@ -118,3 +122,32 @@ def test_remove(temp: Path) -> None:
     workspace.remove(run)
 
     assert not list(workspace.base().iterdir())
+
+
+def test_lock_of_a_process_that_is_stopped(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for the lock of all runs ends, with the id of the process that holds it."""
+    monkeypatch.setattr(workspace, "_PATIENCE_SECONDS", 0.05)
+    base = workspace.base()
+    program = f"""
+import fcntl, signal
+file = open({str(base / LOCK)!r}, "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            holder.send_signal(signal.SIGSTOP)
+            with pytest.raises(SettingsError) as caught, workspace.locked(base):
+                pass
+        finally:
+            holder.kill()
+
+    text = str(caught.value)
+    assert f"{base / LOCK}, the lock of all runs of this user, is not to be had." in text
+    assert f"It is held by process {holder.pid}, for more than 0.05 s." in text
+    assert f"continue or end it: ps -o pid,stat,args {holder.pid}." in text
+    with workspace.locked(base):
+        assert (base / LOCK).exists()

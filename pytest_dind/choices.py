@@ -1,0 +1,92 @@
+"""Which modes are in force in a run, found out once for all of its processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from . import images, state, workspace
+from .backends import Choice, Probe, choose, shows
+from .backends.remote import because
+from .engine import Engine
+from .errors import DindError, ImageUnavailable, ModeUnavailable
+from .settings import Settings
+
+
+class Choices:
+    """The modes that a run's processes found to be in force, or not to be had.
+
+    Args:
+        shared: The directory in which the processes tell each other of them.
+        run: The directory of the run on whose behalf containers are looked into.
+        engine: Gives the outer engine of settings.
+        say: Where a line on what takes long goes.
+    """
+
+    def __init__(
+        self, shared: Path, run: Path, engine: Callable[[Settings], Engine], say: images.Say
+    ) -> None:
+        self._shared = shared
+        self._run = run
+        self._engine = engine
+        self._say = say
+        self._made: dict[str, Choice] = {}
+
+    @property
+    def in_force(self) -> list[Choice]:
+        """The modes that this process found to be in force."""
+        return [choice for choice in self._made.values() if choice.obstacle is None]
+
+    def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
+        """The mode in force.
+
+        Args:
+            settings: What is asked for.
+            proved: Whether that the mode works must be known, where a daemon's start shows it too.
+
+        Raises:
+            ModeUnavailable: the mode asked for can't be had here.
+        """
+        key = _key(settings)
+        with workspace.locked(self._shared, "modes"):
+            if key not in self._made:
+                self._made |= state.read_choices(self._shared)
+            if key not in self._made:
+                engine = self._engine(settings)
+                if not proved and shows(settings.mode, engine):
+                    return Choice(settings.mode, way=because(engine))
+                probe = Probe(engine, settings.image, self._run, self._say)
+                choice = choose(settings.mode, engine, probe)
+                self._made[key] = dataclasses.replace(choice, way=because(engine))
+                state.write_choices(self._shared, self._made)
+        choice = self._made[key]
+        if choice.obstacle is not None:
+            raise choice.obstacle.error(choice.mode)
+        return choice
+
+    def settle(self, settings: Settings) -> None:
+        """Take it as found out that the mode of these settings, not `auto`, can be had."""
+        if _key(settings) in self._made:
+            return
+        with workspace.locked(self._shared, "modes"):
+            choice = Choice(settings.mode, way=because(self._engine(settings)))
+            self._made = {_key(settings): choice} | self._made | state.read_choices(self._shared)
+            state.write_choices(self._shared, self._made)
+
+    def obstacle(self, settings: Settings) -> DindError | None:
+        """Why a daemon did not start, if that is because its mode does not work here at all."""
+        try:
+            self.choice(settings)
+        except (ModeUnavailable, ImageUnavailable) as error:
+            return error
+        except DindError:
+            # What is known of the start says more.
+            pass
+        return None
+
+
+def _key(settings: Settings) -> str:
+    """What a choice depends on."""
+    return json.dumps([settings.mode, settings.host, settings.image])

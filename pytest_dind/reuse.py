@@ -1,0 +1,118 @@
+"""Daemons that outlive runs under a name, for the next run that asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from . import images, reaper, state, transport, workspace
+from .backends.protocol import Home
+from .daemon import Daemon
+from .engine import Engine
+from .lease import LEASE, is_held
+from .lost import lost
+from .settings import MAIN, Settings
+from .starting import Starter, differences
+
+_PREFIX = "reuse-"
+
+
+class TakeUp(Protocol):
+    """As `Run` does it."""
+
+    def __call__(self, path: Path, *, starts: bool) -> None:
+        """Take the lease in a directory where a daemon is, or is to be started."""
+
+
+class Reuse:
+    """Takes up daemons of a name, and makes them anew when they aren't the same.
+
+    Args:
+        starter: Starts them.
+        engine: Gives the outer engine of settings.
+        take_up: Takes the lease in a directory, for as long as the run lasts.
+        say: Where a line on what becomes of them goes.
+    """
+
+    def __init__(
+        self,
+        starter: Starter,
+        engine: Callable[[Settings], Engine],
+        take_up: TakeUp,
+        say: images.Say,
+    ) -> None:
+        self._starter = starter
+        self._engine = engine
+        self._take_up = take_up
+        self._say = say
+
+    def daemon(self, settings: Settings) -> Daemon:
+        """The daemon of this name, settings and image; a new one where there is none.
+
+        Raises:
+            DindError: it can't be had.
+        """
+        began = time.monotonic()
+        base = workspace.base()
+        engine = self._engine(settings)
+        image = images.ensure(engine.client, settings.image, self._say)["Id"]
+        shape = json.dumps([settings.shape(), image], sort_keys=True)
+        digest = hashlib.sha256(shape.encode()).hexdigest()[:8]
+        prefix = f"{_PREFIX}{settings.reuse}-"
+        path = base / f"{prefix}{digest}"
+        with workspace.locked(base, f"{_PREFIX}{settings.reuse}"):
+            home = Home(path / MAIN)
+            kept = (home.path / reaper.KEPT).exists()
+            self._take_up(path, starts=not kept)
+            daemon = self._healthy(home, settings, began)
+            if daemon is None:
+                if kept:
+                    self._take_up(path, starts=True)
+                (home.path / reaper.KEPT).unlink(missing_ok=True)
+                others = [
+                    other for other in base.glob(f"{prefix}*") if other.is_dir() and other != path
+                ]
+                self._retire(others, settings)
+                daemon = self._starter.started(home, settings)
+                self._starter.keep(daemon.record, settings)
+            return daemon
+
+    def _healthy(self, home: Home, settings: Settings, began: float) -> Daemon | None:
+        """The daemon of this home, if it is in good health, with the images to load."""
+        found = state.read(home)
+        if found is None:
+            return None
+        record, _ = found
+        daemon = Daemon(record, self._starter.backend(record, settings), self._say)
+        if lost(daemon) is not None or transport.ping(record.host, record.certificates) is None:
+            self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
+            return None
+        with contextlib.closing(daemon.client()) as client:
+            images.bring(
+                self._engine(settings).client, client, settings.load, daemon._files, self._say
+            )
+        # What is reported is what this run had to wait.
+        record = dataclasses.replace(record, seconds=time.monotonic() - began)
+        return dataclasses.replace(daemon, record=record)
+
+    def _retire(self, paths: Iterable[Path], settings: Settings) -> None:
+        """Say what changed since these daemons of the same name; remove those nobody uses."""
+        for path in paths:
+            home = Home(path / MAIN)
+            found = state.read(home)
+            if found is None:
+                continue
+            record, started_with = found
+            changes = differences(started_with, settings) or "its image is another one now"
+            in_use = is_held(path / LEASE)
+            rest = "stays while another run uses it" if in_use else "is removed"
+            self._say(f"reuse: settings changed ({changes}); the daemon {home.label} {rest}")
+            if not in_use:
+                self._starter.end(record, started_with)
+                workspace.remove(path)

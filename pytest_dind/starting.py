@@ -1,0 +1,184 @@
+"""The daemons of a run: started, attached to, kept and ended, each in its home."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from . import images, reaper, state, workspace
+from .backends import backend
+from .backends.protocol import Backend, Home, Record
+from .choices import Choices
+from .daemon import Daemon
+from .engine import Engine
+from .errors import SettingsError
+from .lease import LEASE
+from .lost import lost
+from .settings import Settings
+from .sweep import sweep
+
+_SWEPT = "swept"
+
+
+class Starter:
+    """Starts daemons in homes, or attaches to those that are there; who calls it has the lock.
+
+    Args:
+        choices: The modes in force.
+        shared: The directory in which the processes of a test run tell that it has swept.
+        engine: Gives the outer engine of settings.
+        say: Where a line on what takes long goes.
+        root: The project's root directory.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        shared: Path,
+        engine: Callable[[Settings], Engine],
+        say: images.Say,
+        root: Path,
+    ) -> None:
+        self._choices = choices
+        self._shared = shared
+        self._engine = engine
+        self._say = say
+        self._root = root
+        self._holding: list[Backend] = []
+        self._held: set[str] = set()
+
+    def attached(self, home: Home, settings: Settings) -> Daemon | None:
+        """The daemon of this home, if the run has it already.
+
+        Raises:
+            SettingsError: it has one with other settings.
+            DaemonLost: it had one.
+        """
+        found = state.read(home)
+        if found is None:
+            return None
+        record, started_with = found
+        changes = differences(started_with, settings)
+        if changes:
+            raise SettingsError(
+                f"This run already has a daemon {home.name!r}, with other settings.",
+                evidence=changes,
+                remedy=[
+                    "Let dind_config give the same settings in each xdist worker.",
+                    "Give each worker a daemon of its own: --dind-scope worker.",
+                ],
+            )
+        found_by = self.backend(record, settings)
+        daemon = Daemon(record, found_by, self._say)
+        error = lost(daemon)
+        if error is not None and record.certificates:
+            # It ended with the processes that used it: a run's lease doesn't hold it.
+            return None
+        if error is not None:
+            raise error
+        if daemon.id not in self._held:
+            self._holding.append(found_by)
+            self._held.add(daemon.id)
+            found_by.hold(record)
+        return daemon
+
+    def started(self, home: Home, settings: Settings) -> Daemon:
+        """A new daemon in this home; whatever a start that was cut short left there is removed.
+
+        Raises:
+            DindError: it can't be had; nothing of it is left.
+        """
+        engine = self._engine(settings)
+        if self._is_first():
+            sweep(workspace.base(), engine)
+        chosen = backend(self._choices.choice(settings, proved=False).mode, engine)
+        if home.path.exists():
+            chosen.stop(home)
+            workspace.remove(home.path)
+        with workspace.explained(home.path.parent):
+            (home.path.parent / reaper.ENGINE).write_text(engine.url)
+            (home.path.parent / workspace.ROOT).write_text(str(self._root))
+        workspace.make(home.path)
+        try:
+            # One FIFO under two names: who holds the run's lease holds the daemon's.
+            with workspace.explained(home.path / LEASE):
+                os.link(home.path.parent / LEASE, home.path / LEASE)
+            self._holding.append(chosen)
+            daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
+            state.write(daemon.record, settings)
+        except BaseException as error:
+            chosen.release()
+            # What failed matters more than a clean-up that fails too: the sweep has another go.
+            with contextlib.suppress(Exception):
+                chosen.stop(home)
+            workspace.remove(home.path)
+            why = self._choices.obstacle(settings) if isinstance(error, Exception) else None
+            if why is not None:
+                raise why from None
+            raise
+        self._choices.settle(settings)
+        self._held.add(daemon.id)
+        return daemon
+
+    def _is_first(self) -> bool:
+        """Whether no other start of this test run, in whatever process, was before this one."""
+        mark = self._shared / _SWEPT
+        with workspace.explained(mark):
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+        return True
+
+    def cut_short(self, home: Home, settings: Settings) -> None:
+        """Take its container from a daemon that is starting, so that the start ends."""
+        with contextlib.suppress(Exception):
+            mode = self._choices.choice(settings, proved=False).mode
+            backend(mode, self._engine(settings)).stop(home)
+
+    def keep(self, record: Record, settings: Settings) -> None:
+        """Have a daemon outlive its users."""
+        (record.home.path / reaper.KEPT).touch()
+        self.backend(record, settings).files(record).write(reaper.KEPT, "")
+
+    def end(self, record: Record, settings: Settings) -> None:
+        """Remove a daemon with all that is in it."""
+        self.backend(record, settings).stop(record.home)
+        workspace.remove(record.home.path)
+
+    def end_or_keep(self, run: Path, *, failed: bool) -> list[Record]:
+        """End the daemons of a run, but for those that stay on purpose, which are returned."""
+        kept = []
+        for home in map(Home, sorted(filter(Path.is_dir, run.glob("*")))):
+            found = state.read(home)
+            if found is None:
+                continue
+            record, settings = found
+            if stays(settings, failed=failed):
+                self.keep(record, settings)
+                kept.append(record)
+            else:
+                self.end(record, settings)
+        return kept
+
+    def backend(self, record: Record, settings: Settings) -> Backend:
+        """What knows how to deal with a daemon."""
+        return backend(record.mode, self._engine(settings))
+
+    def release(self) -> None:
+        """Let go of the daemons that are held one by one."""
+        for holding in self._holding:
+            holding.release()
+
+
+def differences(before: Settings, after: Settings) -> str:
+    """How settings that make another daemon differ; empty when they don't."""
+    old, new = before.shape(), after.shape()
+    return "; ".join(f"{key}: {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
+
+
+def stays(settings: Settings, *, failed: bool) -> bool:
+    """Whether a daemon is kept, given whether a test failed."""
+    return settings.keep == "always" or (settings.keep == "on-failure" and failed)
