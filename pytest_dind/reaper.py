@@ -30,10 +30,10 @@ ENGINE = "engine"
 KEPT = "kept"
 """In a daemon's home: it stays when its last user is gone."""
 
-GUARD = "guard"
-"""In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
 SOCKET = "docker.sock"
 """The daemon's socket, in its home."""
+GUARD = "guard"
+"""In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
 STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 

@@ -54,7 +54,7 @@ class Run:
         self._daemons: dict[str, Daemon] = {}
         shared = beside or path
         self._choices = Choices(shared, path, self.engine, say)
-        self._starter = Starter(self._choices, shared, self.engine, say, root or Path.cwd())
+        self._starter = Starter(self._choices, shared, root or Path.cwd(), self.engine, say)
         self._reuse = Reuse(self._starter, self.engine, self._take_up, say)
         self._ahead: tuple[Settings, Ahead] | None = None
         self._loss: DaemonLost | None = None

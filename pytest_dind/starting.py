@@ -28,24 +28,24 @@ class Starter:
     Args:
         choices: The modes in force.
         shared: The directory in which the processes of a test run tell that it has swept.
+        root: The project's root directory.
         engine: Gives the outer engine of settings.
         say: Where a line on what takes long goes.
-        root: The project's root directory.
     """
 
     def __init__(
         self,
         choices: Choices,
         shared: Path,
+        root: Path,
         engine: Callable[[Settings], Engine],
         say: images.Say,
-        root: Path,
     ) -> None:
         self._choices = choices
         self._shared = shared
+        self._root = root
         self._engine = engine
         self._say = say
-        self._root = root
         self._holding: list[Backend] = []
         self._held: set[str] = set()
 

@@ -110,12 +110,9 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, whoever uses it."""
-    # The directory of one unknown is another's, or so a label says that anybody could have written.
-    known = entry.use != UNKNOWN
-    if known and not entry.guarded:
-        reaper.thaw(entry.home)
     _remove(engine, entry)
-    if not known:
+    if entry.use == UNKNOWN:
+        # Its directory is another's, or so a label says that anybody could have written.
         return
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
@@ -125,6 +122,9 @@ def remove(engine: Engine, entry: Entry) -> None:
 def _remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon from the engine."""
     if not entry.guarded:
+        # The directory of one unknown may be one that a label leads to, which anybody can write.
+        if entry.use != UNKNOWN:
+            reaper.thaw(entry.home)
         engine.client.api.remove_container(entry.name, force=True, v=True)
         return
     from .guard import launch, remains

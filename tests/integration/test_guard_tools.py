@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -55,7 +54,6 @@ def name() -> str:
 def _cli(
     guard: Guarded,
     *arguments: str,
-    program: str = "docker",
     stdin: str = "",
     check: bool = True,
     **variables: str,
@@ -63,7 +61,7 @@ def _cli(
     """The output of a tool on the guard's socket."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
     done = subprocess.run(
-        [program, *arguments],
+        ["docker", *arguments],
         env={**inherited, "DOCKER_HOST": guard.url, **variables},
         input=stdin,
         capture_output=True,
@@ -419,7 +417,6 @@ def test_guard_that_only_labels(crowd: Crowd, name: str) -> None:
 
 
 _COMPOSE = f"""
-version: "2.4"
 services:
   one:
     image: {NESTED_IMAGE}
@@ -441,26 +438,15 @@ volumes: {{data: {{}}}}
 """
 
 
-def _compose_program() -> list[str]:
-    """The command of docker compose: on its own, or a plugin of the CLI."""
-    for found in (["docker-compose"], ["docker", "compose"]):
-        if shutil.which(found[0]) and not subprocess.call(
-            [*found, "version"], stdout=subprocess.DEVNULL
-        ):
-            return found
-    pytest.fail("docker compose is missing: python tools/engine.py programs, and PATH as it says")
-
-
 def test_compose(guard: Guarded, crowd: Crowd, name: str) -> None:
     """A project of compose goes up, works, and goes down; all of it is labelled."""
-    program, *plugin = _compose_program()
     project = guard.root / name
     project.mkdir()
     (project / "docker-compose.yml").write_text(_COMPOSE)
 
     def compose(*arguments: str) -> str:
         options = ["--project-directory", str(project), "-f", str(project / "docker-compose.yml")]
-        return _cli(guard, *plugin, "-p", name, *options, *arguments, program=program)
+        return _cli(guard, "compose", "-p", name, *options, *arguments)
 
     compose("up", "--detach")
     try:

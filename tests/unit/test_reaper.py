@@ -15,7 +15,7 @@ import pytest
 from pytest_dind import reaper
 from pytest_dind.lease import Lease
 
-from ..support import Answer, FakeEngine, until
+from ..support import Answer, FakeEngine, Reply, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes in /proc")
 
@@ -245,3 +245,29 @@ def test_needs_nothing_of_the_user(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _reapers(run)
     lease.release()
     until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
+
+
+def test_paused_containers(short_path: Path) -> None:
+    """Before a daemon goes, what is paused in it is thawed; where nobody answers, nothing is."""
+    reaper.thaw(short_path)
+    thawed: list[str] = []
+
+    def thaw(name: str) -> Answer:
+        thawed.append(name)
+        return Answer(204)
+
+    known: dict[str, Reply] = {
+        "GET /containers/json": Answer(body=[{"Id": "one"}, {"Id": "two"}]),
+        "POST /containers/one/unpause": lambda: thaw("one"),
+        "POST /containers/two/unpause": lambda: thaw("two"),
+    }
+    with FakeEngine(short_path / reaper.SOCKET, known):
+        reaper.thaw(short_path)
+
+    assert thawed == ["one", "two"]
+
+
+def test_daemon_that_answers_nonsense(short_path: Path) -> None:
+    """A daemon that can't say what is paused in it goes all the same."""
+    with FakeEngine(short_path / reaper.SOCKET, {"GET /containers/json": Answer(500, {"m": 1})}):
+        reaper.thaw(short_path)
