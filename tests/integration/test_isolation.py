@@ -68,6 +68,7 @@ def test_user_who_is_not_root(project: Project, engine: Engine) -> None:
     assert "1 passed" in output
 
 
+@pytest.mark.requires_isolation
 def test_socket_of_another_group(project: Project, engine: Engine) -> None:
     """A socket that this user may not use is told of at once, not when the time to start is up."""
     project.write("def test_it(dind_client): pass")
