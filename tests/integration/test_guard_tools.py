@@ -338,6 +338,7 @@ def test_load_over_a_name_of_the_host(guard: Guarded, crowd: Crowd, tmp_path: Pa
     crowd.client.images.build(
         fileobj=io.BytesIO(f"FROM {NESTED_IMAGE}\nLABEL other={crowd.mark}\n".encode()),
         tag=f"{crowd.mark}-other:1",
+        rm=True,
     )
     api: Any = crowd.client.api
     taken = f"{crowd.mark}-taken:1"
