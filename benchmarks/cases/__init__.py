@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import at_once, dind, floor, peers, reset, reuse, sysbox, unused
+from . import at_once, dind, floor, peers, reset, reuse, socket, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -11,6 +11,7 @@ ALL = (
     sysbox.FLOOR,
     sysbox.CASE,
     sysbox.LOADED,
+    socket.CASE,
     *peers.CASES,
     at_once.FLOOR,
     at_once.CASE,
