@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from . import unreachable
 from .backends.protocol import Address
 from .errors import AddressUnreachable
 
@@ -26,7 +26,6 @@ _POLL_SECONDS = 0.02
 _CONNECT_SECONDS = 1
 # A proxy accepts before it knows whether anybody listens behind it, and closes at once if not.
 _CLOSED_WITHIN_SECONDS = 0.1
-_LAST_LINES = 10
 _LOOKS_AFTER_SECONDS = 0.25
 
 
@@ -63,7 +62,7 @@ def nested(
             return str(found)
     which = f" on the network {network!r}" if network else ""
     raise AddressUnreachable(
-        f"The nested container {_name(details)!r} has no address{which}.",
+        f"The nested container {unreachable.name(details)!r} has no address{which}.",
         evidence=f"Its networks: {', '.join(networks) or 'none'}.",
         remedy=["Name one of its networks.", "Connect it to one: network.connect(container)."],
     )
@@ -101,28 +100,8 @@ def _running(
             ],
         ) from error
     if not details["State"]["Running"]:
-        raise _ended(client, details)
+        raise unreachable.ended(client, details)
     return details
-
-
-def _ended(client: docker.DockerClient, details: Mapping[str, Any]) -> AddressUnreachable:
-    state = details["State"]
-    said = _last_lines(client, details)
-    return AddressUnreachable(
-        f"The nested container {_name(details)!r} does not run, so it publishes nothing.",
-        evidence=f"Published ports: none; the container is {state['Status']}, "
-        f"exit code {state['ExitCode']}.\n{said}",
-        remedy=["Look in its log lines for what ended it.", "Start it: container.start()."],
-    )
-
-
-def _last_lines(client: docker.DockerClient, details: Mapping[str, Any]) -> str:
-    from docker.errors import APIError
-
-    with contextlib.suppress(APIError):
-        said: bytes = client.api.logs(details["Id"], tail=_LAST_LINES)
-        return said.decode(errors="replace")
-    return ""
 
 
 @dataclass(frozen=True)
@@ -167,7 +146,7 @@ def _route(daemon: Daemon, details: Mapping[str, Any], wanted: str) -> Address:
         if f"{one.port}/{protocol}" in record.published:
             return Address(record.outer, one.port)
     if open_to_us and not record.address:
-        raise _elsewhere(daemon, details, f"{open_to_us[0].port}/{protocol}")
+        raise unreachable.elsewhere(daemon, details, f"{open_to_us[0].port}/{protocol}")
     own = [record.address] if record.address else []
     if here:
         own += [one.host for one in open_to_us if not one.is_everywhere]
@@ -177,23 +156,7 @@ def _route(daemon: Daemon, details: Mapping[str, Any], wanted: str) -> Address:
         for one in open_to_us:
             if one.host == host or (one.is_everywhere and one.version == ip_address(host).version):
                 return Address(host, one.port)
-    raise _unpublished(details, wanted, ports, bindings)
-
-
-def _elsewhere(daemon: Daemon, details: Mapping[str, Any], port: str) -> AddressUnreachable:
-    record = daemon.record
-    published = ", ".join(record.published) or "none"
-    return AddressUnreachable(
-        f"Port {port}, where the daemon {daemon.name!r} publishes the nested container "
-        f"{_name(details)!r}, is not reached from here.",
-        evidence=f"The daemon's container is on another machine ({record.because}). Ports that "
-        f"are published there: {published}.",
-        remedy=[
-            f"Publish a port with --dind-publish {port}, and the container on that port: "
-            f"ports={{...: {port.partition('/')[0]}}}.",
-            "Reach it from a nested container, or with Daemon.exec.",
-        ],
-    )
+    raise unreachable.unpublished(details, wanted, ports, [one.host for one in bindings])
 
 
 def _ipv6(daemon: Daemon) -> Iterator[str]:
@@ -203,44 +166,6 @@ def _ipv6(daemon: Daemon) -> Iterator[str]:
         for there in container.attrs["NetworkSettings"]["Networks"].values():
             if there.get("GlobalIPv6Address"):
                 yield there["GlobalIPv6Address"]
-
-
-def _unpublished(
-    details: Mapping[str, Any],
-    wanted: str,
-    ports: Mapping[str, Any],
-    bindings: Sequence[_Binding],
-) -> AddressUnreachable:
-    """Which of the reasons it is."""
-    published = ", ".join(key for key, value in ports.items() if value) or "none"
-    number = wanted.partition("/")[0]
-    others = [key for key in ports if ports[key] and key.split("/")[0] == number and key != wanted]
-    if bindings and all(one.is_loopback for one in bindings):
-        why = "It is published on the daemon's own loopback, where only the daemon is."
-    elif bindings:
-        where = ", ".join(one.host for one in bindings)
-        why = f"It is published on {where}, which the daemon's container has not, or not outside."
-    elif others:
-        why = f"It is published for another protocol: {', '.join(others)}."
-    elif details["HostConfig"]["NetworkMode"] == "none":
-        why = "It has no network (network_mode none)."
-    elif wanted in ports:
-        why = "Its image exposes the port, but that alone does not publish it."
-    else:
-        why = "Nobody published it."
-    return AddressUnreachable(
-        f"Port {wanted} of the nested container {_name(details)!r} "
-        "is not published to the test process.",
-        evidence=f"{why}\nPublished ports: {published}; the container is "
-        f"{details['State']['Status']}.",
-        remedy=[
-            f"Start it with ports={{'{wanted}': None}} (docker run -p {wanted}); 127.0.0.1 would "
-            "be the daemon's own loopback.",
-            "Where the daemon's address is out of reach: --dind-publish 8000-8010, and "
-            f"ports={{'{wanted}': '8000-8010'}}.",
-            f"From beside it, in the daemon: nested_address(container) and port {number}.",
-        ],
-    )
 
 
 def _accepts(
@@ -264,20 +189,9 @@ def _accepts(
             except NotFound:
                 details = {**details, "State": {"Running": False, "Status": "gone", "ExitCode": ""}}
             if not details["State"]["Running"]:
-                raise _ended(client, details)
+                raise unreachable.ended(client, details)
         if now >= deadline:
-            raise AddressUnreachable(
-                f"Nothing accepts connections on port {wanted} of the nested container "
-                f"{_name(details)!r}, at {address.host}:{address.port}.",
-                evidence=f"Tried for {seconds:g} s; the container is "
-                f"{details['State']['Status']}.\n{_last_lines(client, details)}",
-                remedy=[
-                    "Look in its log lines: the server may not run, or listen on 127.0.0.1 only.",
-                    "Give it longer: address(..., wait=60).",
-                    "Where the daemon's address is out of reach: --dind-publish a range, and "
-                    f"ports={{'{wanted}': '8000-8010'}}.",
-                ],
-            )
+            raise unreachable.silent(client, details, wanted, address, seconds)
         time.sleep(_POLL_SECONDS)
 
 
@@ -293,7 +207,3 @@ def _listens(address: Address) -> bool:
                 return True
     except OSError:
         return False
-
-
-def _name(details: Mapping[str, Any]) -> str:
-    return str(details["Name"]).lstrip("/")
