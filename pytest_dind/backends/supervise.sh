@@ -20,10 +20,9 @@ shift 7
 # first, nothing would end.
 thaw() {
 	[ -d /sys/fs/cgroup/freezer ] || return 0
-	find /sys/fs/cgroup/freezer -name freezer.state | while read -r state; do
-		echo THAWED >"$state"
-	done
-} 2>/dev/null
+	# Without a `read` loop, which never ends in a trap of busybox's ash.
+	find /sys/fs/cgroup/freezer -name freezer.state -exec sh -c 'echo THAWED >"$0"' {} \; 2>/dev/null
+}
 
 finish() {
 	thaw
