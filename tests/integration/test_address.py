@@ -190,6 +190,7 @@ def ipv6(engine: Engine, dind_daemon: Daemon) -> Iterator[None]:
         network.remove()
 
 
+@pytest.mark.requires_isolation
 @pytest.mark.usefixtures("ipv6")
 def test_ipv6(dind_daemon: Daemon, dind_client: docker.DockerClient) -> None:
     """A port that is published on IPv6 alone is reached at the daemon's IPv6 address."""

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind.engine import Engine
 
@@ -55,6 +57,8 @@ def _ran(*options: str, env: Mapping[str, str]) -> set[str]:
     return set(re.findall(r"(\w+)\.py::\S+ PASSED", done.stdout))
 
 
+# The guard refuses what buildx needs.
+@pytest.mark.requires_isolation
 def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
     """Each tool finds the daemon, whatever is inherited that leads elsewhere.
 

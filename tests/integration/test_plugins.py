@@ -80,6 +80,7 @@ def test_timeout_by_thread(project: Project, traces: Traces, options: list[str])
     traces.assert_nothing_left(seconds=3)
 
 
+@pytest.mark.requires_isolation
 def test_timeout_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
     """A start that pytest-timeout interrupts leaves nothing, and a later test may try again."""
     project.write(

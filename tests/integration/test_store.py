@@ -31,6 +31,9 @@ from .conftest import DeriveImage, StartDaemon
 from .projects import Project
 from .traces import Traces
 
+# The machine's own engine has its images already.
+pytestmark = pytest.mark.requires_isolation
+
 _MAKING = "making a warm data-root"
 _SOUND = ["echo", "sound"]
 
