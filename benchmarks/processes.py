@@ -25,8 +25,8 @@ RESULT = "PYTEST_DIND_BENCHMARK_RESULT"
 
 _ROOT = Path(__file__).parents[1]
 _SUITES = Path(__file__).with_name("suites")
-_PEERS = ("docker", "docker_tools")
-"""The peers that are plugins of pytest, as pytest names them; a suite loads the one it measures."""
+_OTHERS = ("docker", "docker_tools", "hypothesispytest", "randomly")
+"""Plugins that are no part of what is measured, by pytest's names; a peer's suite loads its own."""
 _LIMIT_SECONDS = 120
 _LAST_CHARACTERS = 3000
 
@@ -115,7 +115,7 @@ def pytest(bench: Bench, *arguments: str) -> list[str]:
     settings = bench.directory / "pytest.ini"
     settings.write_text("[pytest]\n")
     # What is measured is named by its suite; no other tool gets in its way.
-    others = [flag for name in _PEERS for flag in ("-p", f"no:{name}")]
+    others = [flag for name in _OTHERS for flag in ("-p", f"no:{name}")]
     own = [
         *others,
         "-p",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import SettingsError
 from .settings import ISOLATED, MODES
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from .backends import Choice
 
 
-@dataclass(frozen=True)
-class Unmet:
+class Unmet(NamedTuple):
     """A requirement that is not met.
 
     Attributes:

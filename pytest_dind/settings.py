@@ -22,13 +22,14 @@ MAIN = "main"
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
-_SIZE = re.compile(r"\d+(\.\d+)?[kmgt]", re.IGNORECASE)
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+# Compiled when a value is looked at: each run with the plugin installed reads this module.
+_SIZE = r"\d+(\.\d+)?[kmgtKMGT]"
+_NUMBER = r"\d+(\.\d+)?"
 # -g is --graph; short flags may stand together, and their value with them.
-_DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
+_DATA_ROOT = r"--(data-root|graph)(=|\s|$)|-D*g"
 # Short: it is part of a unix socket's path.
-_REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
-_PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
+_REUSE_NAME = r"[A-Za-z0-9_-]{1,22}"
+_PORT = r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?"
 
 
 def _seconds(text: str) -> float:
@@ -177,7 +178,7 @@ class Settings:
         self._check_values()
         self._check_registries()
         for arg in self.arg:
-            if _DATA_ROOT.match(arg):
+            if re.match(_DATA_ROOT, arg):
                 raise SettingsError(
                     f"--dind-arg: {arg!r} is not taken.",
                     evidence="Each daemon has its data-root on a volume of its own; two daemons "
@@ -191,13 +192,13 @@ class Settings:
             raise bad("image", self.image, ["an image's name, such as docker:dind"])
         if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
             raise bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
-        if self.reuse and not _REUSE_NAME.fullmatch(self.reuse):
+        if self.reuse and not re.fullmatch(_REUSE_NAME, self.reuse):
             raise bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
-        if not _SIZE.fullmatch(self.cache_size):
+        if not re.fullmatch(_SIZE, self.cache_size):
             raise bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
-        if self.memory and not _SIZE.fullmatch(self.memory):
+        if self.memory and not re.fullmatch(_SIZE, self.memory):
             raise bad("memory", self.memory, ["a size such as 512m or 2g"])
-        if self.cpus and not (_NUMBER.fullmatch(self.cpus) and float(self.cpus) > 0):
+        if self.cpus and not (re.fullmatch(_NUMBER, self.cpus) and float(self.cpus) > 0):
             raise bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
         self._check_guard()
 
@@ -259,7 +260,7 @@ class Settings:
         """The ports that `publish` names, each with its protocol."""
         found: list[tuple[int, str]] = []
         for text in self.publish:
-            match = _PORT.fullmatch(text)
+            match = re.fullmatch(_PORT, text)
             first = int(match["first"]) if match else 0
             last = int(match["last"] or first) if match else 0
             if match is None or not 0 < first <= last < 65536:

@@ -25,7 +25,8 @@ CASE = Case(
     about="The plugin in a pytest run of its own: from the request for `dind_client`, the first of "
     "the session, to a client that has pinged. Teardown is from the end of the last test to the "
     "end of pytest's session, all plugins included. Docker-py is imported before the clock "
-    "starts, as in `floor`; the plugin's own modules and packages are not.",
+    "starts, as in `floor`, and so are the plugin's own modules: a test that names its fixture has "
+    "them by then.",
     sample=_sample,
     figures={"start": AtMostTimes(1.15), "teardown": AtMostAbove(0.1)},
     floor="floor",
