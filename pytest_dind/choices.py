@@ -33,6 +33,7 @@ class Choices:
         self._engine = engine
         self._say = say
         self._made: dict[str, Choice] = {}
+        self._unproved: dict[str, Choice] = {}
 
     @property
     def in_force(self) -> list[Choice]:
@@ -54,9 +55,13 @@ class Choices:
             if key not in self._made:
                 self._made |= state.read_choices(self._shared)
             if key not in self._made:
+                # Asked again at the start, which follows soon.
+                if not proved and key in self._unproved:
+                    return self._unproved[key]
                 engine = self._engine(settings)
                 if not proved and shows(settings.mode, engine):
-                    return Choice(settings.mode, way=because(engine))
+                    self._unproved[key] = Choice(settings.mode, way=because(engine))
+                    return self._unproved[key]
                 probe = Probe(engine, settings.image, self._run, self._say)
                 choice = choose(settings.mode, engine, probe)
                 self._made[key] = dataclasses.replace(choice, way=because(engine))

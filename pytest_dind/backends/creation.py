@@ -68,8 +68,8 @@ def create(engine: Engine, plan: Plan, *, remove: Callable[[], None]) -> None:
     )
     bindings = way.bindings()
     bindings |= {(port, protocol): (way.bind, port) for port, protocol in settings.ports()}
-    layout = network.nested(api.networks())
     try:
+        layout = network.nested(api.networks())
         in_place_of_another(
             remove,
             api.create_container,

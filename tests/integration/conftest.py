@@ -23,6 +23,8 @@ from pytest_dind.lease import LEASE, Lease
 from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
 
+from .guarded import Crowd
+from .other import OtherHost, other_host
 from .projects import Project
 from .traces import Traces
 
@@ -168,3 +170,19 @@ def slow_image(derive: DeriveImage) -> str:
     """An image whose dockerd never gets ready."""
     script = "printf '#!/bin/sh\\necho starting; exec sleep 600\\n' >/usr/local/bin/dockerd"
     return derive(f"{script}; chmod +x /usr/local/bin/dockerd")
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Crowd]:
+    """Somebody else's objects, which stay as they are."""
+    made = Crowd()
+    yield made
+    made.assert_untouched()
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def other(engine: Engine) -> Iterator[OtherHost]:
+    """The other host, with both images."""
+    with other_host(engine) as other:
+        yield other

@@ -14,15 +14,6 @@ from .hostile import ALL, Hostile
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Crowd]:
-    """Somebody else's objects."""
-    made = Crowd()
-    yield made
-    made.assert_untouched()
-    made.remove()
-
-
-@pytest.fixture(scope="module")
 def guard(crowd: Crowd) -> Iterator[Guarded]:
     """A guard, with a container of its own, and a link out of the project's root."""
     with guarded() as made:

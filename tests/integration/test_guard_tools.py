@@ -30,15 +30,6 @@ _BUILDX_ALONE = 23
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Crowd]:
-    """Somebody else's objects, which stay as they are."""
-    made = Crowd()
-    yield made
-    made.assert_untouched()
-    made.remove()
-
-
-@pytest.fixture(scope="module")
 def guard(crowd: Crowd) -> Iterator[Guarded]:
     """A guard."""
     with guarded() as made:

@@ -31,16 +31,9 @@ from pytest_dind.engine import Engine
 from pytest_dind.sharing import Run
 
 from ..support import until
-from .other import OtherHost, other_host
+from .other import OtherHost
 from .projects import Project
 from .traces import Traces
-
-
-@pytest.fixture(scope="module")
-def other(engine: Engine) -> Iterator[OtherHost]:
-    """The other host, with both images."""
-    with other_host(engine) as other:
-        yield other
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pytest_dind.engine import Engine
 
 from ..support import until
 from . import sshd
-from .other import OtherHost, other_host
+from .other import OtherHost
 from .projects import Project
 from .traces import Traces
 
@@ -35,13 +35,6 @@ Host *
 """
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root")
-
-
-@pytest.fixture(scope="module")
-def other(engine: Engine) -> Iterator[OtherHost]:
-    """The other host, with both images."""
-    with other_host(engine) as other:
-        yield other
 
 
 class Ssh:

@@ -90,6 +90,7 @@ def test_daemon_is_judged_as_the_probe_is() -> None:
     """A daemon's own container shows as well whether it is Sysbox that runs it."""
     backend = sysbox.make(Mock())
 
+    assert backend._judge is not None
     assert backend._judge(_UID_MAP + _MOUNTS) is None
     found = backend._judge("         0          0 4294967295\n" + _MOUNTS)
     assert found is not None
