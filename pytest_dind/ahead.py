@@ -21,20 +21,23 @@ class Ahead:
         self._start = start
         self._daemon: Daemon | None = None
         self._error: BaseException | None = None
+        # Waited for instead of the thread: up to Python 3.12, a `join` that a Ctrl-C breaks off
+        # takes a thread that goes on for one that has ended.
+        self._done = threading.Event()
         # It doesn't keep the process alive: what it leaves behind goes with the run's lease.
-        self._thread = threading.Thread(target=self._run, name="pytest-dind", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="pytest-dind", daemon=True).start()
 
     def _run(self) -> None:
         try:
             self._daemon = self._start()
         except BaseException as error:
             self._error = error
+        finally:
+            self._done.set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it is there, or failed to be; false when that took longer."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._done.wait(seconds)
 
     def result(self) -> Daemon:
         """The daemon, once it is there.

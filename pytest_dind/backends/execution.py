@@ -121,8 +121,9 @@ class _Stream(Attached):
         super().__init__(raw)
         self._socket.settimeout(None)
         self._outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        self._reader = threading.Thread(target=self._collect, daemon=True)
-        self._reader.start()
+        # Waited for instead of the thread, see `Ahead`.
+        self._ended = threading.Event()
+        threading.Thread(target=self._collect, daemon=True).start()
         self._writer: threading.Thread | None = None
 
     @property
@@ -140,13 +141,12 @@ class _Stream(Attached):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end of the command's output; False when it did not come in time."""
-        self._reader.join(timeout)
-        return not self._reader.is_alive()
+        return self._ended.wait(timeout)
 
     def close(self) -> None:
         """Close the connection and end the threads."""
         self._shutdown(socket.SHUT_RDWR)
-        self._reader.join()
+        self._ended.wait()
         if self._writer is not None:
             self._writer.join()
         super().close()
@@ -158,10 +158,13 @@ class _Stream(Attached):
 
     def _collect(self) -> None:
         # A connection that breaks ends the output; the exit code is asked for separately.
-        with contextlib.suppress(OSError):
-            while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
-                output, length = _FRAME.unpack(head)
-                self._outputs[output] += self._file.read(length)
+        try:
+            with contextlib.suppress(OSError):
+                while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
+                    output, length = _FRAME.unpack(head)
+                    self._outputs[output] += self._file.read(length)
+        finally:
+            self._ended.set()
 
     def _send(self, data: bytes) -> None:
         # A command may end without reading all of its stdin.

@@ -15,6 +15,8 @@ from ..support import until
 
 _SECONDS = 60
 """No run of these tests takes longer."""
+CUT_SHORT = ("-W", "default::pytest.PytestUnraisableExceptionWarning")
+"""For a run that gets a Ctrl-C: Python's importer leaves open the file it was reading then."""
 _OTHER_USER = 1500
 """A user id, and a group's, that no passwd has."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from ..support import until
 from .conftest import DeriveImage
-from .projects import Project
+from .projects import CUT_SHORT, Project
 from .traces import Traces
 
 _WAITS_FOR_THE_DAEMON = """
@@ -123,7 +123,7 @@ def test_interrupt_while_it_starts(project: Project, traces: Traces, derive: Der
         """
     )
     never_ready = derive("printf '#!/bin/sh\\nexec sleep 1000' >$(command -v dockerd)")
-    process = project.start("--dind-image", never_ready)
+    process = project.start(*CUT_SHORT, "--dind-image", never_ready)
     until(traces.containers, 30, "a container is there")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)

@@ -11,7 +11,7 @@ import pytest
 from conftest import NESTED_IMAGE
 
 from ..support import until
-from .projects import Project
+from .projects import CUT_SHORT, Project
 from .traces import Traces
 
 _IN_A_TEST = """
@@ -65,7 +65,7 @@ def test_killed_during_the_start(project: Project, traces: Traces, slow_image: s
 def test_interrupted_in_a_test(project: Project, traces: Traces) -> None:
     """Ctrl-C in a test leaves nothing when the run has ended."""
     project.write(_IN_A_TEST)
-    process = project.start()
+    process = project.start(*CUT_SHORT)
     project.reached("in-a-test", process)
     assert traces.containers()
     _interrupt(process)
@@ -76,7 +76,7 @@ def test_interrupted_in_a_test(project: Project, traces: Traces) -> None:
 def test_interrupted_during_the_start(project: Project, traces: Traces, slow_image: str) -> None:
     """Ctrl-C while the daemon starts leaves nothing when the run has ended."""
     project.write(_IN_A_TEST)
-    process = project.start(f"--dind-image={slow_image}")
+    process = project.start(*CUT_SHORT, f"--dind-image={slow_image}")
     until(lambda: _has_container(traces, process), 20, "there is a container")
     _interrupt(process)
     traces.assert_nothing_left(seconds=1)
@@ -85,7 +85,7 @@ def test_interrupted_during_the_start(project: Project, traces: Traces, slow_ima
 def test_interrupted_before_there_is_a_container(project: Project, traces: Traces) -> None:
     """Ctrl-C at the very beginning of a start leaves nothing, whatever was on its way."""
     project.write(_IN_A_TEST)
-    process = project.start()
+    process = project.start(*CUT_SHORT)
     until(
         lambda: (
             [path for path in project.temp.glob("pytest-dind-*/*") if path.is_dir()]
