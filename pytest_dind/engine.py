@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import stat
 import sys
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -110,10 +112,9 @@ class Engine:
             self._tunnel = ssh.Tunnel(url)
             url = self._tunnel.host
         self._reached = url
-        _knock(url)
         # A host that is there and says nothing is not waited for as a call that takes long is.
         first = self._timeout if url.startswith("unix://") else min(self._timeout, _FIRST_SECONDS)
-        where = {"timeout": first, **self._where, "base_url": url}
+        where = {"timeout": first, "version": _knock(url, first), **self._where, "base_url": url}
         make = transport.tls_client if "tls" in where else docker.DockerClient
         made: docker.DockerClient = make(**where)
         made.api.timeout = self._timeout
@@ -180,15 +181,21 @@ def _context(host: str) -> dict[str, Any]:
     return dict(ContextAPI.kwargs_from_context(name))
 
 
-def _knock(url: str) -> None:
-    """See whether anybody listens; docker-py leaves a socket open, with a warning, if not."""
+def _knock(url: str, seconds: float) -> str | None:
+    """See whether anybody listens; docker-py leaves a socket open, with a warning, if not.
+
+    Returns:
+        The API version to speak, where it costs nothing to ask: docker-py would ask in a way that
+        takes the engine some 10 ms.
+    """
     parts = urlsplit(url)
     if parts.scheme == "tcp" and parts.hostname:
         socket.create_connection((parts.hostname, parts.port or _PORT), _KNOCK_SECONDS).close()
-    if url.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.settimeout(_KNOCK_SECONDS)
-            knocking.connect(url.removeprefix("unix://"))
+    if not url.startswith("unix://"):
+        return None
+    with contextlib.suppress(HTTPException):
+        return transport.greeting(url, timeout=seconds)
+    return None
 
 
 def _unavailable(where: str, error: Exception) -> EngineUnavailable:

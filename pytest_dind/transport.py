@@ -89,16 +89,24 @@ def ping(host: str, certificates: str = "", *, timeout: float = 5) -> str | None
         The newest API version the daemon speaks, or None while it does not serve.
     """
     try:
-        connection = _connection(host, certificates, timeout)
-    except OSError:
+        return greeting(host, certificates, timeout=timeout)
+    except (OSError, http.client.HTTPException):
         return None
+
+
+def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None:
+    """The newest API version that the daemon at `host` speaks; None where it doesn't say so.
+
+    Raises:
+        OSError: nobody listens there, or answers in time.
+        http.client.HTTPException: who answers does not speak HTTP.
+    """
+    connection = _connection(host, certificates, timeout)
     try:
         connection.request("GET", "/_ping")
         response = connection.getresponse()
         response.read()
         return response.getheader("Api-Version") if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
     finally:
         connection.close()
 
