@@ -14,6 +14,8 @@ from .stamp import IMAGE, Stamp, change, with_labels
 
 # What engines take for false; all else is true (moby, httputils.BoolValue).
 _FALSE = ("", "0", "no", "false", "none")
+# Other names that engines take (containerd/platforms, database.go).
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 
 class Builds(Calls):
@@ -33,10 +35,14 @@ class Builds(Calls):
         option = exchange.match.value("securityopt")
         if option:
             self._policy.demand(f"security-opt:{option}", f"the security option {option}")
-        pulls = exchange.match.value("pull").strip().lower() not in _FALSE
         # BuildKit leaves the host's names alone when it pulls.
-        if pulls and exchange.match.value("version") != "2":
-            self._policy.demand("pull", "a pull of base images that are there (pull)")
+        if exchange.match.value("version") != "2":
+            if exchange.match.value("pull").strip().lower() not in _FALSE:
+                self._policy.demand("pull", "a pull of base images that are there (pull)")
+            platform = exchange.match.value("platform")
+            if platform and not await self._is_engines(platform):
+                # Engines 24 to 27 pull a base image that is there for another platform.
+                self._policy.demand("pull", f"a build for {platform} by the older builder")
         self._demand_plain_output(exchange.match.value("outputs"))
         await self._network_mode(exchange)
         query["labels"] = [with_labels(exchange.match.value("labels"), self._stamp.labels(IMAGE))]
@@ -44,6 +50,12 @@ class Builds(Calls):
         query["rm"] = query["forcerm"] = ["1"]
         self._builds.add(exchange.match.value("buildid"))
         await exchange.forward(exchange.request.path)
+
+    async def _is_engines(self, platform: str) -> bool:
+        """Whether a platform is the engine's own, as its images are."""
+        version = (await self._engine.call("GET", "/version")).json()
+        parts = [_ARCHITECTURES.get(part, part) for part in platform.lower().split("/")]
+        return {*parts[:2]} <= {version["Os"], version["Arch"]}
 
     def _demand_plain_output(self, given: str) -> None:
         """See that what is built goes under the names of `t`, or to the client."""

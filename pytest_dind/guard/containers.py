@@ -49,7 +49,8 @@ _PLAIN_HOST = (
 
 _PLAIN_EXEC = (
     "User Tty ConsoleSize AttachStdin AttachStderr AttachStdout DetachKeys Env WorkingDir Cmd "
-    "Detach"
+    # As docker-py writes it, where the docker CLI's configuration has keys.
+    "Detach detachKeys"
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Container, Iterable
 
 from .builds import stamp_changes
 from .calls import Calls
@@ -45,21 +45,25 @@ class ImageCalls(Calls):
         if before is not None and not self._images.owns(before) and not self._policy.allows("pull"):
             # A pull would move the name to whatever the registry has under it now.
             return await self._up_to_date(exchange, name)
-        known = await self._images.ids()
+        known, names = await self._images.ids(), await self._images.tags()
 
         async def watched(line: bytes) -> AsyncIterator[bytes]:
             yield line
             if not line:
-                await self._learn([name], known)
+                await self._learn([name], known, names)
 
         return await exchange.forward(exchange.request.path, lines=watched)
 
-    async def _learn(self, names: Iterable[str], known: set[str]) -> None:
-        """Take note of the images of these names that were not there before."""
-        for name in names:
+    async def _learn(
+        self, brought: Iterable[str], known: Container[str], names: Container[str]
+    ) -> None:
+        """Take note of which of these images, or their names, were not there before."""
+        for name in brought:
             found = await self._images.inspect(name)
             if found is not None and found["Id"] not in known:
                 self._images.learn(found["Id"])
+            elif found is not None and name not in names:
+                self._images.named(name, found["Id"])
 
     async def _up_to_date(self, exchange: Exchange, name: str) -> None:
         """Say that an image is there, in the words that clients show and look for."""
@@ -76,17 +80,22 @@ class ImageCalls(Calls):
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
             loaded: list[str] = []
+            told = True
 
             async def watched(line: bytes) -> AsyncIterator[bytes]:
+                nonlocal told
                 yield line
                 if line:
                     loaded.extend(_loaded(line))
+                    told = told and b'"error"' not in line
                     return
-                await self._learn(loaded, known)
-                for name in await self._images.put_back(names, set(loaded)):
+                await self._learn(loaded, known, names)
+                # A load that fails, or of an archive of an old format, moves names without a word.
+                moved = set(loaded) if told and loaded else names.keys()
+                for name in await self._images.put_back(names, moved):
                     error = (
                         f"pytest-dind guard: the image {name} was loaded, but the name is the "
-                        "host's and stays with its image"
+                        "host's and stays with its image; load it under another name"
                     )
                     said = {"errorDetail": {"message": error}, "error": error}
                     yield json.dumps(said).encode() + b"\r\n"
@@ -121,12 +130,14 @@ class ImageCalls(Calls):
             return await exchange.forward(exchange.request.path)
         if found is None:
             raise missing("image", source)
+        if name in (found["RepoTags"] or []):
+            return await exchange.forward(_tag_path(found["Id"]))
         await self._images.demand_free(name)
-        if self._images.owns(found) or name in (found["RepoTags"] or []):
+        if self._images.goes(found):
             return await exchange.forward(_tag_path(found["Id"]))
         if not found["RepoTags"]:
             # Engines remove an image with its last name, so this one could not be taken back.
-            raise forbidden(f"a name for {source}, an image of the host that has none,")
+            raise forbidden(f"a name for {source}, an image that has none and stays,")
         self._images.record(name, found["Id"])
         return await exchange.forward(_tag_path(found["Id"]))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .upstream import Engine
 
 
 def read_journal(journal: Path) -> Iterator[tuple[str, str]]:
-    """The names that tests gave to images of others, each with its image's id."""
+    """The names that tests gave to images that stay, each with its image's id."""
     with contextlib.suppress(FileNotFoundError):
         for line in journal.read_text(encoding="utf-8").splitlines():
             image, _, name = line.partition(" ")
@@ -34,7 +35,7 @@ class Images:
         engine: The outer engine.
         stamp: The run's labels.
         policy: The rules.
-        journal: A file that has, a line each, the names given to images of others: who cleans up
+        journal: A file that has, a line each, the names given to images that stay: who cleans up
             after a guard that was killed reads it.
     """
 
@@ -50,17 +51,26 @@ class Images:
         """Held from a look at the host's names until what could move them is done."""
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
-        """What the engine says of an image; None when it is not there."""
+        """What the engine says of an image; None when it is not there.
+
+        Raises:
+            Refusal: the engine can't say, which does not mean that it isn't.
+        """
         reply = await self._engine.call("GET", f"/images/{name}/json")
+        if not reply.ok and reply.status != HTTPStatus.NOT_FOUND:
+            raise Refusal(reply.status, str(reply.json()["message"]))
         return dict(reply.json()) if reply.ok else None
 
     def owns(self, image: dict[str, Any]) -> bool:
         """Whether the image itself is this run's, as the engine tells its details."""
-        labels = (image.get("Config") or {}).get("Labels")
-        return str(image["Id"]) in self._ids or self._stamp.owns(IMAGE, labels)
+        return str(image["Id"]) in self._ids or self.goes(image)
+
+    def goes(self, image: dict[str, Any]) -> bool:
+        """Whether the image goes at the end of the run, with all of its names."""
+        return self._stamp.owns(IMAGE, (image.get("Config") or {}).get("Labels"))
 
     def gave(self, name: str, image: dict[str, Any]) -> bool:
-        """Whether this run gave somebody else's image this full name, which it still has."""
+        """Whether this run gave an image that stays this full name, which it still has."""
         return self._names.get(name) == str(image["Id"])
 
     def learn(self, image_id: str) -> None:
@@ -71,8 +81,12 @@ class Images:
         """Take note that an image is gone; whoever brings it again, it is another one."""
         self._ids.discard(image_id)
 
+    def named(self, name: str, image_id: str) -> None:
+        """Take note of a name under which this run brought an image that was there already."""
+        self._names[name] = image_id
+
     def record(self, name: str, image_id: str) -> None:
-        """Take note of a name given to somebody else's image, also beyond this process."""
+        """Take note of a name given to an image that stays, also beyond this process."""
         with self._journal.open("a", encoding="utf-8") as lines:
             lines.write(f"{image_id} {name}\n")
         self._names[name] = image_id
@@ -143,21 +157,24 @@ class Images:
         found = (await self._engine.call("GET", "/images/json", {"all": ["1"]})).json()
         return {str(image["Id"]) for image in found}
 
-    async def put_back(self, before: dict[str, str], names: set[str]) -> list[str]:
+    async def put_back(self, before: Mapping[str, str], names: Set[str]) -> list[str]:
         """Give the host's images back the names that a load took from them.
 
         Args:
             before: The names on the engine before the load, and the ids of their images.
-            names: The names that were loaded.
+            names: Those that the load may have taken.
 
         Returns:
             The names that were moved.
         """
+        after = await self.tags()
         moved = []
         for name in sorted(names & before.keys()):
-            found = await self.inspect(name)
             had = before[name]
-            if found is None or found["Id"] == had or had in self._ids:
+            if after.get(name, had) == had:
+                continue
+            old = await self.inspect(had)
+            if old is None or self.owns(old) or self._names.get(name) == had:
                 continue
             repository, _, tag = name.rpartition(":")
             query = {"repo": [repository], "tag": [tag]}

@@ -10,7 +10,7 @@ from typing import Any
 
 from .body import Json, anything, each, fields, flag, mapping, text, texts
 from .names import is_object
-from .policy import Policy
+from .policy import Policy, absolute
 from .refusal import forbidden, malformed
 
 _LOCAL = ("", "local")
@@ -122,7 +122,7 @@ def _read_mount(
             f"{where}.BindOptions", mount.get("BindOptions"), _BIND_OPTIONS, policy.unknown
         )
         _demand_propagation(options.get("Propagation", ""), policy)
-        mount["Source"] = policy.bind(source) if source.startswith("/") else source
+        mount["Source"] = policy.bind(absolute(f"{where}.Source", source))
         if options.get("CreateMountpoint"):
             # The path is there; should the engine not see it, that is an error.
             options["CreateMountpoint"] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ class Policy:
             roots = " and ".join(self.roots)
             raise forbidden(f"a bind of {source}, which is outside of {roots},", f"bind:{real}")
         return real
+
+
+def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
+    """The real paths of directories that may be bound.
+
+    Without `/`, which pytest takes for the project's root when it is given tests in two places:
+    that is no reason to let all of the machine be bound.
+    """
+    return tuple(path for path in map(os.path.realpath, paths) if path != os.sep)
 
 
 def _is_within(path: str, directory: str) -> bool:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from .orders import READY, Orders
-from .policy import Policy
+from .policy import Policy, real_roots
 from .server import Server
 from .stamp import Stamp
 from .upstream import Engine
@@ -62,7 +62,7 @@ async def _serve(orders: Orders) -> bool:
     policy = Policy(
         guard=orders.guard,
         allow=frozenset(orders.allow),
-        roots=tuple(map(os.path.realpath, orders.roots)),
+        roots=real_roots(orders.roots),
         engine=orders.engine,
         socket=orders.socket,
         private=str(home.parent.parent),

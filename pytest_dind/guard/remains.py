@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 JOURNAL = "names"
-"""In a daemon's home: the names that tests gave to the host's images, each after its image's id."""
+"""In a daemon's home: the names that tests gave to images that stay, each after its image's id."""
 
 _NO_NAME = "<none>:<none>"
 # What is still being made when its maker is killed is there after a moment.
@@ -85,7 +85,7 @@ def _remove_steps(api: Any, image: str, since: float) -> None:
 
 
 def _take_names_back(api: Any, journal: Path) -> Iterator[bool]:
-    """Remove the names that tests gave to the host's images; gives for each whether it went."""
+    """Remove the names that tests gave to images that stay; gives for each whether it went."""
     try:
         lines = journal.read_text(encoding="utf-8").splitlines()
     except OSError:

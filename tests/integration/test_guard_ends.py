@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -110,6 +111,29 @@ def test_usual_end(room_project: Project, room: Path, engine: Engine, crowd: Cro
     assert _of_room(engine, room) == []
     assert list(room.rglob("pytest-dind-*/*/")) == []
     crowd.assert_untouched()
+
+
+def test_name_for_what_was_loaded(room_project: Project, room: Path, engine: Engine) -> None:
+    """A loaded image stays under its own name, and loses those that tests gave it."""
+    api: Any = engine.client.api
+    dockerfile = f"FROM {NESTED_IMAGE}\nLABEL room={room.name}\n".encode()
+    engine.client.images.build(fileobj=io.BytesIO(dockerfile), tag="ends-loaded", rm=True)
+    (room_project.path / "image.tar").write_bytes(b"".join(api.get_image("ends-loaded")))
+    api.remove_image("ends-loaded", noprune=True)
+    room_project.write(
+        """
+        def test_it(dind_client):
+            with open("image.tar", "rb") as archive:
+                dind_client.images.load(archive)[0].tag("ends-named")
+            assert dind_client.images.get("ends-named")
+        """
+    )
+    try:
+        for _ in range(2):
+            room_project.run()
+            assert api.inspect_image("ends-loaded")["RepoTags"] == ["ends-loaded:latest"]
+    finally:
+        api.remove_image("ends-loaded", noprune=True)
 
 
 def test_users_are_killed(room_project: Project, room: Path, engine: Engine, crowd: Crowd) -> None:

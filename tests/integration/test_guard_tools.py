@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -322,6 +324,46 @@ def test_save_and_load(guard: Guarded, name: str, tmp_path: Path) -> None:
 
     assert name in _cli(guard, "load", "--input", str(tmp_path / "image.tar"))
     _cli(guard, "rmi", name)
+
+
+def test_load_over_a_name_of_ones_own(guard: Guarded, name: str, tmp_path: Path) -> None:
+    """An archive takes a name from another image of the same run."""
+    for number in (1, 2):
+        dockerfile = f"FROM {NESTED_IMAGE}\nLABEL name={name} number={number}\n"
+        _cli(guard, "build", "--tag", name, "-", stdin=dockerfile, DOCKER_BUILDKIT="0")
+        if number == 1:
+            _cli(guard, "save", "--output", str(tmp_path / "image.tar"), name)
+
+    assert name in _cli(guard, "load", "--input", str(tmp_path / "image.tar"))
+    assert guard.client.images.get(name).labels["number"] == "1"
+
+
+def test_load_of_the_oldest_format(guard: Guarded, crowd: Crowd, tmp_path: Path) -> None:
+    """An archive of before Docker 1.10 takes a name without a word, and it goes back as well."""
+    layer, archive = io.BytesIO(), tmp_path / "image.tar"
+    tarfile.open(fileobj=layer, mode="w").close()
+    image = "ab" * 32
+    repository, _, tag = crowd.image.rpartition(":")
+    files = {
+        f"{image}/VERSION": b"1.0",
+        f"{image}/json": json.dumps({"id": image, "created": "2026-01-01T00:00:00Z"}).encode(),
+        f"{image}/layer.tar": layer.getvalue(),
+        "repositories": json.dumps({repository: {tag: image}}).encode(),
+    }
+    with tarfile.open(archive, "w") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    said = _cli(guard, "load", "--input", str(archive), check=False)
+
+    assert "the name is the host's" in said
+    crowd.assert_untouched()
+
+
+def test_name_that_an_image_has(guard: Guarded) -> None:
+    """An image of the host is given the name that it has: nothing changes."""
+    _cli(guard, "tag", NESTED_IMAGE, NESTED_IMAGE)
 
 
 def test_load_over_a_name_of_the_host(guard: Guarded, crowd: Crowd, tmp_path: Path) -> None:

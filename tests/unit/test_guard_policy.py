@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_dind import labels
 from pytest_dind.guard import allow, mounts, names, networks, stamp
 from pytest_dind.guard.containers import Checks
-from pytest_dind.guard.policy import Policy
+from pytest_dind.guard.policy import Policy, real_roots
 from pytest_dind.guard.refusal import Refusal
 
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
@@ -107,6 +107,17 @@ def test_update_and_exec() -> None:
         checks.exec({"Privileged": True})
     with pytest.raises(Refusal, match="the field Binds"):
         checks.update({"Binds": ["/:/x"]})
+
+
+def test_keys_to_detach() -> None:
+    """docker-py writes them in lower case, where the docker CLI's configuration has some."""
+    given = {"Cmd": ["x"], "detachKeys": "ctrl-x"}
+    assert Checks(_policy()).exec(given) == given
+
+
+def test_root_of_the_machine(tmp_path: Path) -> None:
+    """A project's root that is the machine's does not let everything be bound."""
+    assert real_roots(["/", "/..", str(tmp_path)]) == (str(tmp_path.resolve()),)
 
 
 def _read(policy: Policy, **host: Any) -> mounts.Wanted:

@@ -104,6 +104,53 @@ def test_engine_that_leaves(call: str) -> None:
     assert b"pytest-dind guard: the engine" in answer
 
 
+def test_refused_question_for_a_head() -> None:
+    """An answer to HEAD has no body, but it is one."""
+    ask = b"HEAD /containers/x/archive?path=/x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(_answer(404, {"message": "No such container: x"}))
+        writer.close()
+
+    head, _, rest = _play(serve, _sent(ask)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 404")
+    assert rest == b""
+
+
+def _engine_of(platform: dict[str, str], heads: list[bytes]) -> _Serve:
+    """An engine of this platform, which has no images and builds whatever it is given."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        heads.append(head)
+        writer.write(_answer(200, platform if b"/version " in head else {}))
+        writer.close()
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("platform=linux/amd64", 200),
+        ("platform=linux/x86_64", 200),
+        ("platform=amd64", 200),
+        ("platform=linux/arm64", 403),
+        ("platform=linux/arm64&version=2", 200),
+    ],
+)
+def test_build_for_a_platform(query: str, status: int) -> None:
+    """The older builder may pull a base image of the host's anew, for another platform."""
+    heads: list[bytes] = []
+    ask = f"POST /build?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    answer = _play(_engine_of({"Os": "linux", "Arch": "amd64"}, heads), _sent(ask.encode()))
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert any(b"/build?" in head for head in heads) == (status == 200)
+
+
 def _echo(heads: list[bytes]) -> _Serve:
     """An engine that notes each head and body, and says yes."""
 
