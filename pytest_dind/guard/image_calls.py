@@ -92,7 +92,7 @@ class ImageCalls(Calls):
                 await self._learn(loaded, known, names)
                 # A load that fails, or of an archive of an old format, moves names without a word.
                 moved = set(loaded) if told and loaded else names.keys()
-                for name in await self._images.put_back(names, moved):
+                for name in await self._images.put_back(names, moved, known):
                     error = (
                         f"pytest-dind guard: the image {name} was loaded, but the name is the "
                         "host's and stays with its image; load it under another name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,15 @@ class Images:
         found = (await self._engine.call("GET", "/images/json", {"all": ["1"]})).json()
         return {str(image["Id"]) for image in found}
 
-    async def put_back(self, before: Mapping[str, str], names: Set[str]) -> list[str]:
+    async def put_back(
+        self, before: Mapping[str, str], names: Set[str], known: Container[str]
+    ) -> list[str]:
         """Give the host's images back the names that a load took from them.
 
         Args:
             before: The names on the engine before the load, and the ids of their images.
             names: Those that the load may have taken.
+            known: The images that were there before; one that was not, and has no name now, goes.
 
         Returns:
             The names that were moved.
@@ -180,4 +183,8 @@ class Images:
             query = {"repo": [repository], "tag": [tag]}
             await self._engine.call("POST", f"/images/{had}/tag", query)
             moved.append(name)
+            new = None if after[name] in known else await self.inspect(after[name])
+            if new is not None and not new["RepoTags"]:
+                self.forget(new["Id"])
+                await self.remove_unused([new["Id"]])
         return moved

@@ -327,5 +327,4 @@ def test_container_of_a_tests_image(
         assert theirs.status == "running"
     finally:
         theirs.remove(force=True)
-        api: Any = engine.client.api
-        api.remove_image("ends-built", noprune=True)
+        engine.client.images.remove("ends-built")

@@ -355,9 +355,12 @@ def test_load_of_the_oldest_format(guard: Guarded, crowd: Crowd, tmp_path: Path)
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+    api: Any = crowd.client.api
+    before = api.images(all=True, quiet=True)
     said = _cli(guard, "load", "--input", str(archive), check=False)
 
     assert "the name is the host's" in said
+    assert set(api.images(all=True, quiet=True)) == set(before)
     crowd.assert_untouched()
 
 
