@@ -345,3 +345,17 @@ def test_no_names(name: str) -> None:
     """What can be no image's name is refused."""
     with pytest.raises(Refusal, match="no image's name"):
         names.full(name)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("1970-01-01T00:00:07.25Z", 7.25),
+        ("1970-01-01T00:00:07.123456789Z", 7.123456789),
+        ("1970-01-01T00:00:07Z", 7),
+        ("", 0),
+    ],
+)
+def test_when_an_image_was_made(told: str, seconds: float) -> None:
+    """The fraction of a second counts: a guard's first steps of a build are its own."""
+    assert stamp.created({"Created": told}) == seconds
