@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .errors import SettingsError
 from .reaper import LOCK
 from .reaper import SOCKET as SOCKET
@@ -86,8 +88,6 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
         SettingsError: the lock file can't be written, or the lock that all runs of a user share is
             not to be had, since a process that is stopped holds it.
     """
-    from filelock import FileLock, Timeout
-
     file = path / f"{name}.lock"
     # The others are held while a daemon starts, whose own time-out ends that.
     patience = _PATIENCE_SECONDS if file.name == LOCK else -1

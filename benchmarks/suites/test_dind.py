@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 # Before the clock starts: a test that names its fixture has them by then, and the peers theirs.
-import filelock  # noqa: F401
-
 import pytest_dind.sharing  # noqa: F401
 from pytest_dind import Settings
 
