@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ class Ahead:
 
     def __init__(self, start: Callable[[], Daemon]) -> None:
         self._start = start
+        self._process = os.getpid()
         self._daemon: Daemon | None = None
         self._error: BaseException | None = None
         # Waited for instead of the thread: up to Python 3.12, a `join` that a Ctrl-C breaks off
@@ -26,6 +28,11 @@ class Ahead:
         self._done = threading.Event()
         # It doesn't keep the process alive: what it leaves behind goes with the run's lease.
         threading.Thread(target=self._run, name="pytest-dind", daemon=True).start()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that it starts in."""
+        return self._process == os.getpid()
 
     def _run(self) -> None:
         try:

@@ -8,6 +8,7 @@ import re
 import socket
 import stat
 import sys
+import threading
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
@@ -51,6 +52,7 @@ class Engine:
         self._host = host
         self._timeout = timeout
         self._client: docker.DockerClient | None = None
+        self._connecting = threading.Lock()
         self._tunnel: ssh.Tunnel | None = None
         self._reached = ""
 
@@ -97,12 +99,14 @@ class Engine:
         """
         from docker.errors import DockerException
 
-        if self._client is None:
-            try:
-                self._client = self._connected()
-            except (OSError, DockerException) as error:
-                raise _unavailable(self.url, error) from error
-        return self._client
+        # Daemons may be asked for in several threads.
+        with self._connecting:
+            if self._client is None:
+                try:
+                    self._client = self._connected()
+                except (OSError, DockerException) as error:
+                    raise _unavailable(self.url, error) from error
+            return self._client
 
     def _connected(self) -> docker.DockerClient:
         import docker

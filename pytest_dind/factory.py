@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from . import labels, reaper
 from .errors import SettingsError
 from .settings import ISOLATED
+from .workspace import ROOT
 
 if TYPE_CHECKING:
     from .daemon import Daemon
     from .settings import Settings
     from .sharing import Run
 
+# Files in a run's directory, where daemons have their homes.
+_TAKEN = frozenset({reaper.ENGINE, reaper.LEASE, reaper.NETWORK, ROOT})
 # Short: it is part of a unix socket's path, and of a host name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
 
@@ -60,10 +63,11 @@ class Factory:
             DindError: it can't be had; nothing of it is left.
         """
         name = name or f"extra-{next(self._numbers)}"
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name in _TAKEN:
             raise SettingsError(
                 f"dind_factory: {name!r} is not a valid name.",
-                evidence="Valid: 1 to 22 lower-case letters, digits and -, the first not -.",
+                evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
+                f"{', '.join(sorted(_TAKEN))}.",
                 remedy=["Give a valid name, or none."],
             )
         chosen = self._settings.replace(

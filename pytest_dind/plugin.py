@@ -165,9 +165,17 @@ def _explaining(item: pytest.Item) -> Generator[None]:
         raise lost from error
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave the run, after the fixtures' own ends; the process that began it ends its daemons."""
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """Leave the run, after the fixtures' own ends, and if one of them fails."""
+    try:
+        return (yield)
+    finally:
+        _leave(session)
+
+
+def _leave(session: pytest.Session) -> None:
+    """Leave the run; the process that began it ends its daemons."""
     config = session.config
     if RUN not in config.stash:
         return

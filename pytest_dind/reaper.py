@@ -82,7 +82,7 @@ def finish(run: Path) -> list[str]:
         The containers that are not there, but may be soon: their starter is gone, but the engine
         finishes a request also for a client that is gone.
     """
-    engine = _engine(run)
+    engine = engine_of(run)
     late = []
     for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
         # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
@@ -104,7 +104,7 @@ def network(run: Path) -> str:
     return f"pytest-dind-{run.name}"
 
 
-def _engine(run: Path) -> str:
+def engine_of(run: Path) -> str:
     """The URL of the engine that a run's daemons are on; empty where there are none."""
     try:
         return (run / ENGINE).read_text()
@@ -202,14 +202,20 @@ def _main(run: Path) -> None:
                 os.read(lease, 1)
             except BlockingIOError:
                 continue
-            engine = _engine(run)
+            engine = engine_of(run)
             late = finish(run)
-        _remove_late(run, engine, late)
+        remove_late(run, engine, late)
         return
 
 
-def _remove_late(run: Path, engine: str, names: list[str]) -> None:
-    """Remove containers that the engine was still making when their run ended."""
+def remove_late(run: Path, engine: str, names: list[str]) -> None:
+    """Remove containers that the engine was still making when their run ended.
+
+    Args:
+        run: The run's directory.
+        engine: What `engine_of` gave while it was there.
+        names: What `finish` gave.
+    """
     deadline = time.monotonic() + _LATE_SECONDS
     while names and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)

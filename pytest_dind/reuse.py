@@ -21,6 +21,8 @@ from .settings import MAIN, Settings
 from .starting import Starter, differences
 
 _PREFIX = "reuse-"
+# Of the digest that is the last part of a directory's name.
+_DIGITS = 8
 
 
 class TakeUp(Protocol):
@@ -63,7 +65,7 @@ class Reuse:
         engine = self._engine(settings)
         image = images.ensure(engine.client, settings.image, self._say)["Id"]
         shape = json.dumps([settings.shape(), image], sort_keys=True)
-        digest = hashlib.sha256(shape.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(shape.encode()).hexdigest()[:_DIGITS]
         prefix = f"{_PREFIX}{settings.reuse}-"
         path = base / f"{prefix}{digest}"
         with workspace.locked(base, f"{_PREFIX}{settings.reuse}"):
@@ -75,9 +77,9 @@ class Reuse:
                 if kept:
                     self._take_up(path, starts=True)
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
-                others = [
-                    other for other in base.glob(f"{prefix}*") if other.is_dir() and other != path
-                ]
+                # Not with `*`, since another name may begin with this one.
+                found = base.glob(prefix + "?" * _DIGITS)
+                others = [other for other in found if other.is_dir() and other != path]
                 self._retire(others, settings)
                 daemon = self._starter.started(home, settings)
                 self._starter.keep(daemon.record, settings)

@@ -108,7 +108,7 @@ class Run:
         Raises:
             DindError: it can't be had; nothing of it is left.
         """
-        asked, ahead = self._ahead or (None, None)
+        asked, ahead = self._under_way()
         if ahead is not None and asked == settings:
             return ahead.result()
         return self._made(settings)
@@ -177,11 +177,12 @@ class Run:
         """
         kept = [record for record in self.records if (record.home.path / reaper.KEPT).exists()]
         self._settle()
+        url, late = reaper.engine_of(self.path), list[str]()
         try:
             if self._ends_in == os.getpid():
                 kept += self._starter.end_or_keep(self.path, failed=failed)
                 # What a process of the run that was killed left is not a daemon's, or not yet.
-                reaper.finish(self.path)
+                late = reaper.finish(self.path)
                 self._starter.release()
             else:
                 # Another process may not have asked for them yet: they are held to this one's end.
@@ -193,11 +194,16 @@ class Run:
                 engine.close()
             for process in self._reapers:
                 process.wait()
+        reaper.remove_late(self.path, url, late)
         return kept
+
+    def _under_way(self) -> tuple[Settings | None, Ahead | None]:
+        """The start in the background; a forked child has none, whose thread stayed behind."""
+        return self._ahead if self._ahead and self._ahead[1].is_here else (None, None)
 
     def _settle(self) -> None:
         """Wait for a start that is under way; cut it short where nobody else may wait for it."""
-        settings, ahead = self._ahead or (None, None)
+        settings, ahead = self._under_way()
         if settings is None or ahead is None:
             return
         home = Home(self.path / MAIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,9 @@ STALE = "stale"
 """Left behind: who used it is provably gone."""
 UNKNOWN = "unknown"
 """Another user's or machine's, or one that nothing can be proved about."""
+
+# That a removal may take; the engine goes on with it by itself.
+_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -140,16 +143,15 @@ def sweep(base: Path, engine: Engine) -> None:
     """Remove what this user's ended runs left: containers, volumes and directories.
 
     What is not provably left behind stays: another user's, another machine's, what is in use,
-    and what was kept on purpose.
+    and what was kept on purpose. So does what can't be removed, which is no reason not to start:
+    the next run has another go.
     """
-    from docker.errors import APIError
+    from docker.errors import DockerException
 
-    with workspace.locked(base):
+    # An OSError: of the engine that takes too long, or of a directory that somebody else removes.
+    with workspace.locked(base), contextlib.suppress(DockerException, OSError):
         found = entries(engine, base, thorough=False)
-        for entry in found:
-            if entry.use == STALE:
-                with contextlib.suppress(APIError):
-                    _remove(engine, entry)
+        _remove_stale([entry for entry in found if entry.use == STALE], engine)
         names = {entry.name for entry in found if entry.use != STALE}
         for path in filter(Path.is_dir, base.iterdir()):
             if not is_held(path / LEASE):
@@ -157,6 +159,18 @@ def sweep(base: Path, engine: Engine) -> None:
                 reaper.finish(path)
         _sweep_volumes(base, engine)
         _sweep_networks(base, engine)
+
+
+def _remove_stale(stale: Sequence[Entry], engine: Engine) -> None:
+    """Remove what was left behind, as far as it goes at once: all other runs wait meanwhile."""
+    from docker.errors import DockerException
+
+    if not stale:
+        return
+    with contextlib.suppress(OSError), contextlib.closing(engine.patient(_SECONDS)) as patient:
+        for entry in stale:
+            with contextlib.suppress(DockerException):
+                _remove(patient, entry)
 
 
 def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:

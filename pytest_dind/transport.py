@@ -106,7 +106,7 @@ def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None
         connection.request("GET", "/_ping")
         response = connection.getresponse()
         response.read()
-        return response.getheader("Api-Version") if response.status == 200 else None
+        return response.getheader("Api-Version") or None if response.status == 200 else None
     finally:
         connection.close()
 

@@ -87,7 +87,9 @@ class ContainerBackend:
             lambda: creation.create(self._engine, plan, remove=lambda: self.stop(home))
         )
         details = inspect(self._engine, home)
-        way.opened(details)
+        if details:
+            # Else it has ended already, as the wait is to find out.
+            way.opened(details)
         new = New(self._engine, home, way, settings, ticket, self._mode)
         api_version = new.wait(spent=time.monotonic() - began)
         self._keep_hold(way)
@@ -174,7 +176,7 @@ class ContainerBackend:
         # The engine removed the container, but remembers its last events (moby: 256 of them).
         # It is asked for them up to the next second, since the end may be on its way; by its own
         # clock, since docker-py waits for that second however long it takes to come.
-        now = parsedate_to_datetime(api.get(f"{api.base_url}/_ping").headers["Date"])
+        now = parsedate_to_datetime(api._get(f"{api.base_url}/_ping").headers["Date"])
         stream = api.events(
             since=0,
             until=int(now.timestamp()) + 1,
@@ -191,6 +193,8 @@ class ContainerBackend:
     def stop(self, home: Home) -> None:
         """Remove the container with its volume; one that is gone is fine."""
         from docker.errors import APIError, NotFound
+        from requests.exceptions import ConnectionError as Broken
+        from requests.exceptions import Timeout
 
         api = self._engine.client.api
         reaper.thaw(home.path)
@@ -202,8 +206,9 @@ class ContainerBackend:
             # 409: it ended by itself just now, and the engine is removing it already.
             if error.status_code != HTTPStatus.CONFLICT:
                 raise
-            with contextlib.suppress(NotFound):
-                api.wait(home.label, condition="removed")
+            # What it can't remove by then is left to the next run's sweep.
+            with contextlib.suppress(NotFound, Timeout, Broken):
+                api.wait(home.label, condition="removed", timeout=api.timeout)
 
     def _remove_volumes(self, home: Home) -> None:
         """Remove the volume of a container that somebody removed without it."""

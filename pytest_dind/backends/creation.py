@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -120,8 +120,17 @@ def uninterrupted(call: Callable[[], T]) -> T:
     """Finish `call` even when an exception, such as Ctrl-C, is raised here meanwhile.
 
     A request that the engine carries out while nobody waits for it would leave its container
-    behind; a Ctrl-C is raised once the request is through, when there is something to remove.
+    behind; a Ctrl-C is raised once the request is through, when there is something to remove. So
+    is a second one: the executor's own exit would not wait for the call then, see `Ahead`.
     """
+    raised: BaseException | None = None
     with ThreadPoolExecutor(max_workers=1) as pool:
-        # The executor's exit waits for the call.
-        return pool.submit(call).result()
+        future = pool.submit(call)
+        while not future.done():
+            try:
+                wait([future])
+            except BaseException as error:
+                raised = error
+    if raised is not None:
+        raise raised
+    return future.result()

@@ -5,6 +5,7 @@ Each run looks for what a guard that was killed has left, so this imports next t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,13 @@ def guards(
     beside = [item for role in roles for item in labelled(api, role)]
     known = {item["Labels"][labels.HOME]: item["Labels"] for item in [*beside, *running]}
     for mark in base.glob(f"*/*/{GUARD}"):
-        if _engine_of(mark.parent) == engine.url:
+        # A guard removes its home by itself.
+        with contextlib.suppress(FileNotFoundError):
             made = str(int(mark.stat().st_mtime))
-            home = str(mark.parent)
-            ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
-            known.setdefault(home, {**ours, labels.CREATED: made})
+            if _engine_of(mark.parent) == engine.url:
+                home = str(mark.parent)
+                ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
+                known.setdefault(home, {**ours, labels.CREATED: made})
     return known
 
 

@@ -51,6 +51,8 @@ def test_bad_input(project: Project, traces: Traces) -> None:
             one = dind_factory("one")
             with pytest.raises(DindError, match="'No!' is not a valid name"):
                 dind_factory("No!")
+            with pytest.raises(DindError, match="but for engine, lease, network, root"):
+                dind_factory("engine")
             with pytest.raises(DindError, match="There is a daemon 'one' already"):
                 dind_factory("one")
             with pytest.raises(DindError, match="ended with exit code"):

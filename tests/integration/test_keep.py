@@ -98,6 +98,26 @@ def test_not_kept(project: Project, traces: Traces, keep: str, source: str) -> N
     traces.assert_nothing_left(seconds=1)
 
 
+def test_kept_when_the_end_fails(project: Project) -> None:
+    """A fixture that fails as an interrupted run ends does not cost the daemon that is to stay."""
+    project.write(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def broken(dind_client):
+            yield
+            raise RuntimeError("broken")
+
+        def test_it(broken):
+            raise KeyboardInterrupt
+        """
+    )
+    assert "broken" in project.run("--dind-keep=always", code=1)
+    (name,) = _kept(project)
+    _command(project, "pytest_dind", "rm", name)
+
+
 @pytest.mark.requires_isolation
 def test_kept_by_each_worker(project: Project, traces: Traces) -> None:
     """With scope worker each worker keeps its own, told of by name; `rm --all` takes them all."""

@@ -75,6 +75,14 @@ def test_changed_settings(project: Project, traces: Traces) -> None:
     assert traces.containers() == [ids[1]]
 
 
+def test_name_that_another_begins_with(project: Project, traces: Traces) -> None:
+    """A daemon of another name stays, also where its name begins with this one's."""
+    project.run(f"{_REUSE}-2")
+    project.run(_REUSE)
+
+    assert set(traces.containers()) == set(_ids(project))
+
+
 def test_changed_image(
     project: Project, traces: Traces, engine: Engine, derive: DeriveImage
 ) -> None:

@@ -17,7 +17,7 @@ from pytest_dind.lease import LEASE, Lease
 from pytest_dind.reaper import ENGINE, KEPT
 from pytest_dind.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
 
-from ..support import Answer, FakeEngine
+from ..support import Answer, FakeEngine, Reply
 
 GONE = f"{labels.process().rpartition(' ')[0]} 1"
 """This process's id with another start time."""
@@ -220,3 +220,31 @@ def test_ps_of_nothing(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert command.main(["ps", "--json", "--host", engine.url]) == 0
 
     assert capsys.readouterr().out.splitlines() == ["NAME   MODE   AGE   OWNER   USE", "[]"]
+
+
+def test_leftover_that_cannot_be_removed(base: Path) -> None:
+    """An engine that breaks a removal off, or refuses it, does not keep a run from starting."""
+    asked: list[str] = []
+
+    def refuse() -> Answer:
+        asked.append("one")
+        return Answer(500, {"message": "driver failed"})
+
+    def broken_off() -> Answer:
+        asked.append("two")
+        raise ConnectionAbortedError
+
+    one, two = container(base, "one"), container(base, "two")
+    answers: dict[str, Reply] = {
+        "GET /containers/json": Answer(body=[one, two]),
+        "DELETE /containers/pytest-dind-one-main": refuse,
+        "DELETE /containers/pytest-dind-two-main": broken_off,
+        "GET /volumes": Answer(body={"Volumes": None}),
+    }
+    with (
+        FakeEngine(base.parent / "e.sock", answers) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        sweep(base, engine)
+
+    assert asked == ["one", "two"]
