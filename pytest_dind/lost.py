@@ -12,12 +12,17 @@ from .errors import DaemonLost
 _KILLED = 137
 
 
-def lost(daemon: Daemon) -> DaemonLost | None:
-    """The error for a daemon that is gone; None for one that serves, busy or not."""
+def lost(daemon: Daemon, *, asks: bool = False) -> DaemonLost | None:
+    """The error for a daemon that is gone; None for one that serves, busy or not.
+
+    Args:
+        daemon: The daemon.
+        asks: Whether it may have been killed just now, which takes a moment more to find out.
+    """
     record, files = daemon.record, daemon._files
     if (record.home.path / RESTARTING).exists():
         return None
-    served = transport.is_served(record.host, record.certificates)
+    served = transport.is_served(record.host, record.certificates, asks=asks)
     # A look at the code takes the outer engine some milliseconds where it is not in a directory.
     if served and (record.certificates or health.exit_code(files) is None):
         return None

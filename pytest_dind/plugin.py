@@ -127,17 +127,17 @@ def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
     return not only_looks and requirements.needs_daemon(items, fixtures.NAMES)
 
 
-def _lost(item: pytest.Item) -> DindError | None:
+def _lost(item: pytest.Item, *, failed: bool) -> DindError | None:
     """The error for a daemon that this test needs and that is gone."""
     if RUN in item.config.stash and fixtures.NAMES.intersection(getattr(item, "fixturenames", ())):
-        return item.config.stash[RUN].lost()
+        return item.config.stash[RUN].lost(asks=failed)
     return None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
-    error = _lost(item)
+    error = _lost(item, failed=False)
     if error is not None:
         raise error
     return (yield from _explaining(item))
@@ -159,7 +159,7 @@ def _explaining(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
     except Exception as error:
-        lost = _lost(item)
+        lost = _lost(item, failed=True)
         if lost is None:
             raise
         raise lost from error

@@ -159,10 +159,15 @@ class Run:
         """Take it as found out that the mode of these settings, not `auto`, can be had."""
         self._choices.settle(settings)
 
-    def lost(self) -> DaemonLost | None:
-        """The error for a daemon that this process used and that is gone, if one is."""
+    def lost(self, *, asks: bool = False) -> DaemonLost | None:
+        """The error for a daemon that this process used and that is gone, if one is.
+
+        Args:
+            asks: See `lost`.
+        """
         if self._loss is None:
-            self._loss = next(filter(None, map(lost, self._daemons.values())), None)
+            found = (lost(daemon, asks=asks) for daemon in self._daemons.values())
+            self._loss = next(filter(None, found), None)
         # A new one each time: one that is raised again and again gathers all the tracebacks.
         return copy.copy(self._loss)
 

@@ -18,6 +18,7 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 """In a directory of certificates, as the docker CLI has them in `DOCKER_CERT_PATH`."""
 
 _ACCEPT_SECONDS = 5
+_ANSWER_SECONDS = 1
 
 # What tools take for the way to an engine: the docker CLI, buildx, testcontainers.
 _LEADS_ELSEWHERE = (
@@ -61,15 +62,26 @@ def context(certificates: str) -> ssl.SSLContext:
     return made
 
 
-def is_served(host: str, certificates: str = "") -> bool:
-    """Whether anything accepts connections at `host`; a server that is merely busy does."""
+def is_served(host: str, certificates: str = "", *, asks: bool = False) -> bool:
+    """Whether anything accepts connections at `host`; a server that is merely busy does.
+
+    Args:
+        host: Its URL.
+        certificates: The directory of the client's certificates; empty for a unix socket.
+        asks: Whether to wait for an answer too: a server that is being killed loses its clients
+            before the kernel takes no more of them.
+    """
     try:
-        connection = _connection(host, certificates, _ACCEPT_SECONDS)
+        seconds = _ANSWER_SECONDS if asks else _ACCEPT_SECONDS
+        connection = _connection(host, certificates, seconds)
     except OSError:
         return False
     try:
         connection.connect()
-    except (FileNotFoundError, ConnectionError, ssl.SSLError):
+        if asks:
+            connection.request("GET", "/_ping")
+            connection.getresponse().read()
+    except (FileNotFoundError, ConnectionError, ssl.SSLError, http.client.HTTPException):
         # A port's forwarder accepts also for a daemon that is gone, but then has no handshake.
         return False
     except OSError:

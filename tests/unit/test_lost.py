@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +55,24 @@ def test_daemon_that_is_busy(short_path: Path) -> None:
         busy.bind(str(short_path / "docker.sock"))
         busy.listen()
         assert lost(_daemon(short_path)) is None
+        assert lost(_daemon(short_path), asks=True) is None
+
+
+def test_daemon_that_is_being_killed(short_path: Path) -> None:
+    """A daemon whose clients are cut off is lost, although the kernel still takes new ones."""
+    with socket.socket(socket.AF_UNIX) as dying:
+        dying.bind(str(short_path / "docker.sock"))
+        dying.listen()
+        assert lost(_daemon(short_path)) is None
+
+        def cut_off() -> None:
+            for _ in range(2):
+                dying.accept()[0].close()
+
+        end = threading.Thread(target=cut_off)
+        end.start()
+        assert lost(_daemon(short_path), asks=True) is not None
+        end.join()
 
 
 def test_daemon_that_was_killed(short_path: Path) -> None:

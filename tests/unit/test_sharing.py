@@ -79,7 +79,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
     monkeypatch.setattr(starting, "backend", lambda mode, engine: made)
     monkeypatch.setattr(starting, "sweep", lambda base, engine: None)
     for module in (sharing, starting):
-        monkeypatch.setattr(module, "lost", lambda daemon: None)
+        monkeypatch.setattr(module, "lost", lambda daemon, **how: None)
     return made
 
 
@@ -198,7 +198,7 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.lost() is None
     asked = []
 
-    def lost(daemon: Daemon) -> DaemonLost:
+    def lost(daemon: Daemon, *, asks: bool) -> DaemonLost:
         asked.append(daemon)
         return DaemonLost("Lost.", evidence="seen", remedy=["none"])
 
