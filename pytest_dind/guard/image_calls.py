@@ -45,12 +45,12 @@ class ImageCalls(Calls):
         if before is not None and not self._images.owns(before) and not self._policy.allows("pull"):
             # A pull would move the name to whatever the registry has under it now.
             return await self._up_to_date(exchange, name)
-        known, names = await self._images.ids(), await self._images.tags()
+        known = await self._images.ids()
 
         async def watched(line: bytes) -> AsyncIterator[bytes]:
             yield line
             if not line:
-                await self._learn([name], known, names)
+                await self._learn([name], known, () if before is None else (name,))
 
         return await exchange.forward(exchange.request.path, lines=watched)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import labels
-from ..reaper import ENGINE, GUARD
+from ..reaper import GUARD, engine_of
 from ..settings import MODES
 from .roles import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
 
@@ -41,7 +41,7 @@ def guards(
         # A guard removes its home by itself.
         with contextlib.suppress(FileNotFoundError):
             made = str(int(mark.stat().st_mtime))
-            if _engine_of(mark.parent) == engine.url:
+            if engine_of(mark.parent.parent) == engine.url:
                 home = str(mark.parent)
                 ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
                 known.setdefault(home, {**ours, labels.CREATED: made})
@@ -51,14 +51,6 @@ def guards(
 def is_container(item: Mapping[str, Any]) -> bool:
     """Whether a container of this plugin is no guard's, nor one of an image that a test made."""
     return item["Labels"].get(labels.ROLE) not in (*CONTAINERS, IMAGE)
-
-
-def _engine_of(home: Path) -> str:
-    """The URL of the engine that a daemon is on; empty where nobody knows."""
-    try:
-        return (home.parent / ENGINE).read_text()
-    except OSError:
-        return ""
 
 
 def labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
