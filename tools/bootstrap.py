@@ -6,11 +6,12 @@ tox with the arguments given; the exit status is tox's. An existing good .venv i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,11 +38,42 @@ def ensure_tox(directory: Path) -> Path:
     python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if has_tox(python):
         return python
-    if not works(python, "import pip"):
+    with alone(directory):
+        # Another run may have put it there meanwhile.
+        if not has_tox(python):
+            install_tox(directory, python)
+    return python
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Wait for other runs that make the same environment, and have later ones wait."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    with directory.with_name(f"{directory.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def install_tox(directory: Path, python: Path) -> None:
+    """Install tox in an environment; make that, where there is none that works."""
+    if not works(python, "pass"):
         if directory.exists():
             say(f"{directory} is broken, or no virtual environment: making it anew")
             shutil.rmtree(directory)
         make(directory)
+    elif not works(python, "import pip"):
+        # Somebody's own, made without pip: what is in it stays.
+        say(f"installing pip in {directory}")
+        if subprocess.run([python, "-m", "ensurepip"], check=False).returncode:
+            raise CannotBootstrap(
+                f"{directory} has no pip, and none can be installed in it\n"
+                "  seen: ensurepip failed, with the lines above\n"
+                "  to fix: install pip there, or move the directory away, then run this again"
+            )
     say(f"installing {TOX} in {directory}")
     if subprocess.run([python, "-m", "pip", "install", TOX], check=False).returncode:
         raise CannotBootstrap(
@@ -49,7 +81,6 @@ def ensure_tox(directory: Path) -> Path:
             "  seen: pip failed, with the lines above\n"
             "  to fix: check the network and pip's settings, then run this again"
         )
-    return python
 
 
 def make(directory: Path) -> None:

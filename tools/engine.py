@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,15 +21,24 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import _cgroup2
-import _daemon
-import _images
-import _packages
-import _programs
-import docker
-from _connection import DEFAULT_HOST, address, find
-from _console import Problem, say, step
-from filelock import FileLock, Timeout
+try:
+    import _cgroup2
+    import _daemon
+    import _images
+    import _packages
+    import _programs
+    import docker
+    from _connection import DEFAULT_HOST, address, find
+    from _console import Problem, say, step
+    from filelock import FileLock, Timeout
+except ModuleNotFoundError as error:
+    if __name__ != "__main__" or "TOX_ENV_NAME" in os.environ:
+        raise
+    # As on a bare machine: what is needed is in an environment of the project's.
+    import bootstrap
+
+    bootstrap.say(f"this Python has no {error.name}: going on in the tox environment `engine`")
+    bootstrap.main(["run", "-e", "engine", "--", *sys.argv[1:]])
 
 
 def main(arguments: list[str] | None = None) -> int:

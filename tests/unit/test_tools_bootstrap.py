@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,47 @@ def test_a_failed_venv_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(bootstrap.CannotBootstrap, match=r"can't be made"):
         bootstrap.make(directory)
     assert not directory.exists()
+
+
+def test_an_environment_without_pip_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody's own environment, made without pip, is given one; what is in it stays."""
+    directory = tmp_path / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    (directory / "kept").touch()
+    python = directory / "bin" / "python"
+    assert not bootstrap.works(python, "import pip")
+    # In place of a package: nothing is to be fetched here.
+    monkeypatch.setattr(bootstrap, "TOX", "--help")
+    bootstrap.install_tox(directory, python)
+
+    assert bootstrap.works(python, "import pip")
+    assert (directory / "kept").exists()
+
+
+def test_one_without_pip_that_can_have_none_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where there is no ensurepip either, nothing is removed, and that is said."""
+    (tmp_path / "kept").touch()
+    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(bootstrap, "works", lambda _python, code: code == "pass")
+    with pytest.raises(bootstrap.CannotBootstrap, match="has no pip") as caught:
+        bootstrap.install_tox(tmp_path, tmp_path / "python")
+    assert "to fix: install pip there, or move the directory away" in str(caught.value)
+    assert (tmp_path / "kept").exists()
+
+
+def test_a_second_run_waits_for_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two runs at once make one environment: the second finds what the first has made."""
+    directory = tmp_path / ".venv"
+    made: list[Path] = []
+    monkeypatch.setattr(bootstrap, "has_tox", lambda _python: bool(made))
+    monkeypatch.setattr(bootstrap, "install_tox", lambda place, _python: made.append(place))
+    with ThreadPoolExecutor() as pool:
+        with bootstrap.alone(directory):
+            waiting = [pool.submit(bootstrap.ensure_tox, directory) for _ in range(2)]
+            assert made == []
+        assert {future.result() for future in waiting} == {directory / "bin" / "python"}
+    assert made == [directory]

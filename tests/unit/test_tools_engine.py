@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -146,3 +148,18 @@ def test_a_command_that_does_not_exist_is_reported() -> None:
     """To take the place of this process fails with a problem, not a traceback."""
     with pytest.raises(_console.Problem, match=r"`/no/such` can't be run"):
         _cgroup2.become(["/no/such"])
+
+
+def test_a_python_without_the_packages_goes_on_in_an_environment(tmp_path: Path) -> None:
+    """On a bare machine the command does what it says: in tox's environment, which has them."""
+    tools = tmp_path / "tools"
+    shutil.copytree(Path(engine.__file__).parent, tools)
+    (tools / "bootstrap.py").write_text("say = main = print\n")
+    environment = {name: text for name, text in os.environ.items() if name != "TOX_ENV_NAME"}
+    # Without site-packages.
+    command = [sys.executable, "-S", str(tools / "engine.py"), "status"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    said, asked = done.stdout.splitlines()[:2]
+    assert said.startswith("this Python has no ")
+    assert asked == "['run', '-e', 'engine', '--', 'status']"
