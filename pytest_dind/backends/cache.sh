@@ -30,6 +30,13 @@ size() {
 remove_keys() {
 	for key in "$@"; do
 		golden=$store/golden/$key
+		case $key in
+		'' | .* | */*)
+			# Not a root's name, but a way to something else.
+			printf 'missing\t%s\n' "$key"
+			continue
+			;;
+		esac
 		rm -f "$store/unfit/$key"
 		if ! [ -d "$golden" ]; then
 			printf 'missing\t%s\n' "$key"

@@ -624,6 +624,9 @@ def test_command(
 
     assert command.main(["cache", "rm", warm.key(), *options]) == 1
     assert f"a daemon uses {warm.key()}; it stays" in capsys.readouterr().err
+    # Ways to something else than a root, such as an empty variable gives.
+    assert command.main(["cache", "rm", "", "..", "../layers", *options]) == 1
+    assert "no '../layers' in the warm store" in capsys.readouterr().err
     assert _works(started.daemon)
     started.daemon.stop()
     assert command.main(["cache", "rm", warm.key(), *options]) == 0
