@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import census, clean, transport
 from .census import Things
+from .daemon import RESTARTING
 
 if TYPE_CHECKING:
     from .daemon import Daemon
@@ -60,8 +61,16 @@ class Ledger:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the daemon serves no more."""
-        return not transport.is_served(self.daemon.record.host, self.daemon.record.certificates)
+        """Whether the daemon serves no more, and will not again."""
+        record = self.daemon.record
+        # The labelling socket is this process's own, and takes connections in any case.
+        host = self._stamp.target if self._stamp else record.host
+
+        def serves() -> bool:
+            return transport.is_served(host, record.certificates)
+
+        # Once more at last: a restart may have ended just now.
+        return not (serves() or (record.home.path / RESTARTING).exists() or serves())
 
     def close(self) -> None:
         """Let go of the daemon."""
@@ -79,24 +88,21 @@ class Ledger:
         if self._stamp is None and self._known is None and not self._wider:
             self._known = census.take(self._client)
 
-    def enter_wider(self) -> None:
-        """A fixture of a wider scope is set up."""
+    def settle_before_wider(self) -> None:
+        """A fixture of a wider scope is to be set up."""
         if self._stamp is None and self._known is not None and not self._wider:
             # The test asks for it only now, and may have made something before.
             self._mine = self._own()
             self._known = None
-        self._wider += 1
+
+    def count_wider(self, wider: int) -> None:
+        """So many fixtures of a wider scope are being set up now, one in the other."""
+        self._wider = wider
         self._say_by()
 
-    def leave_wider(self) -> None:
-        """It is set up."""
-        self._wider -= 1
-        self._say_by()
-        if self._mine:
-            self._settle_beside_mine()
-
-    def _settle_beside_mine(self) -> None:
-        if not self._wider:
+    def settle_after_wider(self) -> None:
+        """One is set up; beside what the test had made before, all is the fixture's."""
+        if self._mine and not self._wider:
             now = census.take(self._client)
             self._known = {key: thing for key, thing in now.items() if key not in self._mine}
 
@@ -126,12 +132,18 @@ class Ledger:
 
     def end(self) -> list[str]:
         """The test has ended, its fixtures too; what it leaves, by name."""
-        found = {key: thing for key, thing in self.left().items() if key not in self._passed}
+        try:
+            found = {key: thing for key, thing in self.left().items() if key not in self._passed}
+        except BaseException:
+            # What can't be known now is not the next test's.
+            self._known = None
+            raise
+        finally:
+            self._test = ""
+            self._say_by()
         self._passed |= found
         if self._known is not None:
             self._known |= found
-        self._test = ""
-        self._say_by()
         return sorted(map(str, found.values()))
 
     def left_by_wider(self) -> list[str]:

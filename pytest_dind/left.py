@@ -74,7 +74,12 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
     from .workspace import SOCKET
 
     worker = getattr(config, "workerinput", {}).get("workerid", "")
-    is_shared = bool(settings.reuse) or (worker and settings.scope == "session")
+    is_shared = bool(
+        settings.reuse
+        or (worker and settings.scope == "session")
+        # The machine's own engine, where whatever anybody makes shows.
+        or (daemon.mode == "socket" and settings.guard == "label")
+    )
     if is_shared and not (cleans or settings.leaks == _FAIL):
         # Whose a thing is can't be told by looking, and what comes through a socket that labels it
         # is for those who ask for that.
@@ -120,16 +125,22 @@ def pytest_fixture_setup(
         return (yield)
     with _attempt(config) as ledger:
         if ledger is not None:
-            ledger.enter_wider()
-    config.stash[_wider] += 1
+            ledger.settle_before_wider()
+    _count_wider(config, 1)
     try:
         return (yield)
     finally:
-        config.stash[_wider] -= 1
         # It may be the daemon's own fixture, with which the ledger began.
+        _count_wider(config, -1)
         with _attempt(config) as ledger:
             if ledger is not None:
-                ledger.leave_wider()
+                ledger.settle_after_wider()
+
+
+def _count_wider(config: pytest.Config, step: int) -> None:
+    config.stash[_wider] += step
+    if _ledger in config.stash:
+        config.stash[_ledger].count_wider(config.stash[_wider])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -181,7 +192,10 @@ def _uses_daemon(item: pytest.Item) -> bool:
 
 @contextlib.contextmanager
 def _attempt(config: pytest.Config) -> Iterator[Ledger | None]:
-    """Do something with the ledger, if there is one; a daemon that is gone has none any more."""
+    """Do something with the ledger, if there is one; a daemon that is gone has none any more.
+
+    A daemon that just does not answer, as while a test restarts it, keeps it.
+    """
     ledger = config.stash.get(_ledger, None)
     if ledger is not None and ledger.is_lost:
         # Looked at first: docker-py leaves a socket open where nobody answers.
@@ -193,25 +207,21 @@ def _attempt(config: pytest.Config) -> Iterator[Ledger | None]:
         return
     from docker.errors import DockerException
 
-    try:
+    # What became of the daemon is told by the test's own call, or by the loss itself.
+    with contextlib.suppress(DockerException, OSError):
         yield ledger
-    except (DockerException, OSError):
-        # What became of the daemon is told by the test's own call, or by the loss itself.
-        ledger.close()
-        del config.stash[_ledger]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """See what fixtures leave, while the daemon is there."""
-    config = session.config
+def finish(config: pytest.Config) -> None:
+    """See what fixtures leave, when all have ended and the daemon is there still."""
     with _attempt(config) as ledger:
         if ledger is not None:
             found = ledger.left_by_wider()
             if found and config.stash[_chosen] != _OFF:
                 config.stash[_lines].append(f"{_WIDER}: {', '.join(found)}")
-            ledger.close()
-            del config.stash[_ledger]
+    if _ledger in config.stash:
+        config.stash[_ledger].close()
+        del config.stash[_ledger]
     if hasattr(config, "workeroutput"):
         config.workeroutput[_SHARED] = config.stash[_lines]
 
@@ -253,7 +263,8 @@ def dind_clean(request: pytest.FixtureRequest, dind_daemon: Daemon) -> Iterator[
             f"{_MARKER} cannot remove images or build cache in a daemon that others use too.",
             evidence="Images carry no label that tells who brought them.",
             remedy=[
-                "Give each worker a daemon of its own: --dind-scope worker, without --dind-reuse.",
+                "Have a daemon of the worker's own: --dind-scope worker, without --dind-reuse or "
+                "--dind-guard label.",
                 f"Leave images and build cache: @pytest.mark.{_MARKER} without arguments.",
             ],
         )

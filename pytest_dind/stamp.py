@@ -13,11 +13,13 @@ import json
 import re
 import socket
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .census import BY
+from .guard.mounts import clean
 
 _CREATE = re.compile(r"(?:/v[\d.]+)?/(?P<kind>containers|networks|volumes)/create")
 _HEAD_LIMIT = 1024 * 1024
@@ -31,12 +33,15 @@ class Stamp:
 
     Attributes:
         by: What the label says; set to another text at any time.
+        path: Its own socket.
+        target: The URL of the one behind it.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
         self.by = ""
         self.path = path
-        self._target = str(target)
+        self.target = f"unix://{target}"
+        self._behind = str(target)
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(str(path))
         path.chmod(0o660)
@@ -59,7 +64,7 @@ class Stamp:
 
     def _handle(self, client: socket.socket) -> None:
         """One request, and all that follows on its connection."""
-        with client, contextlib.suppress(OSError, ValueError):
+        with client, contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             received = b""
             while _END not in received and len(received) < _HEAD_LIMIT:
                 chunk = client.recv(_CHUNK)
@@ -69,7 +74,7 @@ class Stamp:
             head, _, rest = received.partition(_END)
             request = self._request(head, rest, client)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
-                daemon.connect(self._target)
+                daemon.connect(self._behind)
                 daemon.sendall(request)
                 other = threading.Thread(target=_pump, args=(client, daemon), daemon=True)
                 other.start()
@@ -117,7 +122,28 @@ class Stamp:
             self._stamp_mounts(host.get("Mounts") or [])
             for bind in host.get("Binds") or []:
                 self._make_volume(str(bind).partition(":")[0], host.get("VolumeDriver") or "")
+            asked["HostConfig"] = self._with_volumes(asked, host)
         return json.dumps(asked).encode()
+
+    def _with_volumes(self, asked: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
+        """The host's part for a new container, which has the label on volumes without a name."""
+        if host.get("VolumesFrom"):
+            # What it has from another container may be in the same places.
+            return host
+        mounts, binds = list(host.get("Mounts") or []), list(map(str, host.get("Binds") or []))
+        named = [bind for bind in binds if ":" in bind]
+        taken = {
+            *(str(mount.get("Target")) for mount in mounts),
+            *(bind.split(":")[1] for bind in named),
+            *(host.get("Tmpfs") or {}),
+        }
+        image = self._ask("GET", f"/images/{quote(str(asked.get('Image')), safe='/:@')}/json") or {}
+        of_image = (image.get("Config") or {}).get("Volumes") or {}
+        wanted = {*(asked.get("Volumes") or {}), *of_image, *binds} - {*named}
+        for target in sorted({*map(clean, wanted)} - {*map(clean, taken)}):
+            options = {"Labels": {BY: self.by}}
+            mounts.append({"Type": "volume", "Target": target, "VolumeOptions": options})
+        return {**host, "Binds": named, "Mounts": mounts}
 
     def _stamp_mounts(self, mounts: list[dict[str, Any]]) -> None:
         for mount in mounts:
@@ -130,19 +156,21 @@ class Stamp:
         """Make a volume as the container's start would, but with the label; one that is, stays."""
         if not name or "/" in name:
             return
+        asked = {"Name": name, "Labels": {BY: self.by}, **({"Driver": driver} if driver else {})}
+        self._ask("POST", "/volumes/create", asked)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the daemon something of this process's own; what it answers, None for a refusal."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
             daemon.settimeout(_SECONDS)
-            daemon.connect(self._target)
+            daemon.connect(self._behind)
             connection = http.client.HTTPConnection("localhost")
             connection.sock = daemon
-            asked = {
-                "Name": name,
-                "Labels": {BY: self.by},
-                **({"Driver": driver} if driver else {}),
-            }
             headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/volumes/create", json.dumps(asked), headers)
-            connection.getresponse().read()
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            return json.loads(content) if answer.status < HTTPStatus.BAD_REQUEST else None
 
 
 def _body(known: dict[bytes, bytes], rest: bytes, client: socket.socket) -> bytes:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+from uuid import uuid4
+
+import docker
 import pytest
 
 from conftest import NESTED_IMAGE
+from pytest_dind.engine import Engine
 
 from .projects import Project
 
@@ -12,8 +18,8 @@ _HELPERS = """
     import docker, pytest, time
     from conftest import IMAGE
 
-    def sleep(client, **options):
-        return client.containers.run(IMAGE, ["sleep", "600"], detach=True, init=True, **options)
+    def sleep(client, image=IMAGE, **options):
+        return client.containers.run(image, ["sleep", "600"], detach=True, init=True, **options)
 
     def names(client):
         return (
@@ -249,3 +255,93 @@ def test_leaks(helped: Project, workers: tuple[str, ...]) -> None:
     failed = helped.run(*workers, "--dind-leaks", "fail", code=1)
     assert "1 error" in failed
     assert "The test test_it.py::test_leaves leaves something in the daemon" in failed
+
+
+@pytest.mark.parametrize("kind", ["asked for", "of the image"])
+def test_volumes_without_a_name(helped: Project, kind: str) -> None:
+    """In a shared daemon they go too, also when the test has removed their container alone."""
+    helped.write(
+        f"""
+        from helpers import *
+
+        KIND = {kind!r}
+
+        def test_it(dind_clean, dind_client, tmp_path):
+            image, volumes = IMAGE, ["/asked-for"]
+            if KIND == "of the image":
+                (tmp_path / "Dockerfile").write_text(f"FROM {{IMAGE}}\\nVOLUME /of-the-image\\n")
+                image, volumes = dind_clean.build(tmp_path, "with-a-volume"), []
+            sleep(dind_client, image=image, volumes=volumes, name="it").remove(force=True)
+            assert len(names(dind_client)[2]) == 1
+
+        def test_after(dind_client):
+            assert names(dind_client)[2] == []
+            if KIND == "of the image":
+                dind_client.images.remove("with-a-volume")
+        """
+    )
+    assert "2 passed" in helped.run("-n", "1")
+
+
+def test_what_others_make_on_the_machines_engine(helped: Project, engine: Engine) -> None:
+    """With a guard that only labels, a test is cleaned up after, and nobody else is."""
+    name = f"of-somebody-else-{uuid4().hex[:8]}"
+    helped.write(
+        f"""
+        from helpers import *
+
+        def test_it(dind_clean, dind_client):
+            engine = docker.DockerClient({engine.url!r})
+            engine.volumes.create({name!r})
+            engine.networks.create({name!r})
+            engine.containers.create(IMAGE, name={name!r})
+            engine.close()
+            dind_client.volumes.create("mine-" + {name!r})
+
+        def test_after(dind_client):
+            found = names(dind_client)
+            assert all({name!r} in some for some in found), found
+            assert "mine-" + {name!r} not in found[2]
+        """
+    )
+    try:
+        output = helped.run("--dind-mode=socket", "--dind-guard=label", "--dind-leaks=fail")
+    finally:
+        api: Any = engine.client.api
+        for remove in (api.remove_container, api.remove_network, api.remove_volume):
+            with contextlib.suppress(docker.errors.NotFound):
+                remove(name)
+
+    assert "2 passed" in output
+
+
+@pytest.mark.requires_isolation
+def test_look_at_a_daemon_that_restarts(helped: Project) -> None:
+    """A test that ends while another restarts the shared daemon costs later ones nothing."""
+    helped.write(
+        """
+        from helpers import *
+        import threading
+
+        restarts = []
+
+        def test_ends_meanwhile(dind_daemon, dind_client):
+            restarts.append(threading.Thread(target=dind_daemon.restart))
+            restarts[0].start()
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                try:
+                    dind_client.ping()
+                except Exception:
+                    return
+            raise AssertionError("it does not restart")
+
+        def test_is_cleaned(dind_clean, dind_client):
+            restarts[0].join()
+            dind_client.volumes.create("mine")
+
+        def test_after(dind_client):
+            assert names(dind_client)[2] == []
+        """
+    )
+    assert "3 passed" in helped.run("-n", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pytest_dind.engine import Engine
 
 from ..support import until
 from .conftest import DeriveImage
-from .projects import Project
+from .projects import CUT_SHORT, Project
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
@@ -220,3 +221,26 @@ def test_removed_by_command(project: Project, traces: Traces) -> None:
 
     project.run(_REUSE)
     assert len(set(_ids(project))) == 2
+
+
+def test_interrupted_test_that_is_cleaned_up_after(project: Project) -> None:
+    """What it made in the daemon goes with a Ctrl-C too: the next run has the same daemon."""
+    project.write(
+        """
+        import os, signal
+
+        def test_it(dind_clean, dind_client):
+            assert dind_client.volumes.list() == []
+            dind_client.volumes.create("mine")
+            if not os.path.exists("in-a-test"):
+                open("in-a-test", "w").close()
+                signal.pause()
+        """
+    )
+    process = project.start(*CUT_SHORT, _REUSE)
+    project.reached("in-a-test", process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "1 passed" in project.run(_REUSE)

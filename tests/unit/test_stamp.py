@@ -92,6 +92,7 @@ def test_label(short_path: Path, kind: str, version: str) -> None:
         assert _ask(stamp, "POST", f"{version}/{kind}/create?name=x", asked) == b"{}"
         assert _ask(stamp, "POST", f"{version}/{kind}/create", b'{"Labels": null}') == b"{}"
 
+    daemon.requests = [one for one in daemon.requests if one.startswith(b"POST")]
     labels = [_body(request)["Labels"] for request in daemon.requests]
     assert labels == [{"mine": "1", BY: "me test_it"}, {BY: "me test_it"}]
     assert daemon.requests[0].startswith(f"POST {version}/{kind}/create?name=x ".encode())
@@ -113,10 +114,45 @@ def test_volumes_of_a_container(short_path: Path) -> None:
     with _stamped(short_path) as (daemon, stamp):
         _ask(stamp, "POST", "/containers/create", json.dumps({"HostConfig": host}).encode())
 
-    volume, container = map(_body, daemon.requests)
+    volume, container = [_body(one) for one in daemon.requests if one.startswith(b"POST")]
     assert volume == {"Name": "named", "Labels": {BY: "me test_it"}}
     (mount,) = container["HostConfig"]["Mounts"]
     assert mount["VolumeOptions"] == {"Labels": {BY: "me test_it"}}
+
+
+_IMAGE = b'{"Config": {"Volumes": {"/of-image": {}, "/taken/": {}}}}'
+_HAS_VOLUMES = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+
+
+def test_volumes_without_a_name(short_path: Path) -> None:
+    """Volumes that a container or its image just asks for carry the label; nothing is there twice.
+
+    Those of another container are not looked into, and so nothing is put in their way.
+    """
+    asked: dict[str, Any] = {
+        "Image": "some/image:tag",
+        "Volumes": {"/own": {}, "/tmp": {}},
+        "HostConfig": {"Binds": ["/x:/taken:ro", "/own"], "Tmpfs": {"/tmp": ""}, "Memory": 1},
+    }
+    answer = _HAS_VOLUMES % (len(_IMAGE), _IMAGE)
+    with _stamped(short_path, answer) as (daemon, stamp):
+        _ask(stamp, "POST", "/containers/create", json.dumps(asked).encode())
+        asked["HostConfig"]["VolumesFrom"] = ["another"]
+        _ask(stamp, "POST", "/containers/create", json.dumps(asked).encode())
+
+    look, first, second = daemon.requests
+    assert look.startswith(b"GET /images/some/image:tag/json ")
+    host = _body(first)["HostConfig"]
+    mounts = host.pop("Mounts")
+    assert [mount["Target"] for mount in mounts] == ["/of-image", "/own"]
+    assert {mount["Type"] for mount in mounts} == {"volume"}
+    assert all(mount["VolumeOptions"]["Labels"] == {BY: "me test_it"} for mount in mounts)
+    assert host == {
+        "Binds": ["/x:/taken:ro"],
+        "Tmpfs": {"/tmp": ""},
+        "Memory": 1,
+    }
+    assert _body(second)["HostConfig"] == asked["HostConfig"]
 
 
 @pytest.mark.parametrize(
