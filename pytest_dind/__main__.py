@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from . import settings, sweep, workspace
 from .cache import Cache, Removal
-from .engine import Engine
+from .engine import Engine, answering
 from .errors import DindError
 
 _PROGRAM = "pytest-dind"
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with contextlib.closing(Engine(options.host)) as engine:
         try:
-            return int(options.call(options, engine))
+            with answering(engine):
+                return int(options.call(options, engine))
         except DindError as error:
             print(error, file=sys.stderr)
             return 1

@@ -85,15 +85,15 @@ def _running(
     daemon: Daemon, client: docker.DockerClient, container: Container | str
 ) -> Mapping[str, Any]:
     """The details of a container that runs."""
-    from docker.errors import NotFound
+    from docker.errors import NotFound, NullResource
 
     name = container if isinstance(container, str) else str(container.id)
     try:
         details: dict[str, Any] = client.api.inspect_container(name)
-    except NotFound as error:
+    except (NotFound, NullResource) as error:
         raise AddressUnreachable(
             f"There is no nested container {name!r} in the daemon {daemon.name!r}.",
-            evidence=str(error.explanation),
+            evidence=str(getattr(error, "explanation", error)),
             remedy=[
                 "Start the container in this daemon before asking for its address.",
                 "One with remove=True is gone once it has ended.",
@@ -141,8 +141,10 @@ def _route(daemon: Daemon, details: Mapping[str, Any], wanted: str) -> Address:
     # Where the daemon is the machine's own engine, so is its loopback.
     here = record.address == _LOOPBACK
     open_to_us = [one for one in bindings if here or not one.is_loopback]
-    # What is published on the engine's machine is reached from anywhere the engine is.
-    for one in open_to_us:
+    # What is published on the engine's machine is reached from anywhere the engine is, but for
+    # who reaches the daemon's own address: another container may be where `outer` is.
+    beside = record.certificates and record.address
+    for one in () if beside else open_to_us:
         if f"{one.port}/{protocol}" in record.published:
             return Address(record.outer, one.port)
     if open_to_us and not record.address:

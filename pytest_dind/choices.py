@@ -10,7 +10,7 @@ from pathlib import Path
 from . import images, state, workspace
 from .backends import Choice, Probe, choose, shows
 from .backends.remote import because
-from .engine import Engine
+from .engine import Engine, answering
 from .errors import DindError, ImageUnavailable, ModeUnavailable
 from .settings import Settings
 
@@ -49,6 +49,7 @@ class Choices:
 
         Raises:
             ModeUnavailable: the mode asked for can't be had here.
+            EngineUnavailable: the engine can't be had, or gives no answer.
         """
         key = _key(settings)
         with workspace.locked(self._shared, "modes"):
@@ -59,11 +60,12 @@ class Choices:
                 if not proved and key in self._unproved:
                     return self._unproved[key]
                 engine = self._engine(settings)
-                if not proved and shows(settings.mode, engine):
-                    self._unproved[key] = Choice(settings.mode, way=because(engine))
-                    return self._unproved[key]
-                probe = Probe(engine, settings.image, self._run, self._say)
-                choice = choose(settings.mode, engine, probe)
+                with answering(engine):
+                    if not proved and shows(settings.mode, engine):
+                        self._unproved[key] = Choice(settings.mode, way=because(engine))
+                        return self._unproved[key]
+                    probe = Probe(engine, settings.image, self._run, self._say)
+                    choice = choose(settings.mode, engine, probe)
                 self._made[key] = dataclasses.replace(choice, way=because(engine))
                 state.write_choices(self._shared, self._made)
         choice = self._made[key]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import address, commands, health, images, transfer, transport
 from .backends.protocol import Address, Backend, Record
+from .errors import DindError
 
 if TYPE_CHECKING:
     import docker
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 RESTARTING = "restarting"
 """In a daemon's home while it restarts: that nothing answers is no loss."""
-# Of silence: a step may be quiet for long.
-_BUILD_SECONDS = 600
 
 
 def _quiet(text: str) -> None:
@@ -103,6 +102,26 @@ class Daemon:
         return transport.client(
             record.host, record.certificates, **{"version": record.api_version, **kwargs}
         )
+
+    @contextmanager
+    def _connected(self, **kwargs: Any) -> Iterator[docker.DockerClient]:
+        """A client on it; what fails because the daemon is gone, says so."""
+        from requests.exceptions import RequestException
+
+        from .lost import lost
+
+        # Looked at first: docker-py leaves a socket open where nobody answers.
+        loss = lost(self)
+        if loss is not None:
+            raise loss
+        with closing(self.client(**kwargs)) as client:
+            try:
+                yield client
+            except (DindError, RequestException) as error:
+                loss = lost(self)
+                if loss is None:
+                    raise
+                raise loss from error
 
     @overload
     def exec(
@@ -191,7 +210,7 @@ class Daemon:
             AddressUnreachable: the port is not published, the container is not there or does not
                 run, or nothing accepts.
         """
-        with closing(self.client()) as client:
+        with self._connected() as client:
             return address.find(self, client, container, port, protocol, wait=wait)
 
     def nested_address(self, container: Container | str, network: str = "") -> str:
@@ -204,7 +223,7 @@ class Daemon:
         Raises:
             AddressUnreachable: it is not there, does not run, or has no address there.
         """
-        with closing(self.client()) as client:
+        with self._connected() as client:
             return address.nested(self, client, container, network)
 
     def load(self, *sources: str | os.PathLike[str]) -> list[str]:
@@ -223,7 +242,7 @@ class Daemon:
         """
         archives = [source for source in sources if transfer.is_archive(source)]
         names = [str(source) for source in sources if not transfer.is_archive(source)]
-        with closing(self.client()) as client:
+        with self._connected() as client:
             loaded = images.load(self._backend.outer(), client, names, self._say) if names else []
             for archive in archives:
                 loaded += transfer.load_archive(client, archive, self._say)
@@ -243,7 +262,7 @@ class Daemon:
         Raises:
             BuildFailed: a step fails; the last lines of the build are in the text.
         """
-        with closing(self.client(timeout=_BUILD_SECONDS)) as client:
+        with self._connected(timeout=transfer.SILENCE_SECONDS) as client:
             return transfer.build(client, path, tag, self._say, options)
 
     def logs(self, tail: int | None = None) -> str:

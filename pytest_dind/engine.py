@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
@@ -104,7 +105,8 @@ class Engine:
             if self._client is None:
                 try:
                     self._client = self._connected()
-                except (OSError, DockerException) as error:
+                except (OSError, ValueError, DockerException) as error:
+                    # A ValueError: of a URL that is none.
                     raise _unavailable(self.url, error) from error
             return self._client
 
@@ -141,6 +143,29 @@ class Engine:
             self._tunnel.close()
             self._tunnel = None
             self._reached = ""
+
+
+@contextlib.contextmanager
+def answering(engine: Engine) -> Iterator[None]:
+    """Say of an engine that is there and gives no answer, or no good one, that it is unavailable.
+
+    Raises:
+        EngineUnavailable: instead of what the docker client raises.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise EngineUnavailable(
+            f"The Docker engine at {engine.url} does not answer as it should.",
+            evidence=str(getattr(error, "explanation", None) or error),
+            remedy=[
+                "Look at the engine's own log (journalctl -u docker), and restart it if it hangs.",
+                _POINT,
+            ],
+        ) from error
 
 
 def _resolve(host: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import contextlib
 import itertools
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper
 from .errors import SettingsError
+from .option import bad
 from .settings import ISOLATED
 from .workspace import ROOT
 
@@ -31,11 +33,18 @@ class Factory:
     Args:
         run: A run of this factory's own; closing the factory ends it.
         settings: What daemons have unless told otherwise.
+        unavailable: What becomes of a test for which no daemon of settings can be had.
     """
 
-    def __init__(self, run: Run, settings: Settings) -> None:
+    def __init__(
+        self,
+        run: Run,
+        settings: Settings,
+        unavailable: Callable[[Settings], AbstractContextManager[None]],
+    ) -> None:
         self._run = run
         self._settings = settings
+        self._unavailable = unavailable
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._networks: set[str] = set()
@@ -62,6 +71,8 @@ class Factory:
         Raises:
             DindError: it can't be had; nothing of it is left.
         """
+        if isinstance(args, str):
+            raise bad("arg", args, [f"a list of values, such as [{args!r}]"])
         name = name or f"extra-{next(self._numbers)}"
         if not _NAME.fullmatch(name) or name in _TAKEN:
             raise SettingsError(
@@ -82,7 +93,8 @@ class Factory:
                 **settings,
             }
         )
-        daemon = self._run.another(name, chosen)
+        with self._unavailable(chosen):
+            daemon = self._run.another(name, chosen)
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
             if daemon.mode in ISOLATED:

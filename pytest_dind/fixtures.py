@@ -97,7 +97,7 @@ def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) ->
         run = Run.begin(
             partial(report.say, pytestconfig), beside=joined.path, root=pytestconfig.rootpath
         )
-    factory = Factory(run, dind_config)
+    factory = Factory(run, dind_config, _unavailable)
     yield factory
     factory.close()
 

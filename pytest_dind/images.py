@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from . import transfer
@@ -26,9 +27,9 @@ def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
     """What the outer engine knows of an image, pulled first when it is missing.
 
     Raises:
-        ImageUnavailable: it is missing and cannot be pulled.
+        ImageUnavailable: it is missing and cannot be pulled, or its name is none.
     """
-    from docker.errors import ImageNotFound
+    from docker.errors import APIError, ImageNotFound, NullResource
 
     api: Any = engine.api
     try:
@@ -36,6 +37,12 @@ def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
     except ImageNotFound:
         _pull(engine, name, say)
         found = api.inspect_image(name)
+    except NullResource as error:
+        raise _no_name(name, "It is empty.") from error
+    except APIError as error:
+        if error.status_code != HTTPStatus.BAD_REQUEST:
+            raise
+        raise _no_name(name, error.explanation or str(error)) from error
     return found
 
 
@@ -52,6 +59,14 @@ def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
     except APIError as error:
         raise _cannot_pull(name, error.explanation or str(error)) from error
     say(f"pulled {name}")
+
+
+def _no_name(name: str, evidence: str) -> ImageUnavailable:
+    return ImageUnavailable(
+        f"{name!r} is not an image's name.",
+        evidence=evidence,
+        remedy=["Write it as docker images does, in small letters: name:tag, or host:port/name."],
+    )
 
 
 def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
@@ -153,16 +168,23 @@ def load(
     if not names:
         return []
     from docker.errors import APIError
+    from requests.exceptions import RequestException
 
     sizes = [int(ensure(engine, name, say).get("Size", 0)) for name in names]
     api: Any = engine.api
     try:
         # docker-py's own call takes one name alone.
-        answer = api._get(api._url("/images/get"), params={"names": list(names)}, stream=True)
+        answer = api._get(
+            api._url("/images/get"),
+            params={"names": list(names)},
+            stream=True,
+            # An engine may write the whole archive somewhere before it sends the first of it.
+            timeout=transfer.SILENCE_SECONDS,
+        )
         with contextlib.closing(answer):
             archive = api._stream_raw_result(answer, _CHUNK, False)
             return transfer.send(daemon, archive, _listed(names), say, total=sum(sizes))
-    except APIError as error:
+    except (APIError, RequestException) as error:
         raise transfer.refused(_listed(names), str(error)) from error
 
 

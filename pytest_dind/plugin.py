@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import fixtures, options, report, requirements, settings
+from . import fixtures, left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 from .session import RUN, SETTINGS, SHARED, begun
 
@@ -123,7 +123,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
     """Whether this run is going to start a daemon whose settings are the options' own."""
-    only_looks = config.option.collectonly or config.option.setupplan
+    only_looks = config.option.collectonly or config.getoption("setupplan", False)
     return not only_looks and requirements.needs_daemon(items, fixtures.NAMES)
 
 
@@ -171,7 +171,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     try:
         return (yield)
     finally:
-        _leave(session)
+        try:
+            left.finish(session.config)
+        finally:
+            _leave(session)
 
 
 def _leave(session: pytest.Session) -> None:

@@ -36,6 +36,8 @@ DESCRIPTIONS = (
     'such as ">=28"',
     f"dind_modes(mode, ...): skipped in other modes than these ({', '.join(MODES)})",
 )
+# What the marker dind_clean may ask for.
+_CLEANS = {"images", "build_cache"}
 NAMES = tuple(re.split(r"[:(]", text)[0] for text in DESCRIPTIONS)
 
 
@@ -60,6 +62,9 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
         except ValueError as error:
             evidence = f"It takes one version specifier (PEP 440): {error}."
             return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
+    if mark.name == "dind_clean" and (mark.args or not mark.kwargs.keys() <= _CLEANS):
+        evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEANS))}."
+        return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
     if mark.name == "dind_modes" and (
         mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -37,6 +38,15 @@ def _seconds(text: str) -> float:
         return float(text)
     except ValueError:
         raise bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
+
+
+def _text(name: str, value: object) -> str:
+    """A value as an option has it: `cpus=1.5` means what `--dind-cpus 1.5` does."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise bad(name, value, ["a text"])
 
 
 @dataclass(frozen=True)
@@ -220,17 +230,19 @@ class Settings:
                 raise bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
 
     def _normalize(self, field: dataclasses.Field[Any]) -> None:
-        """Make a tuple of a repeatable setting's values, and check choices."""
+        """Make texts of numbers, a tuple of a repeatable setting's values, and check choices."""
         value = getattr(self, field.name)
-        values = (value,)
+        values: tuple[Any, ...] = (value,)
         if repeatable(field):
-            if isinstance(value, str):
-                raise bad(field.name, value, [f"a list of values, such as [{value!r}]"])
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise bad(field.name, value, [f"a list of values, such as [{str(value)!r}]"])
             values = tuple(value)
+        if isinstance(field.default, (str, tuple)):
+            values = tuple(_text(field.name, one) for one in values)
             if field.metadata["commas"]:
                 parts = (part.strip() for text in values for part in text.split(","))
                 values = tuple(filter(None, parts))
-            object.__setattr__(self, field.name, values)
+            object.__setattr__(self, field.name, values if repeatable(field) else values[0])
         choices = field.metadata["choices"]
         for one in values if choices else ():
             if one not in choices:

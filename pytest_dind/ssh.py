@@ -33,20 +33,23 @@ class Tunnel:
 
     Raises:
         EngineUnavailable: ssh doesn't get there.
+        ValueError: it is no URL.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
+        # Read first: what is no URL is to leave nothing.
+        command, destination = _command(url), _destination(url)
+        remote = urlsplit(url).path.rstrip("/") or _SOCKET
         self._directory = Path(tempfile.mkdtemp(prefix="dind-"))
         path = self._directory / "s"
         # Not a pipe, which nobody would read later.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
-        remote = urlsplit(url).path.rstrip("/") or _SOCKET
         self._process = subprocess.Popen(
             # cat: a command that ends with its stdin, where ssh alone would go on.
             [
                 *("sh", "-c", _TUNNEL, "sh", str(self._directory)),
-                *(*_command(url), "-L", f"{path}:{remote}", *_destination(url), "cat"),
+                *(*command, "-L", f"{path}:{remote}", *destination, "cat"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

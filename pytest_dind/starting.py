@@ -149,18 +149,24 @@ class Starter:
         workspace.remove(record.home.path)
 
     def end_or_keep(self, run: Path, *, failed: bool) -> list[Record]:
-        """End the daemons of a run, but for those that stay on purpose, which are returned."""
+        """End the daemons of a run, but for those that stay on purpose, which are returned.
+
+        One that can't be ended now is told of, and left to the lease and the next run's sweep.
+        """
         kept = []
         for home in map(Home, sorted(filter(Path.is_dir, run.glob("*")))):
             found = state.read(home)
             if found is None:
                 continue
             record, settings = found
-            if stays(settings, failed=failed):
-                self.keep(record, settings)
-                kept.append(record)
-            else:
-                self.end(record, settings)
+            try:
+                if stays(settings, failed=failed):
+                    self.keep(record, settings)
+                    kept.append(record)
+                else:
+                    self.end(record, settings)
+            except Exception as error:
+                self._say(f"{home.label} could not be ended or kept: {error}")
         return kept
 
     def backend(self, record: Record, settings: Settings) -> Backend:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,18 @@ def remove(engine: Engine, entry: Entry) -> None:
 
 def _remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon from the engine."""
+    from docker.errors import APIError
+
     if not entry.guarded:
         # The directory of one unknown may be one that a label leads to, which anybody can write.
         if entry.use != UNKNOWN:
             reaper.thaw(entry.home)
-        engine.client.api.remove_container(entry.name, force=True, v=True)
+        try:
+            engine.client.api.remove_container(entry.name, force=True, v=True)
+        except APIError as error:
+            # It went by itself, or is going, as when its run ends just now.
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
         return
     from .guard import launch, remains
 

@@ -14,6 +14,10 @@ from .errors import BuildFailed, ImageUnavailable
 if TYPE_CHECKING:
     import docker
 
+SILENCE_SECONDS = 600
+"""What may pass without a word: an engine that takes an archive answers when all is in its place,
+and a step of a build may be quiet for long."""
+
 _CHUNK = 256 * 1024
 _MEGA = 1_000_000
 _SAY_AFTER_SECONDS = 1.0
@@ -71,8 +75,10 @@ def send(
         ImageUnavailable: the daemon refuses it.
     """
     from docker.errors import APIError
+    from requests.exceptions import RequestException
 
     api: Any = daemon.api
+    usual, api.timeout = api.timeout, SILENCE_SECONDS
     loaded = []
     try:
         for event in api.load_image(_counted(archive, what, say, total)):
@@ -81,8 +87,10 @@ def send(
                 raise refused(what, event.get("error") or event["message"])
             line = str(event.get("stream", "")).strip()
             loaded += [line.removeprefix(start) for start in _LOADED if line.startswith(start)]
-    except APIError as error:
+    except (APIError, RequestException) as error:
         raise refused(what, str(error)) from error
+    finally:
+        api.timeout = usual
     return loaded
 
 

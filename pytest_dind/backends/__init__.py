@@ -80,4 +80,6 @@ def choose(asked: str, engine: Engine, probe: Probe) -> Choice:
         if obstacle is None:
             return Choice(mode, "; ".join(because) or "a container proved that it works")
         because.append(obstacle.cause)
-    return Choice(AUTO, obstacle=Obstacle("no mode works here", "\n".join(because), _DOCTOR))
+    return Choice(
+        AUTO, obstacle=Obstacle("no isolated mode works here", "\n".join(because), _DOCTOR)
+    )

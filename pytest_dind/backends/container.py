@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, reaper, store
+from ..engine import Engine, answering
 from ..errors import NoShell, NotShared
 from ..settings import Settings
 from . import creation, execution, restart, ways
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from ..engine import Engine
     from ..files import Files
     from ..lease import Held
     from .probe import Obstacle
@@ -60,9 +60,10 @@ class ContainerBackend:
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         began = time.monotonic()
-        image = images.ensure(self._engine.client, settings.image, say)
-        ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
-        way = ways.new(self._engine, home)
+        with answering(self._engine):
+            image = images.ensure(self._engine.client, settings.image, say)
+            ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
+            way = ways.new(self._engine, home)
         while True:
             try:
                 return self._started(home, way, settings, image, ticket, say, began)

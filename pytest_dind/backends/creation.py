@@ -59,7 +59,7 @@ def create(engine: Engine, plan: Plan, *, remove: Callable[[], None]) -> None:
         DindError: the engine does not do it.
     """
     from docker.errors import APIError
-    from requests.exceptions import Timeout
+    from requests.exceptions import RequestException
 
     home, settings, way, ticket = plan.home, plan.settings, plan.way, plan.ticket
     api = engine.client.api
@@ -93,7 +93,7 @@ def create(engine: Engine, plan: Plan, *, remove: Callable[[], None]) -> None:
         api.start(home.label)
     except APIError as error:
         raise refused(home, settings, error.explanation or str(error)) from error
-    except Timeout as error:
+    except RequestException as error:
         raise unanswered(home, settings, error) from error
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import health, images, labels, state, workspace
 from ..commands import gone
+from ..engine import Engine, answering
 from ..errors import DaemonExited, SettingsError
 from ..files import Directory, Files
 from ..guard import launch, remains
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from ..engine import Engine
     from .probe import Probe
 
 MODE = __name__.rpartition(".")[2]
@@ -96,9 +96,9 @@ class SocketBackend:
         _demand_nothing_of_a_daemon(settings)
         self._settings = settings
         began = time.monotonic()
-        engine = self._engine.client
-        for name in settings.load:
-            images.ensure(engine, name, say)
+        with answering(self._engine):
+            for name in settings.load:
+                images.ensure(self._engine.client, name, say)
         self._launch(home, settings)
         host = f"{_UNIX}{home.path / SOCKET}"
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import images
 from ..backends.probe import DISK, IPTABLES, LOOK, Probe, Sight, sections
-from ..engine import Engine
+from ..engine import Engine, answering
 from ..errors import DindError
 from ..settings import DOCTOR_FULL, MODES, Settings
 from . import kernel, outer, trial
@@ -37,7 +37,7 @@ def examine(settings: Settings, say: images.Say) -> Report:
     with contextlib.closing(Engine(settings.host, timeout=_ENGINE_SECONDS)) as engine:
         try:
             found = outer.ask(engine)
-            with contextlib.closing(Run.begin(say)) as run:
+            with contextlib.closing(Run.begin(say)) as run, answering(engine):
                 report = _looked(settings, engine, found, run, say)
         except DindError as error:
             none = tuple(trial.failed(mode, error) for mode in MODES)
@@ -55,7 +55,7 @@ def _looked(
     probe = _Once(engine, settings.image, run.path, say)
     try:
         # Once for all modes; a pull takes longer than an answer.
-        with contextlib.closing(engine.patient(_PULL_SECONDS)) as slow, outer.answering(slow):
+        with contextlib.closing(engine.patient(_PULL_SECONDS)) as slow, answering(slow):
             images.ensure(slow.client, settings.image, say)
     except DindError as error:
         probe.unavailable = error

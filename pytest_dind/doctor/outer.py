@@ -6,14 +6,11 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import EngineUnavailable
-
-if TYPE_CHECKING:
-    from ..engine import Engine
+from ..engine import Engine, answering
 
 
 @dataclass(frozen=True)
@@ -77,29 +74,6 @@ def ask(engine: Engine) -> Outer:
     """
     with answering(engine):
         return describe(engine.url, engine.client.version(), engine.client.info())
-
-
-@contextlib.contextmanager
-def answering(engine: Engine) -> Iterator[None]:
-    """Say of an engine that is there and gives no answer, or no good one, that it is unavailable.
-
-    Raises:
-        EngineUnavailable: instead of what the docker client raises.
-    """
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
-    try:
-        yield
-    except (DockerException, RequestException) as error:
-        raise EngineUnavailable(
-            f"The Docker engine at {engine.url} does not answer as it should.",
-            evidence=str(getattr(error, "explanation", None) or error),
-            remedy=[
-                "Look at the engine's own log (journalctl -u docker), and restart it if it hangs.",
-                "Name another engine with --dind-host or DOCKER_HOST.",
-            ],
-        ) from error
 
 
 def describe(host: str, version: Mapping[str, Any], info: Mapping[str, Any]) -> Outer:

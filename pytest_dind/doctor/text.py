@@ -158,7 +158,7 @@ def _advice(report: Report) -> list[str]:
     elif report.mode:
         lines = [f"--dind-mode={report.mode} works."]
     elif report.asked == AUTO:
-        lines = ["No mode works here; see above for what each lacks."]
+        lines = ["No isolated mode works here; see above for what each lacks."]
     else:
         lines = [f"--dind-mode={report.asked} does not work here; see above for what it lacks."]
     width = max(len(row.need) for row in report.advice())

@@ -171,3 +171,24 @@ def test_program_that_outlives_the_run(project: Project, traces: Traces) -> None
         os.kill(program, 0)
     finally:
         os.kill(program, signal.SIGKILL)
+
+
+def test_end_that_fails(project: Project, traces: Traces) -> None:
+    """A daemon that can't be ended costs neither the summary nor, in the end, the daemon."""
+    project.write("def test_it(dind_client): assert dind_client.ping()")
+    project.write(
+        """
+        from pytest_dind.starting import Starter
+
+        def fail(*arguments):
+            raise ConnectionError("the engine is gone")
+
+        Starter.end = fail
+        """,
+        "conftest.py",
+    )
+    output = project.run()
+
+    assert "could not be ended or kept: the engine is gone" in output
+    assert "1 passed" in output
+    traces.assert_nothing_left(seconds=3)

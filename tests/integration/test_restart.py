@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -63,7 +64,7 @@ def test_lease_after_a_restart(start: StartDaemon, traces: Traces) -> None:
     traces.assert_nothing_left()
 
 
-def test_stop(start: StartDaemon, traces: Traces) -> None:
+def test_stop(start: StartDaemon, traces: Traces, tmp_path: Path) -> None:
     """Stopping is final, and again is fine; what needs the daemon then says that it is gone."""
     daemon = start().daemon
     daemon.stop()
@@ -73,6 +74,18 @@ def test_stop(start: StartDaemon, traces: Traces) -> None:
         daemon.exec(["true"])
     with pytest.raises(DaemonLost):
         daemon.restart()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    archive = tmp_path / "some.tar"
+    archive.write_bytes(b"as good as any")
+    for call in (
+        lambda: daemon.address("web", 80),
+        lambda: daemon.nested_address("web"),
+        lambda: daemon.load(NESTED_IMAGE),
+        lambda: daemon.load(archive),
+        lambda: daemon.build(tmp_path, "some:tag"),
+    ):
+        with pytest.raises(DaemonLost, match="is gone"):
+            call()
     assert not transport.is_served(daemon.host)
     assert lost(daemon) is not None
 

@@ -28,9 +28,12 @@ class _Engine:
         self.runtimes: dict[str, object] = {"runc": {}}
         self.asked: Counter[str] = Counter()
         self.image = Answer(body={"Id": "sha256:1", "Config": {}})
+        self.info: Answer | None = None
         answers: dict[str, Reply] = {
             "GET /version": Answer(body={"ApiVersion": "1.41"}),
-            "GET /info": lambda: self._count("info", Answer(body={"Runtimes": self.runtimes})),
+            "GET /info": lambda: self._count(
+                "info", self.info or Answer(body={"Runtimes": self.runtimes})
+            ),
             "GET /images/docker:dind/json": lambda: self._count("image", self.image),
             "POST /images/create": lambda: self._count("pull", Answer(404, {"message": "denied"})),
             "POST /containers/create": lambda: self._count(
@@ -234,3 +237,24 @@ def test_image_that_cannot_be_pulled(pytester: pytest.Pytester, engine: _Engine,
         ["*ImageUnavailable: The image 'docker:dind' is not on the outer engine and cannot be *"]
     )
     assert not engine.asked["container"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "sysbox", "dind", "socket"])
+def test_engine_that_fails(pytester: pytest.Pytester, engine: _Engine, mode: str) -> None:
+    """An engine that pings and fails at the first question fails the tests that need it alone."""
+    engine.info = engine.image = Answer(500, {"message": "the engine is broken"})
+    pytester.makepyfile(
+        """
+        def test_it(dind_client): raise SystemExit
+        def test_other(): pass
+        """
+    )
+    options = (f"--dind-mode={mode}", "--dind-load=docker:dind")
+    result = pytester.runpytest_subprocess(*options)
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(
+        ["*EngineUnavailable: The Docker engine at * does not answer as it should.", "*is broken"]
+    )
+    assert "INTERNALERROR" not in result.stdout.str()
+    skipping = pytester.runpytest_subprocess(*options, "--dind-unavailable=skip")
+    skipping.assert_outcomes(skipped=1, passed=1)

@@ -147,7 +147,7 @@ def test_strict(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("plugin", ["terminal", "capture", "xdist"])
+@pytest.mark.parametrize("plugin", ["terminal", "capture", "xdist", "setupplan"])
 def test_without_another_plugin(pytester: pytest.Pytester, plugin: str) -> None:
     """The plugin goes without plugins of pytest's own that it would talk to."""
     pytester.makepyfile("def test_it(dind_client): pass")
@@ -192,3 +192,29 @@ def test_xdist_without_an_engine(pytester: pytest.Pytester, base: Path) -> None:
     result.assert_outcomes(errors=4)
     assert result.stdout.str().count("There is no socket /nonexistent/docker.sock.") >= 4
     assert not [path for path in base.glob("pytest-dind-*/*") if path.is_dir()]
+
+
+def test_no_engine_for_a_factory(pytester: pytest.Pytester) -> None:
+    """A test that asks a factory alone is failed or skipped as others are, but for its mistakes."""
+    pytester.makepyfile(
+        """
+        def test_it(dind_factory): dind_factory()
+        def test_mistake(dind_factory): dind_factory(args="--debug")
+        """
+    )
+    failing = pytester.runpytest_subprocess(_NOBODY)
+    failing.assert_outcomes(failed=2)
+    failing.stdout.fnmatch_lines(["*There is no socket /nonexistent/docker.sock."])
+    skipping = pytester.runpytest_subprocess(_NOBODY, "--dind-unavailable=skip")
+    skipping.assert_outcomes(failed=1, skipped=1)
+    skipping.stdout.fnmatch_lines(["*--dind-arg: '--debug' is not a valid value."])
+
+
+@pytest.mark.parametrize("host", ["tcp://localhost:abc", "ssh://h:70000"])
+def test_host_that_is_none(pytester: pytest.Pytester, host: str) -> None:
+    """A URL that is none fails the tests that need an engine, and no others."""
+    pytester.makepyfile("def test_it(dind_client): pass\ndef test_other(): pass")
+    result = pytester.runpytest_subprocess(f"--dind-host={host}")
+
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines([f"*EngineUnavailable: The Docker engine at {host} cannot be *"])

@@ -8,14 +8,22 @@ import subprocess
 from pathlib import Path
 from typing import Any, cast
 
+import docker
 import pytest
 from docker.errors import NotFound
 
-from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
+from pytest_dind import (
+    Address,
+    AddressUnreachable,
+    Daemon,
+    DaemonLost,
+    SettingsError,
+    address,
+)
 from pytest_dind.backends.protocol import Backend, Home, Record
 from pytest_dind.files import Directory
 
-from ..support import Answer, FakeEngine
+from ..support import Answer, FakeEngine, Reply
 
 _RECORD = Record(
     mode="dind",
@@ -166,6 +174,12 @@ def _address(
     ipv6: str = "",
     network_mode: str = "default",
 ) -> Address:
+    with FakeEngine(path / "s", _web(bindings, network_mode)) as engine:
+        backend = _Backend(container=_Container(ipv6))
+        return _daemon(backend, host=engine.host).address("web", port, protocol)
+
+
+def _web(bindings: Any, network_mode: str = "default") -> dict[str, Reply]:
     answer = Answer(
         body={
             "Name": "/web",
@@ -174,9 +188,7 @@ def _address(
             "NetworkSettings": {"Ports": bindings},
         }
     )
-    with FakeEngine(path / "s", {"GET /containers/web/json": answer}) as engine:
-        backend = _Backend(container=_Container(ipv6))
-        return _daemon(backend, host=engine.host).address("web", port, protocol)
+    return {"GET /containers/web/json": answer}
 
 
 def _binding(port: int, ip: str = "0.0.0.0") -> dict[str, str]:
@@ -200,6 +212,17 @@ def test_address_that_the_outer_engine_publishes(short_path: Path) -> None:
     """A port that `--dind-publish` publishes is reached on loopback, per protocol."""
     assert _address(short_path, {"80/tcp": [_binding(8080)]}) == ("127.0.0.1", 8080)
     assert _address(short_path, {"80/udp": [_binding(53)]}, protocol="udp") == ("127.0.0.1", 53)
+
+
+def test_address_beside_the_daemon(short_path: Path) -> None:
+    """Who reaches the daemon's own address, in another container, has another loopback."""
+    daemon = _daemon(certificates="/nowhere")
+    with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
+        client = docker.DockerClient(engine.host, version="1.51")
+        found = address.find(daemon, client, "web", 80, "tcp", wait=False)
+        client.close()
+
+    assert found == ("172.17.0.9", 8080)
 
 
 def test_protocols_are_told_apart(short_path: Path) -> None:
@@ -293,11 +316,12 @@ def test_address_of_no_port(short_path: Path, port: int | str) -> None:
         _address(short_path, {}, port)
 
 
-def test_address_of_nothing(short_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ghost", ""])
+def test_address_of_nothing(short_path: Path, name: str) -> None:
     """A container that is not there is an error that names it and the daemon."""
     with FakeEngine(short_path / "s", {}) as engine, pytest.raises(AddressUnreachable) as caught:
-        _daemon(host=engine.host).address("ghost", 80)
+        _daemon(host=engine.host).address(name, 80)
 
     text = str(caught.value)
-    assert text.startswith("There is no nested container 'ghost' in the daemon 'main'.")
+    assert text.startswith(f"There is no nested container {name!r} in the daemon 'main'.")
     assert "Start the container in this daemon before asking for its address." in text

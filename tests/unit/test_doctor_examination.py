@@ -145,7 +145,7 @@ def test_mode_and_exit_code(
 
     assert report.mode == mode
     assert report.exit_code == (0 if mode else 1)
-    assert f"--dind-mode={asked}" in str(report) or "No mode works here" in str(report)
+    assert f"--dind-mode={asked}" in str(report) or "No isolated mode works here" in str(report)
 
 
 def test_proof_is_a_container(on_engine: _Examine, shown: _Shown) -> None:

@@ -161,9 +161,21 @@ def test_elsewhere() -> None:
     assert "Check that the engine runs and is reachable from here." in text
 
 
-def test_bad_url() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gopher://x",
+        "tcp://localhost:abc",
+        "tcp://localhost:70000",
+        "tcp://[::1",
+        "tcp://.example.invalid:1",
+        "ssh://h:abc",
+        "ssh://[x",
+    ],
+)
+def test_bad_url(url: str) -> None:
     """A URL that makes no sense is no traceback but the same error."""
-    assert "The Docker engine at gopher://x cannot be used." in _failure("gopher://x")
+    assert f"The Docker engine at {url} cannot be used." in _failure(url).replace("http:", "tcp:")
 
 
 def test_certificates_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

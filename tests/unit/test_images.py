@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from pytest_dind import ImageUnavailable, images
+from pytest_dind import ImageUnavailable, images, transfer
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -116,3 +117,50 @@ def test_load_that_fails(short_path: Path, answer: Answer) -> None:
     assert "The image 'some:tag' could not be loaded into the daemon." in text
     assert "no space" in text
     assert "Check that the engine's disk has room (docker system df)." in text
+
+
+_BAD_NAME = Answer(400, {"message": "invalid reference format: repository name must be lowercase"})
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence"), [("Some:tag", "must be lowercase"), ("", "It is empty.")]
+)
+def test_name_that_is_none(short_path: Path, name: str, evidence: str) -> None:
+    """What can't be an image's name is an error of its own, not the engine's bare answer."""
+    with (
+        _Engine(short_path / "s", {f"GET /images/{name}/json": _BAD_NAME}) as engine,
+        pytest.raises(ImageUnavailable) as caught,
+    ):
+        images.ensure(engine.client, name, engine.said.append)
+
+    text = str(caught.value)
+    assert text.startswith(f"{name!r} is not an image's name.")
+    assert evidence in text
+    assert "Write it as docker images does" in text
+
+
+def test_load_that_is_not_answered(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that says nothing for too long is told; for a load that is longer than usual."""
+    over = threading.Event()
+
+    def never() -> Answer:
+        over.wait(20)
+        return Answer(500)
+
+    outer: dict[str, Reply] = {
+        "GET /images/some:tag/json": _FOUND,
+        "GET /images/get": Answer(body="a tar, as it were"),
+    }
+    with (
+        _Engine(short_path / "outer", outer) as engine,
+        _Engine(short_path / "inner", {"POST /images/load": never}) as daemon,
+    ):
+        assert daemon.client.api.timeout < transfer.SILENCE_SECONDS
+        monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.2)
+        usual = daemon.client.api.timeout
+        with pytest.raises(ImageUnavailable, match="could not be loaded") as caught:
+            images.load(engine.client, daemon.client, ["some:tag"], engine.said.append)
+        over.set()
+        assert daemon.client.api.timeout == usual
+
+    assert "timed out" in caught.value.evidence

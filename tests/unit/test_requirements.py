@@ -53,6 +53,8 @@ def _unmet_by(version: str, *specifiers: str) -> list[requirements.Unmet]:
         _mark("requires_engine", "==28.*"),
         *(_mark("dind_modes", mode) for mode in MODES),
         _mark("dind_modes", *MODES),
+        _mark("dind_clean"),
+        _mark("dind_clean", images=True, build_cache=False),
         _mark("usefixtures", 1, mode="x"),
     ],
     ids=str,
@@ -265,3 +267,14 @@ def test_names() -> None:
         "requires_engine",
         "dind_modes",
     )
+
+
+@pytest.mark.parametrize(
+    "mark", [_mark("dind_clean", True), _mark("dind_clean", image=True)], ids=str
+)
+def test_bad_wishes_for_cleaning(mark: pytest.Mark) -> None:
+    """What dind_clean can't do is told with what it can."""
+    (text,) = _mistakes(_Node([mark]))
+
+    assert "the marker dind_clean(" in text
+    assert "Valid arguments, by name: build_cache, images." in text

@@ -262,3 +262,34 @@ def test_bad_limits_and_registries(name: str, value: Any) -> None:
     """A limit that is none, a mirror without a scheme, a registry with one: each is refused."""
     with pytest.raises(SettingsError, match=f"--dind-{name.replace('_', '-')}: "):
         Settings().replace(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [("cpus", 2, "2"), ("cpus", 1.5, "1.5"), ("publish", [8080], ("8080",)), ("reuse", 3, "3")],
+)
+def test_numbers(name: str, value: object, text: object) -> None:
+    """A number means what the same digits mean on the command line."""
+    assert getattr(Settings().replace(**{name: value}), name) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("host", None),
+        ("image", b"x"),
+        ("memory", True),
+        ("memory", 512),
+        ("mode", ["dind"]),
+        ("arg", None),
+        ("arg", 1),
+        ("load", [None]),
+        ("require", [1]),
+        ("registry_mirror", [1]),
+        ("guard_allow", [None]),
+    ],
+)
+def test_values_of_other_types(name: str, value: object) -> None:
+    """What is no text, or no list of texts, is an error that names the setting."""
+    with pytest.raises(SettingsError, match=f"--dind-{name.replace('_', '-')}: "):
+        Settings().replace(**{name: value})

@@ -68,7 +68,7 @@ def test_corrupt(record: Record, content: str) -> None:
         ("settings", "text"),
         ("settings", {"mode": "unheard-of"}),
         ("settings", {"timeout": "soon"}),
-        ("settings", {"publish": [7]}),
+        ("settings", {"publish": [None]}),
         ("settings", {"unheard": "of"}),
     ],
 )

@@ -248,3 +248,39 @@ def test_leftover_that_cannot_be_removed(base: Path) -> None:
         sweep(base, engine)
 
     assert asked == ["one", "two"]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_rm_of_what_goes_by_itself(
+    base: Path, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """`rm` of two, of which one is going just now, removes the other, and both are gone."""
+    names = ["pytest-dind-one-main", "pytest-dind-two-main"]
+    answers: dict[str, Reply] = {
+        "GET /containers/json": Answer(body=[container(base, "one"), container(base, "two")]),
+        f"DELETE /containers/{names[0]}": Answer(status, {"message": "not there, or going"}),
+        f"DELETE /containers/{names[1]}": Answer(204),
+        "GET /volumes": Answer(body={"Volumes": None}),
+    }
+    with FakeEngine(base.parent / "e.sock", answers) as fake:
+        assert command.main(["rm", *names, "--host", fake.host]) == 0
+
+    assert capsys.readouterr().out.split() == names
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["rm", "x"], ["rm", "--stale"], ["cache", "ls"]])
+def test_engine_that_fails(
+    base: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """An engine that answers with an error of its own is told of, without a traceback."""
+    broken = Answer(500, {"message": "the engine is broken"})
+    paths = ("containers/json", "volumes/pytest-dind-cache", "networks", "volumes")
+    answers: dict[str, Reply] = {f"GET /{path}": broken for path in paths}
+    with FakeEngine(base.parent / "e.sock", answers) as fake:
+        code = command.main([*arguments, "--host", fake.host])
+
+    said = capsys.readouterr().err
+    # A sweep does what it can, and no more.
+    assert code == (0 if "--stale" in arguments else 1)
+    assert ("does not answer as it should" in said) is bool(code)
+    assert ("the engine is broken" in said) is bool(code)
