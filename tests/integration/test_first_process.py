@@ -15,7 +15,7 @@ from pytest_dind import Daemon, reaper
 from pytest_dind.engine import Engine
 
 from ..support import until
-from .conftest import StartDaemon, Started
+from .conftest import DeriveImage, StartDaemon, Started
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
@@ -117,3 +117,40 @@ def test_paused_container(start: StartDaemon, traces: Traces, engine: Engine, en
         reaper.finish(started.home.path.parent)
         started.lease.release()
     traces.assert_nothing_left(10)
+
+
+def _told_of_ip6tables(daemon: Daemon) -> list[str]:
+    """What dockerd is told of its IPv6 rules."""
+    said = daemon.exec(["sh", "-c", "cat /proc/$(cat /var/run/docker.pid)/cmdline"]).stdout
+    assert "dockerd" in said
+    return [word for word in said.split("\0") if "ip6tables" in word]
+
+
+def test_no_ipv6_rules_without_ipv6(start: StartDaemon) -> None:
+    """In a container without IPv6, as on most engines, dockerd's rules for it are left out."""
+    daemon = start().daemon
+    has = "grep -qv ' lo$' /proc/net/if_inet6"
+    expected = [] if daemon.exec(["sh", "-c", has], check=False).returncode == 0 else ["false"]
+
+    assert _told_of_ip6tables(daemon) == [f"--ip6tables={word}" for word in expected]
+
+
+def test_ipv6_rules_as_asked_for(start: StartDaemon, derive: DeriveImage) -> None:
+    """Who wants them, by an argument or by the image's own settings, has them."""
+    assert _told_of_ip6tables(start(arg=["--ip6tables=true"]).daemon) == ["--ip6tables=true"]
+    settings = """mkdir -p /etc/docker; echo '{"ip6tables": true}' >/etc/docker/daemon.json"""
+    assert _told_of_ip6tables(start(image=derive(settings)).daemon) == []
+
+
+def test_dockerd_that_knows_no_ipv6_rules(start: StartDaemon, derive: DeriveImage) -> None:
+    """A dockerd of before 20.10 starts without the flag that it doesn't know."""
+    old = """
+        real=$(command -v dockerd)
+        {
+            echo '#!/bin/sh'
+            echo 'case $* in *ip6tables*) echo unknown flag: --ip6tables >&2; exit 125 ;; esac'
+            echo "exec $real \\"\\$@\\""
+        } >/usr/local/bin/dockerd
+        chmod +x /usr/local/bin/dockerd
+        """
+    assert _told_of_ip6tables(start(image=derive(old)).daemon) == []

@@ -159,12 +159,15 @@ def test_nested_container_reaches_the_outer_network(
 
 @pytest.mark.dind_modes("dind")
 def test_daemon_in_a_daemon(start: StartDaemon, project: Project, engine: Engine) -> None:
-    """A daemon serves as outer engine where it sees the temp dir: networks of all three differ."""
-    outer = start()
+    """A daemon serves as outer engine where it sees the temp dir: networks of all three differ.
+
+    It gives its containers IPv6, so that the inner daemon has its rules for that.
+    """
+    outer = start(arg=["--ipv6", "--fixed-cidr-v6=fd00:213::/64"])
     temp = outer.shared_temp_dir()
     project.write(
         f"""
-        import json
+        import json, os
 
         def test_it(dind_client, dind_daemon):
             with open("networks.json", "w") as file:
@@ -174,6 +177,9 @@ def test_daemon_in_a_daemon(start: StartDaemon, project: Project, engine: Engine
             assert out == b"hi\\n"
             command = ["docker", "run", "--rm", "{NESTED_IMAGE}", "echo", "hi"]
             assert dind_daemon.exec(command).stdout == "hi\\n"
+            look = ["sh", "-c", "cat /proc/$(cat /var/run/docker.pid)/cmdline"]
+            if os.path.exists("/proc/net/if_inet6"):
+                assert "ip6tables" not in dind_daemon.exec(look).stdout
         """
     )
     with contextlib.closing(outer.daemon.client()) as client:
