@@ -118,7 +118,7 @@ class Daemon:
             try:
                 yield client
             except (DindError, RequestException) as error:
-                loss = lost(self)
+                loss = lost(self, asks=True)
                 if loss is None:
                     raise
                 raise loss from error

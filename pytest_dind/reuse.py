@@ -14,7 +14,7 @@ from typing import Protocol
 from . import images, reaper, state, transport, workspace
 from .backends.protocol import Home
 from .daemon import Daemon
-from .engine import Engine
+from .engine import Engine, answering
 from .lease import LEASE, is_held
 from .lost import lost
 from .settings import MAIN, Settings
@@ -63,7 +63,10 @@ class Reuse:
         began = time.monotonic()
         base = workspace.base()
         engine = self._engine(settings)
-        image = images.ensure(engine.client, settings.image, self._say)["Id"]
+        with answering(engine):
+            image = images.ensure(engine.client, settings.image, self._say)["Id"]
+            for name in settings.load:
+                images.ensure(engine.client, name, self._say)
         shape = json.dumps([settings.shape(), image], sort_keys=True)
         digest = hashlib.sha256(shape.encode()).hexdigest()[:_DIGITS]
         prefix = f"{_PREFIX}{settings.reuse}-"

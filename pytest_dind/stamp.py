@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .census import BY
-from .guard.mounts import clean
+from .guard.mounts import anonymous, clean
 
 _CREATE = re.compile(r"(?:/v[\d.]+)?/(?P<kind>containers|networks|volumes)/create")
 _HEAD_LIMIT = 1024 * 1024
@@ -131,19 +131,21 @@ class Stamp:
             # What it has from another container may be in the same places.
             return host
         mounts, binds = list(host.get("Mounts") or []), list(map(str, host.get("Binds") or []))
-        named = [bind for bind in binds if ":" in bind]
         taken = {
-            *(str(mount.get("Target")) for mount in mounts),
-            *(bind.split(":")[1] for bind in named),
-            *(host.get("Tmpfs") or {}),
+            *(clean(str(mount.get("Target"))) for mount in mounts),
+            *(clean(bind.split(":")[1]) for bind in binds if ":" in bind),
+            *map(clean, host.get("Tmpfs") or {}),
         }
+        # Of binds those that the engine takes; what is wrong with the others it says itself.
+        bare = {bind for bind in binds if bind.startswith("/") and ":" not in bind}
+        moved = {bind for bind in bare if clean(bind) not in taken and binds.count(bind) == 1}
         image = self._ask("GET", f"/images/{quote(str(asked.get('Image')), safe='/:@')}/json") or {}
         of_image = (image.get("Config") or {}).get("Volumes") or {}
-        wanted = {*(asked.get("Volumes") or {}), *of_image, *binds} - {*named}
-        for target in sorted({*map(clean, wanted)} - {*map(clean, taken)}):
-            options = {"Labels": {BY: self.by}}
-            mounts.append({"Type": "volume", "Target": target, "VolumeOptions": options})
-        return {**host, "Binds": named, "Mounts": mounts}
+        taken |= {clean(bind) for bind in bare - moved}
+        wanted = {clean(place) for place in {*(asked.get("Volumes") or {}), *of_image, *moved}}
+        for target in sorted(wanted - taken):
+            mounts.append(anonymous(target, {BY: self.by}, str(host.get("VolumeDriver") or "")))
+        return {**host, "Binds": [bind for bind in binds if bind not in moved], "Mounts": mounts}
 
     def _stamp_mounts(self, mounts: list[dict[str, Any]]) -> None:
         for mount in mounts:

@@ -37,8 +37,15 @@ except ModuleNotFoundError as error:
     # As on a bare machine: what is needed is in an environment of the project's.
     import bootstrap
 
-    bootstrap.say(f"this Python has no {error.name}: going on in the tox environment `engine`")
-    bootstrap.main(["run", "-e", "engine", "--", *sys.argv[1:]])
+    bootstrap.say(
+        f"this Python has no {error.name}: going on in the tox environment `engine`, "
+        f"in the directory {bootstrap.ROOT}"
+    )
+    moved = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    moved.add_argument("--state-dir", type=Path)
+    given, others = moved.parse_known_args()
+    places = ["--state-dir", str(given.state_dir.absolute())] if given.state_dir else []
+    bootstrap.main(["run", "-e", "engine", "--", *places, *others])
 
 
 def main(arguments: list[str] | None = None) -> int:

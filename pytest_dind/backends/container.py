@@ -87,10 +87,11 @@ class ContainerBackend:
         creation.uninterrupted(
             lambda: creation.create(self._engine, plan, remove=lambda: self.stop(home))
         )
-        details = inspect(self._engine, home)
-        if details:
-            # Else it has ended already, as the wait is to find out.
-            way.opened(details)
+        with answering(self._engine):
+            details = inspect(self._engine, home)
+            if details:
+                # Else it has ended already, as the wait is to find out.
+                way.opened(details)
         new = New(self._engine, home, way, settings, ticket, self._mode)
         api_version = new.wait(spent=time.monotonic() - began)
         self._keep_hold(way)

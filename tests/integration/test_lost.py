@@ -160,3 +160,32 @@ def test_cleaned_temp_dir(project: Project, traces: Traces) -> None:
     assert "1 passed, 1 error" in output
     assert "DaemonLost: The daemon 'main'" in output
     traces.assert_nothing_left(seconds=3)
+
+
+@pytest.mark.requires_isolation
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "shared"])
+def test_calls_of_the_handle(project: Project, workers: tuple[str, ...]) -> None:
+    """A test that asks the handle of a daemon that was just killed has its loss to catch."""
+    project.write(
+        """
+        import pathlib, pytest
+        from pytest_dind import DaemonLost
+
+        @pytest.mark.dind_clean
+        def test_it(dind_daemon, tmp_path):
+            archive = tmp_path / "some.tar"
+            archive.write_bytes(b"as good as any")
+            (tmp_path / "Dockerfile").write_text("FROM scratch\\n")
+            dind_daemon.container.kill()
+            for call in (
+                lambda: dind_daemon.address("web", 80),
+                lambda: dind_daemon.load(archive),
+                lambda: dind_daemon.build(tmp_path, "some:tag"),
+            ):
+                with pytest.raises(DaemonLost):
+                    call()
+            open("was-here", "w").close()
+        """
+    )
+    project.run(*workers, code=1)
+    assert (project.path / "was-here").exists()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dind.settings import AUTO, MODES
+
 from ..support import Answer, FakeEngine, Reply
 
 _DOWN = (
@@ -239,8 +241,11 @@ def test_image_that_cannot_be_pulled(pytester: pytest.Pytester, engine: _Engine,
     assert not engine.asked["container"]
 
 
-@pytest.mark.parametrize("mode", ["auto", "sysbox", "dind", "socket"])
-def test_engine_that_fails(pytester: pytest.Pytester, engine: _Engine, mode: str) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [*(f"--dind-mode={mode}" for mode in (AUTO, *MODES)), "--dind-reuse=mine"],
+)
+def test_engine_that_fails(pytester: pytest.Pytester, engine: _Engine, option: str) -> None:
     """An engine that pings and fails at the first question fails the tests that need it alone."""
     engine.info = engine.image = Answer(500, {"message": "the engine is broken"})
     pytester.makepyfile(
@@ -249,12 +254,11 @@ def test_engine_that_fails(pytester: pytest.Pytester, engine: _Engine, mode: str
         def test_other(): pass
         """
     )
-    options = (f"--dind-mode={mode}", "--dind-load=docker:dind")
-    result = pytester.runpytest_subprocess(*options)
+    result = pytester.runpytest_subprocess(option, "--dind-load=docker:dind")
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(
         ["*EngineUnavailable: The Docker engine at * does not answer as it should.", "*is broken"]
     )
     assert "INTERNALERROR" not in result.stdout.str()
-    skipping = pytester.runpytest_subprocess(*options, "--dind-unavailable=skip")
-    skipping.assert_outcomes(skipped=1, passed=1)
+    options = ("--dind-load=docker:dind", "--dind-unavailable=skip", option)
+    pytester.runpytest_subprocess(*options).assert_outcomes(skipped=1, passed=1)

@@ -146,13 +146,28 @@ def test_volumes_without_a_name(short_path: Path) -> None:
     mounts = host.pop("Mounts")
     assert [mount["Target"] for mount in mounts] == ["/of-image", "/own"]
     assert {mount["Type"] for mount in mounts} == {"volume"}
-    assert all(mount["VolumeOptions"]["Labels"] == {BY: "me test_it"} for mount in mounts)
+    labels = {BY: "me test_it", "com.docker.volume.anonymous": ""}
+    assert all(mount["VolumeOptions"] == {"Labels": labels} for mount in mounts)
     assert host == {
         "Binds": ["/x:/taken:ro"],
         "Tmpfs": {"/tmp": ""},
         "Memory": 1,
     }
     assert _body(second)["HostConfig"] == asked["HostConfig"]
+
+
+def test_volumes_that_the_engine_judges(short_path: Path) -> None:
+    """What it refuses stays as it is; a driver that is named is that of the others."""
+    binds = ["/x:/twice", "/twice", "relative", "/again", "/again", "/own"]
+    host = {"Binds": binds, "VolumeDriver": "some-driver"}
+    with _stamped(short_path) as (daemon, stamp):
+        _ask(stamp, "POST", "/containers/create", json.dumps({"HostConfig": host}).encode())
+
+    made = _body(daemon.requests[-1])["HostConfig"]
+    assert made["Binds"] == [bind for bind in binds if bind != "/own"]
+    (mount,) = made["Mounts"]
+    assert mount["Target"] == "/own"
+    assert mount["VolumeOptions"]["DriverConfig"] == {"Name": "some-driver"}
 
 
 @pytest.mark.parametrize(

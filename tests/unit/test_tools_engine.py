@@ -154,12 +154,16 @@ def test_a_python_without_the_packages_goes_on_in_an_environment(tmp_path: Path)
     """On a bare machine the command does what it says: in tox's environment, which has them."""
     tools = tmp_path / "tools"
     shutil.copytree(Path(engine.__file__).parent, tools)
-    (tools / "bootstrap.py").write_text("say = main = print\n")
+    (tools / "bootstrap.py").write_text("say = main = print\nROOT = 'the root'\n")
     environment = {name: text for name, text in os.environ.items() if name != "TOX_ENV_NAME"}
     # Without site-packages.
-    command = [sys.executable, "-S", str(tools / "engine.py"), "status"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-S", str(tools / "engine.py"), "status", "--state-dir=here"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
 
     said, asked = done.stdout.splitlines()[:2]
     assert said.startswith("this Python has no ")
-    assert asked == "['run', '-e', 'engine', '--', 'status']"
+    assert said.endswith("in the directory the root")
+    places = ["--state-dir", str(tmp_path / "here")]
+    assert asked == str(["run", "-e", "engine", "--", *places, "status"])
