@@ -37,15 +37,22 @@ def guards(
     roles = (NETWORK, VOLUME, IMAGE) if thorough else ()
     beside = [item for role in roles for item in labelled(api, role)]
     known = {item["Labels"][labels.HOME]: item["Labels"] for item in [*beside, *running]}
-    for mark in base.glob(f"*/*/{GUARD}"):
+    for mark in (home / GUARD for run in _within(base) for home in _within(run)):
         # A guard removes its home by itself.
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             made = str(int(mark.stat().st_mtime))
             if engine_of(mark.parent.parent) == engine.url:
                 home = str(mark.parent)
                 ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
                 known.setdefault(home, {**ours, labels.CREATED: made})
     return known
+
+
+def _within(directory: Path) -> list[Path]:
+    """What is in a directory; nothing where that goes just now, as another run's may."""
+    with contextlib.suppress(OSError):
+        return list(directory.iterdir())
+    return []
 
 
 def is_container(item: Mapping[str, Any]) -> bool:

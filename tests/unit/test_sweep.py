@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pytest_dind import __main__ as command
 from pytest_dind import labels, workspace
 from pytest_dind.engine import Engine
 from pytest_dind.lease import LEASE, Lease
-from pytest_dind.reaper import ENGINE, KEPT
+from pytest_dind.reaper import ENGINE, GUARD, KEPT
 from pytest_dind.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
 
 from ..support import Answer, FakeEngine, Reply
@@ -284,3 +285,24 @@ def test_engine_that_fails(
     assert code == (0 if "--stale" in arguments else 1)
     assert ("does not answer as it should" in said) is bool(code)
     assert ("the engine is broken" in said) is bool(code)
+
+
+def test_ps_while_another_run_ends(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that goes while it is looked into hides nothing of the others."""
+    for run in ("ending", "guarded"):
+        (base / run / "main").mkdir(parents=True)
+        (base / run / "main" / GUARD).touch()
+    usual = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        found = sorted(usual(path))
+        if path == base:
+            shutil.rmtree(base / "ending")
+        return iter(found)
+
+    with listing(base) as (engine, _):
+        (base / "guarded" / ENGINE).write_text(engine.url)
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        found = entries(engine, base)
+
+    assert [entry.home for entry in found] == [base / "guarded" / "main"]
