@@ -13,8 +13,6 @@ from . import fixtures, left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 from .session import RUN, SETTINGS, SHARED, begun
 
-pytest_plugins = ("pytest_dind.fixtures", "pytest_dind.left")
-
 _summary = pytest.StashKey[list[report.Told]]()
 _said = pytest.StashKey[list[str]]()
 
@@ -26,11 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
-    try:
-        config.stash[SETTINGS] = options.from_config(config)
-    except SettingsError as error:
-        raise pytest.UsageError(str(error)) from error
+    _settings(config)
     config.stash[_summary], config.stash[_said] = [], []
+    # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
+    for module in (fixtures, left):
+        config.pluginmanager.register(module, module.__name__)
     for description in requirements.DESCRIPTIONS:
         config.addinivalue_line("markers", description)
 
@@ -39,10 +37,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print what this machine can do, instead of running tests, if that is asked for."""
     if config.option.help or config.option.version:
         return None
-    try:
-        chosen = options.from_config(config)
-    except SettingsError as error:
-        raise pytest.UsageError(str(error)) from error
+    chosen = _settings(config)
     if chosen.doctor == settings.DOCTOR_OFF:
         return None
     from .doctor import examine
@@ -53,6 +48,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return pytest.ExitCode.INTERRUPTED
     print(found)
     return found.exit_code
+
+
+def _settings(config: pytest.Config) -> settings.Settings:
+    if SETTINGS not in config.stash:
+        try:
+            config.stash[SETTINGS] = options.from_config(config)
+        except SettingsError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[SETTINGS]
 
 
 @pytest.hookimpl(optionalhook=True)

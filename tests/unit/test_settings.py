@@ -230,7 +230,7 @@ def test_frozen() -> None:
     """Settings are frozen, and hashable."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().image = "x"  # type: ignore[misc]
-    assert len({Settings(load=["x"]), Settings(load=("x",))}) == 1  # type: ignore[arg-type]
+    assert len({Settings(load=["x"]), Settings(load=("x",))}) == 1
 
 
 def test_ports() -> None:
@@ -293,3 +293,15 @@ def test_values_of_other_types(name: str, value: object) -> None:
     """What is no text, or no list of texts, is an error that names the setting."""
     with pytest.raises(SettingsError, match=f"--dind-{name.replace('_', '-')}: "):
         Settings().replace(**{name: value})
+
+
+def test_settings_are_values() -> None:
+    """Equal settings are one key; their text names each; an unknown one is told, with the valid."""
+    one, same, other = Settings(arg=["--debug"]), Settings(arg=("--debug",)), Settings(timeout=1)
+    assert one == same
+    assert {one: 1}[same] == 1
+    assert one != other
+    assert one != vars(one)
+    assert "timeout=1" in repr(other)
+    with pytest.raises(SettingsError, match=r"no imgae\.[^$]*Valid: mode, image"):
+        Settings(imgae="x")
