@@ -11,6 +11,7 @@ from .exchange import Exchange
 from .names import full, has_tag
 from .refusal import forbidden, malformed, missing
 from .stamp import IMAGE, read_filters
+from .upstream import Reply
 
 _NO_NAME = "<none>:<none>"
 _LOADED = "Loaded image: "
@@ -131,7 +132,8 @@ class ImageCalls(Calls):
         if found is None:
             raise missing("image", source)
         if name in (found["RepoTags"] or []):
-            return await exchange.forward(_tag_path(found["Id"]))
+            # Said, and not done: it may be the host's, who may move it to another image just now.
+            return await exchange.reply(Reply(201, b"application/json", b""))
         await self._images.demand_free(name)
         if self._images.goes(found):
             return await exchange.forward(_tag_path(found["Id"]))

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import h11
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_dind import labels
@@ -313,6 +313,7 @@ async def _play(sequence: list[tuple[str, str, str, Any]], directory: Path) -> _
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@example([("POST /images/X/tag?repo=Y", "theirs", "theirs", None)])
 @given(_SEQUENCES)
 def test_no_sequence_touches_what_is_not_ones_own(
     sequence: list[tuple[str, str, str, Any]],
