@@ -54,7 +54,14 @@ class Reading(Calls):
         allow = exchange.match.route.allow
         if allow:
             what = _NOT_SEEN if allow == BUILDKIT else "a call that is about the engine itself,"
-            self._policy.demand(allow, f"{call}, {what}")
+            try:
+                self._policy.demand(allow, f"{call}, {what}")
+            except Refusal as refusal:
+                if exchange.request.method == "GET" and exchange.match.name:
+                    # `docker inspect` looks for a name among all there is, up to the first error
+                    # that is not this one.
+                    raise Refusal(404, refusal.message) from None
+                raise
         elif self._policy.own:
             raise forbidden(f"{call}, a call that reaches into the host,")
         await exchange.forward(exchange.request.path)

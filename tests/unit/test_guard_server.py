@@ -119,6 +119,23 @@ def test_refused_question_for_a_head() -> None:
     assert rest == b""
 
 
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [
+        ("GET /plugins/x/json", 404),
+        ("GET /services/x", 404),
+        ("GET /plugins", 403),
+        ("DELETE /plugins/x", 403),
+    ],
+)
+def test_look_at_what_is_refused(call: str, status: int) -> None:
+    """A plugin or a service is as if it were not there: `docker inspect` looks for a name there."""
+    answer = _play(_nothing, _sent(f"{call} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert b"run pytest with --dind-guard-allow=" in answer
+
+
 def _engine_of(platform: dict[str, str], heads: list[bytes]) -> _Serve:
     """An engine of this platform, which has no images and builds whatever it is given."""
 
