@@ -19,7 +19,7 @@ _CAPABILITIES = (
     "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP "
     "SETGID SETPCAP SETUID SYS_CHROOT IPC_LOCK SYS_NICE"
 )
-_LOG_DRIVERS = ("", "json-file", "local", "none")
+_LOG_DRIVERS = ("json-file", "local", "none")
 _RUNTIMES = ("", "runc", "io.containerd.runc.v2")
 _SECURITY = re.compile(r"no-new-privileges([:=](true|false))?")
 # Those that the kernel keeps per container (runc, libcontainer/configs/validate).
@@ -195,11 +195,9 @@ class Checks:
 
     def _log(self, where: str, value: Any) -> Json:
         found = fields(where, value, {"Type": text, "Config": mapping}, self._policy.unknown)
-        driver = found.get("Type", "")
-        if driver not in _LOG_DRIVERS or (not driver and found.get("Config")):
-            # Some write to sockets and files of the host, and so may the engine's default.
-            name = driver or "the default"
-            self._policy.demand(f"log-driver:{name}", f"the logging driver {name} with options")
+        # Options alone are for the engine's own driver, which is found out in `references`.
+        if found.get("Type"):
+            demand_log_driver(found["Type"], self._policy)
         return found
 
     def _runtime(self, where: str, value: Any) -> str:
@@ -249,6 +247,16 @@ def _volumes(where: str, value: Any) -> Json:
     if not isinstance(value, dict) or not all(item in (None, {}) for item in value.values()):
         raise malformed(f"{where} is not an object of empty objects")
     return value
+
+
+def demand_log_driver(driver: str, policy: Policy) -> None:
+    """Refuse a logging driver that may write to sockets and files of the host.
+
+    Raises:
+        Refusal: it is one.
+    """
+    if driver not in _LOG_DRIVERS:
+        policy.demand(f"log-driver:{driver}", f"the logging driver {driver}")
 
 
 def joined(mode: str) -> str:

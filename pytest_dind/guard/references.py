@@ -6,7 +6,7 @@ from typing import Any
 
 from . import mounts, networks
 from .body import Json, fields, text, texts
-from .containers import joined
+from .containers import demand_log_driver, joined
 from .names import is_image, is_object
 from .ownership import Ownership
 from .policy import Policy
@@ -35,6 +35,7 @@ class References:
         wanted = mounts.read(host, self._policy, labels)
         await self._networks(body, host)
         await self._join(host)
+        await self._log_driver(host)
         inherited = await self._volumes_from(host)
         anonymous = {*body.get("Volumes", {}), *await self._image_volumes(body.get("Image", ""))}
         wanted.add_anonymous(
@@ -103,6 +104,13 @@ class References:
             raise forbidden(
                 f"a namespace of the container {name}, which is not this run's,", f"join:{name}"
             ) from None
+
+    async def _log_driver(self, host: Json) -> None:
+        """See where options of a log go that name no driver: to the engine's own."""
+        log = host.get("LogConfig") or {}
+        if log.get("Config") and not log.get("Type"):
+            info = (await self._engine.call("GET", "/info")).json()
+            demand_log_driver(info["LoggingDriver"], self._policy)
 
     async def _link(self, link: str) -> str:
         name, colon, alias = link.partition(":")

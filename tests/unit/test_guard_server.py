@@ -168,6 +168,24 @@ def test_build_for_a_platform(query: str, status: int) -> None:
     assert any(b"/build?" in head for head in heads) == (status == 200)
 
 
+@pytest.mark.parametrize(("driver", "status"), [("json-file", 201), ("syslog", 403)])
+def test_log_options_alone(driver: str, status: int) -> None:
+    """Options without a logging driver, as compose sends them, pass if the engine's is usual."""
+    body = json.dumps({"HostConfig": {"LogConfig": {"Type": "", "Config": {"tag": "x"}}}})
+    ask = f"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        told = {"LoggingDriver": driver}
+        writer.write(_answer(200, told) if b"/info " in head else _answer(201, {"Id": _OWN}))
+        writer.close()
+
+    answer = _play(serve, _sent((ask + body).encode()))
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert (b"--dind-guard-allow=log-driver:syslog" in answer) == (status == 403)
+
+
 def _echo(heads: list[bytes]) -> _Serve:
     """An engine that notes each head and body, and says yes."""
 
