@@ -106,7 +106,7 @@ class Making(Calls):
         """A container of the run's own, onto a network of the run's own."""
         body = await exchange.json()
         resolved = await self._onto(exchange, body, {"Container", "EndpointConfig"})
-        endpoint = await self._references.endpoint(resolved, body.get("EndpointConfig"))
+        _, endpoint = await self._references.endpoint(resolved, body.get("EndpointConfig"))
         body["EndpointConfig"] = endpoint
         await exchange.forward(path(exchange, resolved), body)
 

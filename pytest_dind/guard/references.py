@@ -142,18 +142,27 @@ class References:
         given = config.get("EndpointsConfig") or {}
         if not isinstance(given, dict):
             raise malformed("NetworkingConfig.EndpointsConfig is not a JSON object")
-        endpoints = {name: await self.endpoint(name, found) for name, found in given.items()}
         mode = text("HostConfig.NetworkMode", host.get("NetworkMode"))
         plain = mode in ("", "default", "host", *networks.USABLE) or joined(mode)
-        if not plain and mode not in endpoints:
-            endpoints[mode] = await self.endpoint(mode, {})
+        if not plain:
+            given = {mode: {}, **given}
+        endpoints = {}
+        for asked, found in given.items():
+            name, endpoint = await self.endpoint(asked, found)
+            endpoints[name] = endpoint
+            if asked == mode != name:
+                host["NetworkMode"] = endpoint.get("NetworkID", name)
         if endpoints:
             body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
         else:
             body.pop("NetworkingConfig", None)
 
-    async def endpoint(self, name: str, found: Any) -> Json:
-        """How a container is to be on the network of this name.
+    async def endpoint(self, name: str, found: Any) -> tuple[str, Json]:
+        """How a container is to be on the network of this name or id.
+
+        Returns:
+            The network's name, under which the engine notes it down, and how. Under an id it would
+            be taken for a second network.
 
         Raises:
             Refusal: the network, or a container that is linked there, is not this run's.
@@ -164,15 +173,15 @@ class References:
         if name in ("default", *networks.BUILT_IN) or not self._policy.own:
             if name == "host":
                 self._policy.demand("host-net", "the host's network namespace")
-            return kept
+            return name, kept
         if not is_object(name):
             raise missing("network", name)
         network = await self._ownership.network(name)
         if network.built_in:
             if network.name == "host":
                 self._policy.demand("host-net", "the host's network namespace")
-            return kept
-        return {**kept, "NetworkID": network.id}
+            return network.name, kept
+        return network.name, {**kept, "NetworkID": network.id}
 
 
 def _tmpfs(host: Json) -> set[str]:

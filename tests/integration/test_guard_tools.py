@@ -414,6 +414,16 @@ def test_bind_of_the_project(guard: Guarded) -> None:
     assert not missing.exists()
 
 
+def test_network_by_a_part_of_its_id(guard: Guarded, name: str) -> None:
+    """A container is on it once, under its name, as without a guard."""
+    network = _cli(guard, "network", "create", name).strip()
+    _cli(guard, "create", "--name", name, "--network", network[:12], NESTED_IMAGE, "true")
+    _cli(guard, "start", "--attach", name)
+
+    found = json.loads(_cli(guard, "inspect", name))[0]["NetworkSettings"]["Networks"]
+    assert {key: on["NetworkID"] for key, on in found.items()} == {name: network}
+
+
 def test_namespaces_of_ones_own(guard: Guarded, name: str) -> None:
     """Containers of the run may share namespaces and volumes, and be linked."""
     run = ("run", "--rm")
