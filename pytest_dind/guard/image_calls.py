@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Container, Iterable
 
 from .builds import stamp_changes
@@ -80,6 +81,7 @@ class ImageCalls(Calls):
         exchange.see_through()
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
+            began = time.time()
             loaded: list[str] = []
             told = True
 
@@ -93,7 +95,7 @@ class ImageCalls(Calls):
                 await self._learn(loaded, known, names)
                 # A load that fails, or of an archive of an old format, moves names without a word.
                 moved = set(loaded) if told and loaded else names.keys()
-                for name in await self._images.put_back(names, moved, known):
+                for name in await self._images.put_back(names, moved, known, began):
                     error = (
                         f"pytest-dind guard: the image {name} was loaded, but the name is the "
                         "host's and stays with its image; load it under another name"

@@ -158,7 +158,7 @@ class Images:
         return {str(image["Id"]) for image in found}
 
     async def put_back(
-        self, before: Mapping[str, str], names: Set[str], known: Container[str]
+        self, before: Mapping[str, str], names: Set[str], known: Container[str], since: float
     ) -> list[str]:
         """Give the host's images back the names that a load took from them.
 
@@ -166,6 +166,8 @@ class Images:
             before: The names on the engine before the load, and the ids of their images.
             names: Those that the load may have taken.
             known: The images that were there before; one that was not, and has no name now, goes.
+            since: When the load began: a younger image is not of an archive, but of somebody's
+                build that ended meanwhile, and keeps its name.
 
         Returns:
             The names that were moved.
@@ -179,12 +181,19 @@ class Images:
             old = await self.inspect(had)
             if old is None or self.owns(old) or self._names.get(name) == had:
                 continue
+            new = await self.inspect(after[name])
+            if new is not None and created(new) >= since:
+                continue
             repository, _, tag = name.rpartition(":")
             query = {"repo": [repository], "tag": [tag]}
             await self._engine.call("POST", f"/images/{had}/tag", query)
             moved.append(name)
-            new = None if after[name] in known else await self.inspect(after[name])
-            if new is not None and not new["RepoTags"]:
-                self.forget(new["Id"])
-                await self.remove_unused([new["Id"]])
+            if after[name] not in known:
+                await self._remove_nameless(after[name])
         return moved
+
+    async def _remove_nameless(self, image_id: str) -> None:
+        found = await self.inspect(image_id)
+        if found is not None and not found["RepoTags"]:
+            self.forget(image_id)
+            await self.remove_unused([image_id])

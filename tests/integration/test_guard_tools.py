@@ -364,6 +364,30 @@ def test_load_of_the_oldest_format(guard: Guarded, crowd: Crowd, tmp_path: Path)
     crowd.assert_untouched()
 
 
+def test_load_that_fails_beside_a_build(guard: Guarded, crowd: Crowd) -> None:
+    """A name that the host's own build takes while a load fails stays with what was built."""
+    api: Any = guard.client.api
+    taken, content = f"{crowd.mark}-built:1", io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        entry = tarfile.TarInfo("no image")
+        entry.size = 1_000_000
+        tar.addfile(entry, io.BytesIO(bytes(entry.size)))
+
+    def archive() -> Iterator[bytes]:
+        yield content.getvalue()[:500_000]
+        dockerfile = f"FROM {NESTED_IMAGE}\nLABEL built={uuid4().hex}\n"
+        crowd.client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=taken, rm=True)
+        yield content.getvalue()[500_000:]
+
+    crowd.client.api.tag(crowd.image, taken)
+    try:
+        said = api._post(api._url("/images/load"), data=archive()).text
+        assert "error" in said or "no such file" in said, said
+        assert "built" in crowd.client.images.get(taken).labels
+    finally:
+        crowd.client.images.remove(taken, noprune=True)
+
+
 def test_name_that_an_image_has(guard: Guarded) -> None:
     """An image of the host is given the name that it has: nothing changes."""
     _cli(guard, "tag", NESTED_IMAGE, NESTED_IMAGE)
