@@ -91,10 +91,10 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
     file = path / f"{name}.lock"
     # The others are held while a daemon starts, whose own time-out ends that.
     patience = _PATIENCE_SECONDS if file.name == LOCK else -1
-    lock = FileLock(file, timeout=patience, poll_interval=_LOCK_POLL_SECONDS)
+    lock = FileLock(file)
     with explained(file):
         try:
-            lock.acquire()
+            lock.acquire(patience, _LOCK_POLL_SECONDS)
         except Timeout as error:
             raise _held_too_long(file, _holder(file)) from error
     try:
