@@ -13,6 +13,8 @@ import json
 import re
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ _CREATE = re.compile(r"(?:/v[\d.]+)?/(?P<kind>containers|networks|volumes)/creat
 _HEAD_LIMIT = 1024 * 1024
 _CHUNK = 256 * 1024
 _SECONDS = 60
+_PAUSE_SECONDS = 0.02
 _END = b"\r\n\r\n"
 
 
@@ -57,10 +60,14 @@ class Stamp:
 
     def _serve(self) -> None:
         # The end of the listening socket ends it.
-        with contextlib.suppress(OSError):
-            while True:
+        while self._listening.fileno() >= 0:
+            try:
                 client, _ = self._listening.accept()
-                threading.Thread(target=self._handle, args=(client,), daemon=True).start()
+            except OSError:
+                # Too many open files, perhaps: connections that have come are taken later.
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            threading.Thread(target=self._handle, args=(client,), daemon=True).start()
 
     def _handle(self, client: socket.socket) -> None:
         """One request, and all that follows on its connection."""
@@ -127,14 +134,12 @@ class Stamp:
 
     def _with_volumes(self, asked: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
         """The host's part for a new container, which has the label on volumes without a name."""
-        if host.get("VolumesFrom"):
-            # What it has from another container may be in the same places.
-            return host
         mounts, binds = list(host.get("Mounts") or []), list(map(str, host.get("Binds") or []))
         taken = {
             *(clean(str(mount.get("Target"))) for mount in mounts),
             *(clean(bind.split(":")[1]) for bind in binds if ":" in bind),
             *map(clean, host.get("Tmpfs") or {}),
+            *self._of_others(host.get("VolumesFrom") or []),
         }
         # Of binds those that the engine takes; what is wrong with the others it says itself.
         bare = {bind for bind in binds if bind.startswith("/") and ":" not in bind}
@@ -146,6 +151,12 @@ class Stamp:
         for target in sorted(wanted - taken):
             mounts.append(anonymous(target, {BY: self.by}, str(host.get("VolumeDriver") or "")))
         return {**host, "Binds": [bind for bind in binds if bind not in moved], "Mounts": mounts}
+
+    def _of_others(self, others: list[str]) -> Iterator[str]:
+        """The places that other containers' volumes take in one that has them too."""
+        for other in others:
+            there = self._ask("GET", f"/containers/{quote(other.partition(':')[0])}/json") or {}
+            yield from (clean(mount["Destination"]) for mount in there.get("Mounts") or [])
 
     def _stamp_mounts(self, mounts: list[dict[str, Any]]) -> None:
         for mount in mounts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -120,14 +121,18 @@ def test_volumes_of_a_container(short_path: Path) -> None:
     assert mount["VolumeOptions"] == {"Labels": {BY: "me test_it"}}
 
 
-_IMAGE = b'{"Config": {"Volumes": {"/of-image": {}, "/taken/": {}}}}'
+# What is said of an image, and of another container.
+_IMAGE = (
+    b'{"Config": {"Volumes": {"/of-image": {}, "/taken/": {}}},'
+    b' "Mounts": [{"Destination": "/of-image"}]}'
+)
 _HAS_VOLUMES = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
 
 
 def test_volumes_without_a_name(short_path: Path) -> None:
     """Volumes that a container or its image just asks for carry the label; nothing is there twice.
 
-    Those of another container are not looked into, and so nothing is put in their way.
+    Nothing is put in the way of those that it has from another container.
     """
     asked: dict[str, Any] = {
         "Image": "some/image:tag",
@@ -137,10 +142,11 @@ def test_volumes_without_a_name(short_path: Path) -> None:
     answer = _HAS_VOLUMES % (len(_IMAGE), _IMAGE)
     with _stamped(short_path, answer) as (daemon, stamp):
         _ask(stamp, "POST", "/containers/create", json.dumps(asked).encode())
-        asked["HostConfig"]["VolumesFrom"] = ["another"]
+        asked["HostConfig"]["VolumesFrom"] = ["another:ro"]
         _ask(stamp, "POST", "/containers/create", json.dumps(asked).encode())
 
-    look, first, second = daemon.requests
+    look, first, other, _, second = daemon.requests
+    assert other.startswith(b"GET /containers/another/json ")
     assert look.startswith(b"GET /images/some/image:tag/json ")
     host = _body(first)["HostConfig"]
     mounts = host.pop("Mounts")
@@ -153,7 +159,21 @@ def test_volumes_without_a_name(short_path: Path) -> None:
         "Tmpfs": {"/tmp": ""},
         "Memory": 1,
     }
-    assert _body(second)["HostConfig"] == asked["HostConfig"]
+    assert [mount["Target"] for mount in _body(second)["HostConfig"]["Mounts"]] == ["/own"]
+
+
+def test_too_many_open_files(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that can't be taken for want of descriptors is taken later."""
+    accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def take(listening: socket.socket) -> Any:
+        if failures and listening.getsockname() == str(short_path / "s"):
+            raise failures.pop()
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", take)
+    with _stamped(short_path) as (_, stamp):
+        assert _ask(stamp, "POST", "/volumes/create", b"{}") == b"{}"
 
 
 def test_volumes_that_the_engine_judges(short_path: Path) -> None:
