@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 VOLUME = "pytest-dind-cache"
-PATH = "/run/pytest-dind-store"
-"""Where the volume is in a daemon's container."""
+PATH = "/var/lib/pytest-dind-store"
+"""Where the volume is in a daemon's container.
+
+Not below /run, all of which the official image's entrypoint searches for files to delete."""
 
 _OUTCOME = "store"
 SEEDED = "seeded"
@@ -42,7 +44,7 @@ _ABANDON = "abandon"
 _DRIVERS = ("overlay2", "overlayfs")
 _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
 # Raised when golden roots are made in another way: those of other versions are not used.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 class New(Protocol):

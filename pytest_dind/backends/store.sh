@@ -16,7 +16,7 @@
 # the kernel lets go of both when their holder dies. Daemons have the volume read-only, by the
 # kernel's word. The test process reads the outcome in the home's file `store`.
 
-store=/run/pytest-dind-store
+store=/var/lib/pytest-dind-store
 data=/var/lib/docker
 content=containerd/daemon/io.containerd.content.v1.content/blobs/sha256
 snapshots=containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -519,6 +520,32 @@ def test_busybox(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
     assert _outcome(second) == store.SEEDED
     assert warm.made() == made
     assert _works(second.daemon)
+
+
+@_one_kind
+def test_entrypoint_that_deletes_pid_files(
+    begin: StartDaemon, warm: Warm, engine: Engine, derive: DeriveImage
+) -> None:
+    """What the official image's entrypoint deletes below /run is no file of an image's."""
+    script = "#!/bin/sh\nfind /run /var/run -iname 'docker*.pid' -delete || :\nexec \"$@\"\n"
+    write = f"printf '%s' {shlex.quote(script)} >/entry; chmod +x /entry"
+    warm.image = derive(write, 'ENTRYPOINT ["/entry"]')
+    name = f"pytest-dind/pids:{uuid4().hex[:8]}"
+    container = engine.client.containers.create(NESTED_IMAGE, ["touch", "/docker-other.pid"])
+    container.start()
+    container.wait()
+    container.commit(*name.split(":"))
+    container.remove()
+    try:
+        begin(image=warm.image, load=[name])
+        # One that makes a golden root of its own may write to the store.
+        begin(image=warm.image)
+        seeded = begin(image=warm.image, load=[name])
+        assert _outcome(seeded) == store.SEEDED
+        with contextlib.closing(seeded.daemon.client()) as client:
+            client.containers.run(name, ["ls", "/docker-other.pid"])
+    finally:
+        engine.client.images.remove(name, force=True)
 
 
 _DAMAGES = {
