@@ -162,5 +162,8 @@ def restore(
 
 
 def _cache(api: Any) -> Iterable[str]:
-    answer = api._get(api._url("/system/df"), params={"type": "build-cache"})
-    return [item["ID"] for item in api._result(answer, True).get("BuildCache") or []]
+    answer = api._get(api._url("/system/df"), params={"type": "build-cache", "verbose": "1"})
+    found = api._result(answer, True)
+    # From API 1.53 on it is in another place.
+    items = (found.get("BuildCacheUsage") or {}).get("Items") or found.get("BuildCache") or []
+    return [item["ID"] for item in items]
