@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when it did what it was asked, 1 when it could not.
+        0 when it did what it was asked, 1 when it could not, 130 after a Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     with contextlib.closing(Engine(options.host)) as engine:
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except DindError as error:
             print(error, file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,10 +112,7 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
         host=options.host,
         doctor=settings.DOCTOR_FULL if options.full else settings.DOCTOR_QUICK,
     )
-    try:
-        found = examine(chosen, lambda line: print(line, file=sys.stderr))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    found = examine(chosen, lambda line: print(line, file=sys.stderr))
     print(json.dumps(found.data(), indent=2) if options.json else found)
     return found.exit_code
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dind import sweep
+from pytest_dind.__main__ import main
+
 _NOBODY = "--host=unix:///nonexistent/docker.sock"
 
 
@@ -59,3 +62,14 @@ def test_installed_command() -> None:
 
     assert done.returncode == 1
     assert done.stderr == _command("ps", _NOBODY).stderr
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a Ctrl-C a command ends with the exit code that a shell has for it, in silence."""
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "entries", interrupt)
+    assert main(["ps"]) == 130
+    assert main(["rm", "--all"]) == 130
