@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ..settings import Settings
 from . import creation, execution, restart, ways
 from .new import New, inspect
 from .protocol import Home, Record
+from .refusals import failed_meanwhile
 
 if TYPE_CHECKING:
     import docker
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 SIGHT = "sight"
 """In a daemon's home: the map of user ids and the mounts that its first process sees."""
+
+# That each answer to what became of a daemon may take.
+_POST_MORTEM_SECONDS = 5
 
 
 class ContainerBackend:
@@ -66,12 +71,24 @@ class ContainerBackend:
             way = ways.new(self._engine, home)
         while True:
             try:
-                return self._started(home, way, settings, image, ticket, say, began)
+                with self._explained(home, way, settings):
+                    return self._started(home, way, settings, image, ticket, say, began)
             except (NotShared, NoShell) as error:
                 way = ways.other(way, error, self._engine, home)
             self.stop(home)
             if not way.supervised:
                 ticket = store.Ticket()
+
+    @contextlib.contextmanager
+    def _explained(self, home: Home, way: ways.Way, settings: Settings) -> Iterator[None]:
+        """Say what it means that a client breaks off while a daemon starts."""
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            yield
+        except (DockerException, RequestException) as error:
+            raise failed_meanwhile(home, settings, error, health.log(way)) from error
 
     def _started(
         self,
@@ -174,20 +191,14 @@ class ContainerBackend:
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
-        api: Any = self._engine.client.api
-        # The engine removed the container, but remembers its last events (moby: 256 of them).
-        # It is asked for them up to the next second, since the end may be on its way; by its own
-        # clock, since docker-py waits for that second however long it takes to come.
-        now = parsedate_to_datetime(api._get(f"{api.base_url}/_ping").headers["Date"])
-        stream = api.events(
-            since=0,
-            until=int(now.timestamp()) + 1,
-            filters={"container": record.id, "event": "die"},
-            decode=True,
-        )
-        with contextlib.closing(stream):
-            ends = [event["Actor"]["Attributes"].get("exitCode") for event in stream]
-        written = health.exit_code(self.files(record))
+        with contextlib.closing(self._engine.patient(_POST_MORTEM_SECONDS)) as engine:
+            files = ways.known(engine, record)
+            written = health.exit_code(files)
+            if written is not None:
+                return written
+            ends = _ends(engine.client.api, record.id)
+            # It may have come to write it meanwhile.
+            written = health.exit_code(files)
         if written is not None:
             return written
         return int(ends[-1]) if ends and ends[-1] else None
@@ -221,3 +232,22 @@ class ContainerBackend:
         for volume in api.volumes(filters=filters)["Volumes"] or []:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
+
+
+def _ends(api: Any, container: str) -> list[str | None]:
+    """The exit codes that the engine has of a container; it is waited for in bounds."""
+    # The engine removed the container, but remembers its last events (moby: 256 of them).
+    # It is asked for them up to the next second, since the end may be on its way; by its own
+    # clock, since it waits for that second however long it takes to come.
+    now = parsedate_to_datetime(api._get(f"{api.base_url}/_ping").headers["Date"])
+    until = int(now.timestamp()) + 1
+    filters = json.dumps({"container": [container], "event": ["die"]})
+    # Not docker-py's own call, which has no time-out.
+    answer = api._get(
+        api._url("/events"),
+        params={"since": 0, "until": until, "filters": filters},
+        stream=True,
+    )
+    with contextlib.closing(answer):
+        events = api._stream_helper(answer, decode=True)
+        return [event["Actor"]["Attributes"].get("exitCode") for event in events]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from .. import security
 from ..errors import (
+    DaemonUnhealthy,
     DindError,
     ImageUnavailable,
     ModeUnavailable,
@@ -45,6 +46,20 @@ def unanswered(home: Home, settings: Settings, error: Exception) -> StartTimeout
         remedy=[
             "Look at the engine's own log: journalctl -u docker.",
             "Restart the engine, or its runtime, which may hang.",
+        ],
+    )
+
+
+def failed_meanwhile(home: Home, settings: Settings, error: Exception, log: str) -> DaemonUnhealthy:
+    """The error for an engine, or a daemon, that fails once the daemon's container is there."""
+    said = str(getattr(error, "explanation", None) or error)
+    return DaemonUnhealthy(
+        f"The daemon {home.name!r} (image {settings.image}) could not be brought into use: the "
+        "outer engine or the daemon itself broke off.",
+        evidence=f"{said}\n{log}",
+        remedy=[
+            "Look at the engine's own log: journalctl -u docker.",
+            "Look for what ended the daemon in the log lines above.",
         ],
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from requests.exceptions import RequestException
 
 from pytest_dind import (
+    DaemonUnhealthy,
     DindError,
     ImageUnavailable,
     ModeUnavailable,
@@ -17,10 +21,12 @@ from pytest_dind import (
     StartTimeout,
     store,
 )
-from pytest_dind.backends import creation, launch, network, refusals, restart, ways
+from pytest_dind.backends import container, creation, launch, network, refusals, restart, ways
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
+
+from ..support import Answer, FakeEngine
 
 _HOME = Home(Path("/h/0123abcd/main"))
 _LAYOUT = network.nested([])
@@ -253,6 +259,31 @@ def test_restart_without_a_shell() -> None:
     assert "Start a new daemon instead, with dind_factory." in text
 
 
+def test_engine_that_does_not_say_how_a_daemon_ended(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that hangs is not waited for to learn a lost daemon's exit code."""
+    monkeypatch.setattr(container, "_POST_MORTEM_SECONDS", 0.1)
+    known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+    record = Record(**{**known, "home": Home(short_path / "main"), "id": "0123", "way": "shared"})
+    over = threading.Event()
+
+    def hang() -> Answer:
+        over.wait(10)
+        return Answer()
+
+    with (
+        FakeEngine(short_path / "d", {"GET /events": hang}) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        try:
+            with pytest.raises(RequestException):
+                backend.post_mortem(record)
+        finally:
+            over.set()
+
+
 def test_refusal_without_a_pattern() -> None:
     """What nobody foresaw is told as the engine said it, with ways on all the same."""
     error = refusals.refused(_HOME, Settings(image="i:t"), "no space left on device")
@@ -277,6 +308,38 @@ def test_engine_that_does_not_answer() -> None:
     assert "does not start the daemon 'main' (image x); it does not answer." in text
     assert "read timed out" in text
     assert "journalctl -u docker" in text
+
+
+def test_engine_that_fails_while_a_daemon_starts(short_path: Path) -> None:
+    """An engine that fails once the container is there is told in three parts, with the log."""
+    home = Home(short_path / "main")
+    home.path.mkdir()
+    (home.path / "log").write_text("last words\n")
+    looks = iter([Answer(body={"NetworkSettings": {"Networks": {}}, "Id": "0123"})])
+    answers: dict[str, Any] = {
+        "GET /images/i:t/json": Answer(body={"Id": "sha256:1", "Config": {}}),
+        "POST /containers/create": Answer(201, {"Id": "0123"}),
+        f"POST /containers/{home.label}/start": Answer(204),
+        f"GET /containers/{home.label}/json": lambda: next(looks, Answer(500, {"message": "lost"})),
+    }
+    with (
+        FakeEngine(short_path / "d", answers) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        with pytest.raises(DaemonUnhealthy) as caught:
+            backend.start(home, Settings(image="i:t", timeout=5), lambda text: None)
+
+    assert str(caught.value) == (
+        "The daemon 'main' (image i:t) could not be brought into use: the outer engine or the "
+        "daemon itself broke off.\n"
+        "Evidence:\n"
+        "  lost\n"
+        "  last words\n"
+        "To fix this, either:\n"
+        "  - Look at the engine's own log: journalctl -u docker.\n"
+        "  - Look for what ended the daemon in the log lines above."
+    )
 
 
 @pytest.mark.parametrize(
