@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -59,8 +59,16 @@ def _unavailable(chosen: settings.Settings) -> Iterator[None]:
         raise
     except DindError as error:
         if chosen.unavailable == "skip":
-            pytest.skip(str(error))
+            raise Unavailable(str(error), chosen.require) from error
         raise
+
+
+class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
+    """A test is skipped, since no daemon can be had; not if it has a marker that is required."""
+
+    def __init__(self, reason: str, require: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.require = require
 
 
 @pytest.fixture(name=REQUIREMENTS)

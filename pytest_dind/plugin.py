@@ -162,6 +162,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def _explaining(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
+    except fixtures.Unavailable as skipped:
+        names = requirements.required(item, skipped.require)
+        if not names:
+            raise
+        pytest.fail(f"{', '.join(names)}: {skipped.msg} (--dind-require)", pytrace=False)
     except Exception as error:
         lost = _lost(item, failed=True)
         if lost is None:

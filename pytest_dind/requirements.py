@@ -93,6 +93,12 @@ def _bad(
     )
 
 
+def required(item: pytest.Item, require: Sequence[str]) -> list[str]:
+    """The markers of a test that `--dind-require` names."""
+    names = [name for name in NAMES if item.get_closest_marker(name)]
+    return [name for name in names if {name.rpartition("_")[2], "all"}.intersection(require)]
+
+
 def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
     """What a test requires and doesn't have, as far as that is known without a daemon.
 

@@ -312,6 +312,32 @@ def test_engine_that_is_not_there(pytester: pytest.Pytester) -> None:
     _skipped(pytester.runpytest_subprocess(*nobody, "--dind-unavailable=skip"), 1)
 
 
+def test_required_where_no_daemon_can_be_had(pytester: pytest.Pytester) -> None:
+    """A test with a required marker fails there, whether a daemon was to be had for it or a mode.
+
+    All others are skipped, as `--dind-unavailable` asks for.
+    """
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.requires_sysbox
+        def test_mode(): raise SystemExit
+        @pytest.mark.requires_engine(">=28")
+        def test_engine(): raise SystemExit
+        @pytest.mark.dind_modes("dind", "socket")
+        def test_daemon(dind_client): raise SystemExit
+        def test_any(dind_client): raise SystemExit
+        """
+    )
+    options = ("--dind-host=unix:///nonexistent/docker.sock", "--dind-unavailable=skip")
+    for require, errors in (("sysbox", 1), ("engine", 1), ("modes", 1), ("all", 3)):
+        result = pytester.runpytest_subprocess(*options, f"--dind-require={require}")
+        result.assert_outcomes(errors=errors, skipped=4 - errors)
+        result.stdout.fnmatch_lines(["*The Docker engine at unix:///nonexistent/*"])
+    pytester.runpytest_subprocess(*options).assert_outcomes(skipped=4)
+
+
 _ALL = """
     import pytest
 
