@@ -124,11 +124,14 @@ class Factory:
         """End all of its daemons; remove their network."""
         from docker.errors import APIError
 
-        engines = [self._run.engine(self._settings.replace(host=host)) for host in self._networks]
-        for daemon in self._run.others:
-            daemon.stop()
-        for engine in engines:
-            # What is still in its way, the reaper or the next run's sweep removes.
-            with contextlib.suppress(APIError):
-                engine.client.api.remove_network(reaper.network(self._run.path))
-        self._run.close()
+        try:
+            engines = [self._run.engine(self._settings.replace(host=on)) for on in self._networks]
+            for daemon in self._run.others:
+                daemon.stop()
+            for engine in engines:
+                # What is still in its way, the reaper or the next run's sweep removes.
+                with contextlib.suppress(APIError):
+                    engine.client.api.remove_network(reaper.network(self._run.path))
+        finally:
+            # One that can't be removed holds up neither the others nor the leases.
+            self._run.close()

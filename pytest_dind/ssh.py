@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from . import workspace
 from .errors import EngineUnavailable
 
 _SOCKET = "/var/run/docker.sock"
@@ -41,7 +42,8 @@ class Tunnel:
         # Read first: what is no URL is to leave nothing.
         command, destination = _command(url), _destination(url)
         remote = urlsplit(url).path.rstrip("/") or _SOCKET
-        self._directory = Path(tempfile.mkdtemp(prefix="dind-"))
+        parent = workspace.temp("dind-01234567/s")
+        self._directory = Path(tempfile.mkdtemp(prefix="dind-", dir=parent))
         path = self._directory / "s"
         # Not a pipe, which nobody would read later.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115

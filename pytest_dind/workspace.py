@@ -36,11 +36,21 @@ def base() -> Path:
         SettingsError: no temp dir is short enough, or the place is somebody else's.
     """
     name = f"pytest-dind-{os.getuid()}"
-    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
-    for parent in candidates:
-        path = parent.resolve() / name
-        if len(os.fsencode(path / _LONGEST_HOME / SOCKET)) <= _SOCKET_PATH_LIMIT:
-            return _private(path)
+    return _private(temp(f"{name}/{_LONGEST_HOME}/{SOCKET}") / name)
+
+
+def temp(longest: str) -> Path:
+    """The temp dir; /tmp or /var/tmp where its path is too long for a socket of this name in it.
+
+    Raises:
+        SettingsError: none is short enough.
+    """
+    with explained(Path(os.environ.get("TMPDIR", "/tmp"))):
+        # No room for a file in any temp dir is an OSError too.
+        candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    for parent in map(Path.resolve, candidates):
+        if len(os.fsencode(parent / longest)) <= _SOCKET_PATH_LIMIT:
+            return parent
     raise SettingsError(
         "No temp dir is short enough for the daemon's socket.",
         evidence=f"Tried {', '.join(map(str, candidates))}; a unix socket's path has at most "

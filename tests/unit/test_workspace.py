@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -54,6 +55,17 @@ def test_longest_socket_fits(temp: Path) -> None:
         assert workspace.base() == deep / _NAME
         patch.setattr(tempfile, "tempdir", f"{deep}x")
         assert workspace.base() == Path("/tmp").resolve() / _NAME
+
+
+def test_no_temp_dir_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file can be written in any temp dir, as on a full disk, the error says so."""
+
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(SettingsError, match="No usable temporary directory found"):
+        workspace.base()
 
 
 def test_no_temp_dir_is_short_enough(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
