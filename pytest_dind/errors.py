@@ -32,6 +32,11 @@ class DindError(Exception):
         parts.append(head + "\n" + _indent(f"- {line}" for line in self.remedy))
         return "\n".join(parts)
 
+    def line(self) -> str:
+        """The same in one line, for lists; evidence of several lines is left out."""
+        seen = [self.evidence] if self.evidence and "\n" not in self.evidence else []
+        return " ".join([self.what, *seen, "To fix this:", " Or: ".join(self.remedy)])
+
 
 def _rebuild(cls: type[DindError], what: str, evidence: str, remedy: tuple[str, ...]) -> DindError:
     return cls(what, evidence=evidence, remedy=remedy)

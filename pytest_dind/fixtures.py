@@ -59,7 +59,7 @@ def _unavailable(chosen: settings.Settings) -> Iterator[None]:
         raise
     except DindError as error:
         if chosen.unavailable == "skip":
-            raise Unavailable(str(error), chosen.require) from error
+            raise Unavailable(error.line(), chosen.require) from error
         raise
 
 

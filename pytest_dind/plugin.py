@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import fixtures, left, options, report, requirements, settings
+from . import failures, fixtures, left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 from .session import RUN, SETTINGS, SHARED, begun
 
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _settings(config)
     config.stash[_summary], config.stash[_said] = [], []
     # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
-    for module in (fixtures, left):
+    for module in (failures, fixtures, left):
         config.pluginmanager.register(module, module.__name__)
     for description in requirements.DESCRIPTIONS:
         config.addinivalue_line("markers", description)

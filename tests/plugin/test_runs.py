@@ -90,7 +90,7 @@ def test_unavailable(pytester: pytest.Pytester) -> None:
 
 
 def test_unavailable_and_skip(pytester: pytest.Pytester) -> None:
-    """With `--dind-unavailable=skip` the same test is skipped, with the same reason."""
+    """With `--dind-unavailable=skip` the same test is skipped, with the same reason in a line."""
     pytester.makepyfile("def test_it(dind_client): pass\ndef test_too(dind_env): pass")
     result = pytester.runpytest_subprocess(
         _NOBODY, "--dind-unavailable=skip", "-rs", "-W", "error", "--strict-markers"
@@ -98,7 +98,10 @@ def test_unavailable_and_skip(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(
-        ["*SKIPPED*The Docker engine at unix:///nonexistent/docker.sock cannot be used.*"]
+        [
+            "*SKIPPED*The Docker engine at unix:///nonexistent/docker.sock cannot be used. There "
+            "is no socket /nonexistent/docker.sock. To fix this: Start * Or: Name another engine *"
+        ]
     )
 
 

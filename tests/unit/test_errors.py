@@ -39,6 +39,15 @@ def test_one_remedy_and_no_evidence() -> None:
     assert str(error) == "It failed.\nTo fix this:\n  - Do this."
 
 
+def test_one_line() -> None:
+    """For a list the parts are in one line, without evidence that takes several."""
+    short = errors.DindError("It failed.", evidence="Code 1.", remedy=["Do this.", "Do that."])
+    long = errors.DindError("It failed.", evidence="one\ntwo", remedy=["Do this."])
+
+    assert short.line() == "It failed. Code 1. To fix this: Do this. Or: Do that."
+    assert long.line() == "It failed. To fix this: Do this."
+
+
 @pytest.mark.parametrize("kind", _ALL)
 @pytest.mark.parametrize("how", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
 def test_pickle(kind: type[errors.DindError], how: object) -> None:

@@ -1,0 +1,77 @@
+"""What a failed test shows of this plugin's errors: their text, and the test's own lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytest
+
+from .errors import DindError
+
+_PYTEST = {"_pytest", "pluggy"}
+_PLUGIN = {__name__.partition(".")[0]}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
+    info, config = call.excinfo, item.config
+    # Without pytest's terminal there are no such options.
+    style = config.getoption("tbstyle", "auto")
+    whole_is_asked = style == "native" or config.getoption("fulltrace", False)
+    if info is None or not isinstance(info.value, DindError) or whole_is_asked:
+        return (yield)
+    title = f"{type(info.value).__name__}: {info.value.what}"
+    last = _last(info.tb)
+    if last is None:
+        report = yield
+        shown: Any = info.getrepr(style="value", chain=False)
+        lines = shown.reprtraceback.reprentries[-1].lines
+        lines[: len(info.value.what.splitlines())] = title.splitlines()
+        report.longrepr = shown
+    else:
+        rest, last.tb_next = last.tb_next, None
+        whole, info.traceback = info.traceback, type(info.traceback)(info.tb)
+        try:
+            report = yield
+        finally:
+            last.tb_next, info.traceback = rest, whole
+        shown = report.longrepr
+        if hasattr(shown, "chain") and not _is_tests(info.value.__cause__):
+            shown.chain = shown.chain[-1:]
+    if getattr(shown, "reprcrash", None) is not None:
+        # The line of the summary is cut where the terminal ends.
+        shown.reprcrash.message = title
+    return report
+
+
+def _last(entry: TracebackType | None) -> TracebackType | None:
+    """The last entry that is the test's or a fixture's; None where pytest called the plugin."""
+    found = None
+    while entry is not None:
+        package = _package(entry.tb_frame)
+        if package in _PYTEST:
+            found = None
+        elif package not in _PLUGIN and package not in sys.stdlib_module_names:
+            found = entry
+        entry = entry.tb_next
+    return found
+
+
+def _is_tests(error: BaseException | None) -> bool:
+    """Whether an error came up through pytest, as what a test failed on does."""
+    entry = error.__traceback__ if error is not None else None
+    while entry is not None:
+        if _package(entry.tb_frame) in _PYTEST:
+            return True
+        entry = entry.tb_next
+    return False
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
