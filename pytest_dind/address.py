@@ -87,7 +87,13 @@ def _running(
     """The details of a container that runs."""
     from docker.errors import NotFound, NullResource
 
-    name = container if isinstance(container, str) else str(container.id)
+    name = container if isinstance(container, str) else getattr(container, "id", None)
+    if not isinstance(name, str):
+        raise AddressUnreachable(
+            f"{container!r} is not a nested container.",
+            evidence=f"Its type is {type(container).__name__}.",
+            remedy=["Give the container that was run with detach=True, its name or its id."],
+        )
     try:
         details: dict[str, Any] = client.api.inspect_container(name)
     except (NotFound, NullResource) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ class CommandFailed(subprocess.CalledProcessError):
 def run(
     backend: Backend,
     record: Record,
-    command: Sequence[str],
+    command: Sequence[str | os.PathLike[str]],
     *,
     check: bool,
     env: Mapping[str, str] | None,
@@ -37,17 +38,17 @@ def run(
     Raises:
         subprocess.CalledProcessError: it failed, and `check` is true.
         subprocess.TimeoutExpired: it was killed after `timeout` seconds.
-        SettingsError: it is one string, or empty, or its directory is not there.
+        SettingsError: it is one string, or empty, or an argument is of another type, or its
+            directory is not there.
         DaemonLost: the daemon is gone.
     """
     from docker.errors import APIError, NotFound
 
-    if isinstance(command, (str, bytes)) or not command:
-        raise SettingsError(
-            f"exec: {command!r} is not a command.",
-            evidence="A command is a list: the program, then its arguments.",
-            remedy=['Give a list: ["docker", "ps"].', 'Have a shell take it: ["sh", "-c", "..."].'],
-        )
+    command = _words(command)
+    if not isinstance(stdin, (str, bytes, type(None))):
+        raise bad("exec", "stdin", stdin, "text, bytes or None")
+    if not isinstance(timeout, (int, float, type(None))):
+        raise bad("exec", "timeout", timeout, "a number of seconds, or None")
     try:
         done = backend.exec(
             record,
@@ -69,6 +70,47 @@ def run(
     if check and done.returncode:
         raise CommandFailed(done.returncode, done.args, stdout, stderr)
     return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+def environment(inside: str, env: Mapping[str, str] | None) -> dict[str, str]:
+    """A command's environment variables.
+
+    Args:
+        inside: The daemon's URL in its own container, where it is not the usual one.
+        env: What the caller gives.
+
+    Raises:
+        SettingsError: it is no mapping.
+    """
+    if not isinstance(env, (Mapping, type(None))):
+        raise bad("exec", "env", env, 'a dict, such as {"NAME": "value"}')
+    return {**({"DOCKER_HOST": inside} if inside else {}), **(env or {})}
+
+
+def _words(command: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The program and its arguments, paths as text."""
+    if isinstance(command, (str, bytes)) or not isinstance(command, Sequence) or not command:
+        evidence = "A command is a list: the program, then its arguments."
+    else:
+        words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in command]
+        odd = [word for word in words if not isinstance(word, str)]
+        if not odd:
+            return words
+        evidence = f"It takes text and paths; not so: {', '.join(map(repr, odd))}."
+    raise SettingsError(
+        f"exec: {command!r} is not a command.",
+        evidence=evidence,
+        remedy=['Give a list: ["docker", "ps"].', 'Have a shell take it: ["sh", "-c", "..."].'],
+    )
+
+
+def bad(call: str, name: str, value: object, valid: str) -> SettingsError:
+    """The error for an argument of another type than the handle's call takes."""
+    return SettingsError(
+        f"{call}: {name}={value!r} is not a valid value.",
+        evidence=f"Its type is {type(value).__name__}.",
+        remedy=[f"Give {name} {valid}."],
+    )
 
 
 def gone(record: Record, error: Exception) -> DaemonLost:

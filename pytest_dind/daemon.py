@@ -126,7 +126,7 @@ class Daemon:
     @overload
     def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         check: bool = ...,
         env: Mapping[str, str] | None = ...,
@@ -139,7 +139,7 @@ class Daemon:
     @overload
     def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         check: bool = ...,
         env: Mapping[str, str] | None = ...,
@@ -151,7 +151,7 @@ class Daemon:
 
     def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         check: bool = True,
         env: Mapping[str, str] | None = None,
@@ -182,7 +182,7 @@ class Daemon:
             self.record,
             command,
             check=check,
-            env={**({"DOCKER_HOST": self._inside} if self._inside else {}), **(env or {})},
+            env=commands.environment(self._inside, env),
             workdir=workdir,
             stdin=stdin,
             timeout=timeout,
@@ -240,6 +240,7 @@ class Daemon:
         Raises:
             ImageUnavailable: one is missing and can't be pulled, or is no image.
         """
+        transfer.demand_sources(sources)
         archives = [source for source in sources if transfer.is_archive(source)]
         names = [str(source) for source in sources if not transfer.is_archive(source)]
         with self._connected() as client:
@@ -292,6 +293,8 @@ class Daemon:
         """
         from docker.errors import NotFound
 
+        if not isinstance(timeout, (int, float)):
+            raise commands.bad("restart", "timeout", timeout, "a number of seconds")
         mark = self.record.home.path / RESTARTING
         try:
             mark.touch()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BuildFailed, ImageUnavailable
+from .errors import BuildFailed, ImageUnavailable, SettingsError
 
 if TYPE_CHECKING:
     import docker
@@ -24,6 +24,20 @@ _SAY_AFTER_SECONDS = 1.0
 _LAST_LINES = 20
 _LOADED = ("Loaded image: ", "Loaded image ID: ")
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+
+
+def demand_sources(sources: Iterable[object]) -> None:
+    """Refuse what is neither an image's name nor an archive's path."""
+    for source in sources:
+        if not isinstance(source, (str, os.PathLike)):
+            raise SettingsError(
+                f"load: {source!r} is neither an image's name nor an archive's path.",
+                evidence=f"Its type is {type(source).__name__}.",
+                remedy=[
+                    "Give names and paths, each as an argument of its own: load(*names).",
+                    "Give a docker-py image by its name or id: image.id.",
+                ],
+            )
 
 
 def is_archive(image: str | os.PathLike[str]) -> bool:

@@ -136,11 +136,54 @@ def test_exec_gives_bytes() -> None:
     assert "stdout: out é\n" in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["docker ps", b"ls", []])
+@pytest.mark.parametrize("command", ["docker ps", b"ls", [], 5, ["echo", 1], ["echo", None]])
 def test_exec_of_no_command(command: Any) -> None:
-    """A command that is a string, or empty, is an error that says how to give one."""
+    """A command that is a string, empty, or not of text is an error that says how to give one."""
     with pytest.raises(SettingsError, match="is not a command"):
         _daemon().exec(command)
+
+
+def test_exec_takes_paths() -> None:
+    """A path is an argument as in `subprocess.run`."""
+    assert _daemon().exec(["ls", Path("/tmp")]).args == ["ls", "/tmp"]
+
+
+@pytest.mark.parametrize(
+    ("how", "remedy"),
+    [
+        ({"stdin": 5}, "Give stdin text, bytes or None."),
+        ({"timeout": "1"}, "Give timeout a number of seconds, or None."),
+        ({"env": ["A=1"]}, 'Give env a dict, such as {"NAME": "value"}.'),
+    ],
+    ids=["stdin", "timeout", "env"],
+)
+def test_exec_with_other_types(how: Any, remedy: str) -> None:
+    """What exec can't take is an error before the command is started."""
+    backend = _Backend()
+    with pytest.raises(SettingsError) as caught:
+        _daemon(backend).exec(["x"], **how)
+
+    ((name, value),) = how.items()
+    assert str(caught.value).startswith(f"exec: {name}={value!r} is not a valid value.\nEvidence:")
+    assert str(caught.value).endswith(remedy)
+    assert backend.calls == []
+
+
+def test_restart_with_another_type() -> None:
+    """A time-out that is no number is an error before the daemon is touched."""
+    with pytest.raises(SettingsError, match="restart: timeout='x' is not a valid value"):
+        _daemon().restart(timeout=cast("float", "x"))
+
+
+@pytest.mark.parametrize("source", [["busybox"], None, 5], ids=str)
+def test_load_of_another_type(source: Any) -> None:
+    """What is neither a name nor a path is an error that says how to give several."""
+    with pytest.raises(SettingsError) as caught:
+        _daemon().load(source)
+
+    text = str(caught.value)
+    assert text.startswith(f"load: {source!r} is neither an image's name nor an archive's path.")
+    assert "load(*names)" in text
 
 
 def test_exec_in_a_daemon_that_is_gone() -> None:
@@ -325,3 +368,14 @@ def test_address_of_nothing(short_path: Path, name: str) -> None:
     text = str(caught.value)
     assert text.startswith(f"There is no nested container {name!r} in the daemon 'main'.")
     assert "Start the container in this daemon before asking for its address." in text
+
+
+@pytest.mark.parametrize("container", [None, 5, b"web"])
+def test_address_of_no_container(short_path: Path, container: Any) -> None:
+    """What is no container is an error that says what to give."""
+    with FakeEngine(short_path / "s", {}) as engine, pytest.raises(AddressUnreachable) as caught:
+        _daemon(host=engine.host).address(container, 80)
+
+    text = str(caught.value)
+    assert text.startswith(f"{container!r} is not a nested container.\nEvidence:\n  Its type is ")
+    assert text.endswith("Give the container that was run with detach=True, its name or its id.")
