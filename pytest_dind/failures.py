@@ -15,24 +15,21 @@ _PYTEST = {"_pytest", "pluggy"}
 _PLUGIN = {__name__.partition(".")[0]}
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+def shortened(
+    config: pytest.Config, info: pytest.ExceptionInfo[BaseException], error: DindError
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
-    info, config = call.excinfo, item.config
+    """Make the report of a test that failed on this error, as a wrapper of pytest's hook does."""
     # Without pytest's terminal there are no such options.
     style = config.getoption("tbstyle", "auto")
-    whole_is_asked = style == "native" or config.getoption("fulltrace", False)
-    if info is None or not isinstance(info.value, DindError) or whole_is_asked:
+    if style == "native" or config.getoption("fulltrace", False):
         return (yield)
-    title = f"{type(info.value).__name__}: {info.value.what}"
+    title = f"{type(error).__name__}: {error.what}"
     last = _last(info.tb)
     if last is None:
         report = yield
         shown: Any = info.getrepr(style="value", chain=False)
         lines = shown.reprtraceback.reprentries[-1].lines
-        lines[: len(info.value.what.splitlines())] = title.splitlines()
+        lines[: len(error.what.splitlines())] = title.splitlines()
         report.longrepr = shown
     else:
         rest, last.tb_next = last.tb_next, None
@@ -42,7 +39,7 @@ def pytest_runtest_makereport(
         finally:
             last.tb_next, info.traceback = rest, whole
         shown = report.longrepr
-        if hasattr(shown, "chain") and not _is_tests(info.value.__cause__):
+        if hasattr(shown, "chain") and not _is_tests(error.__cause__):
             shown.chain = shown.chain[-1:]
     if getattr(shown, "reprcrash", None) is not None:
         # The line of the summary is cut where the terminal ends.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import failures, fixtures, left, options, report, requirements, settings
+from . import fixtures, left, options, report, requirements, settings
 from .errors import DindError, SettingsError
 from .session import RUN, SETTINGS, SHARED, begun
 
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _settings(config)
     config.stash[_summary], config.stash[_said] = [], []
     # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
-    for module in (failures, fixtures, left):
+    for module in (fixtures, left):
         config.pluginmanager.register(module, module.__name__)
     for description in requirements.DESCRIPTIONS:
         config.addinivalue_line("markers", description)
@@ -157,6 +157,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     """Say so when what a fixture's end failed on is the loss of the daemon."""
     return (yield from _explaining(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
+    if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
+        return (yield)
+    from . import failures
+
+    return (yield from failures.shortened(item.config, call.excinfo, call.excinfo.value))
 
 
 def _explaining(item: pytest.Item) -> Generator[None]:
