@@ -23,13 +23,13 @@ def shortened(
     style = config.getoption("tbstyle", "auto")
     if style == "native" or config.getoption("fulltrace", False):
         return (yield)
-    title = f"{type(error).__name__}: {error.what}"
     last = _last(info.tb)
     if last is None:
         report = yield
         shown: Any = info.getrepr(style="value", chain=False)
-        lines = shown.reprtraceback.reprentries[-1].lines
-        lines[: len(error.what.splitlines())] = title.splitlines()
+        # As pytest shows an error below a traceback: marked, and in its colour.
+        entry = shown.reprtraceback.reprentries[-1]
+        entry.style, entry.lines = "long", [f"E   {line}" for line in info.exconly().splitlines()]
         report.longrepr = shown
     else:
         rest, last.tb_next = last.tb_next, None
@@ -43,7 +43,7 @@ def shortened(
             shown.chain = shown.chain[-1:]
     if getattr(shown, "reprcrash", None) is not None:
         # The line of the summary is cut where the terminal ends.
-        shown.reprcrash.message = title
+        shown.reprcrash.message = f"{type(error).__name__}: {error.what}"
     return report
 
 

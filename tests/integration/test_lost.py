@@ -106,7 +106,7 @@ def test_maxfail(project: Project) -> None:
     project.write(_SUITE.format(harm=_HARMS["dockerd"]))
     output = project.run("--maxfail=1", code=1, seconds=_SECONDS)
 
-    assert "FAILED test_it.py::test_that_sees_it - pytest_dind.errors.DaemonLost: Th" in output
+    assert "FAILED test_it.py::test_that_sees_it - DaemonLost: The daemon " in output
     assert "1 failed, 1 passed in" in output
 
 

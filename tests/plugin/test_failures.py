@@ -6,10 +6,11 @@ import pytest
 
 _NOBODY = "--dind-host=unix:///nonexistent/docker.sock"
 _SAYS = [
-    "EngineUnavailable: The Docker engine at unix:///nonexistent/docker.sock cannot be used.",
-    "Evidence:",
-    "  There is no socket /nonexistent/docker.sock.",
-    "To fix this, either:",
+    "E   pytest_dind.errors.EngineUnavailable: "
+    "The Docker engine at unix:///nonexistent/docker.sock cannot be used.",
+    "E   Evidence:",
+    "E     There is no socket /nonexistent/docker.sock.",
+    "E   To fix this, either:",
 ]
 # A call of the plugin that fails, in a function of the project.
 _FAILS = """
@@ -38,7 +39,7 @@ def test_fixture_that_cannot_be_had(pytester: pytest.Pytester, workers: list[str
     pytester.makepyfile("def test_it(dind_client): pass")
     result = pytester.runpytest_subprocess(_NOBODY, "-p", "no:randomly", *workers)
 
-    shown = [line for line in _shown(result) if not line.startswith("[gw")]
+    shown = [line for line in _shown(result) if line and not line.startswith("[gw")]
     assert shown[:4] == _SAYS
     assert len(shown) == 6
     result.stdout.fnmatch_lines(
