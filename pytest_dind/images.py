@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ BROUGHT = "images"
 """In a daemon's home: the images that came from the outer engine, an id and a name a line."""
 
 _CHUNK = 256 * 1024
+_DOWNLOADING = "Downloading"
 
 Say = Callable[[str], None]
 """Where a line on what takes long goes."""
@@ -52,10 +54,23 @@ def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
 
     repository, tag = parse_repository_tag(name)
     say(f"pulling {name}")
+    # By the ids of layers: the bytes that are here, and that there will be.
+    layers: dict[str, tuple[int, int]] = {}
+    told = time.monotonic()
     try:
         for event in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if "error" in event:
                 raise _cannot_pull(name, event["error"])
+            detail = event.get("progressDetail") or {}
+            if event.get("status") == _DOWNLOADING and detail.get("total"):
+                layers[event["id"]] = detail["current"], detail["total"]
+            elif event.get("id") in layers:
+                # Its download is complete, and what is told of it now is something else.
+                layers[event["id"]] = 2 * layers[event["id"]][1:]
+            if layers and time.monotonic() - told > transfer.SAY_AFTER_SECONDS:
+                told = time.monotonic()
+                here, total = map(sum, zip(*layers.values(), strict=True))
+                say(f"pulling {name}: {here / transfer.MEGA:.0f} of {total / transfer.MEGA:.0f} MB")
     except APIError as error:
         raise _cannot_pull(name, error.explanation or str(error)) from error
     say(f"pulled {name}")

@@ -19,8 +19,8 @@ SILENCE_SECONDS = 600
 and a step of a build may be quiet for long."""
 
 _CHUNK = 256 * 1024
-_MEGA = 1_000_000
-_SAY_AFTER_SECONDS = 1.0
+MEGA = 1_000_000
+SAY_AFTER_SECONDS = 1.0
 _LAST_LINES = 20
 _LOADED = ("Loaded image: ", "Loaded image ID: ")
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
@@ -128,11 +128,11 @@ def _counted(
     for chunk in archive:
         yield chunk
         sent += len(chunk)
-        if time.monotonic() - told > _SAY_AFTER_SECONDS:
+        if time.monotonic() - told > SAY_AFTER_SECONDS:
             told = time.monotonic()
             # An archive of images that share layers is smaller than they are.
-            of = f" of about {total / _MEGA:.0f}" if total > sent else ""
-            say(f"loading: {what[0].lower()}{what[1:]}, {sent / _MEGA:.0f}{of} MB")
+            of = f" of about {total / MEGA:.0f}" if total > sent else ""
+            say(f"loading: {what[0].lower()}{what[1:]}, {sent / MEGA:.0f}{of} MB")
 
 
 def build(
@@ -170,7 +170,7 @@ def build(
             image = event.get("aux", {}).get("ID", image)
             text = str(event.get("stream") or event.get("status") or "")
             lines.extend(filter(None, map(str.rstrip, text.splitlines())))
-            if lines and time.monotonic() - told > _SAY_AFTER_SECONDS:
+            if lines and time.monotonic() - told > SAY_AFTER_SECONDS:
                 told = time.monotonic()
                 say(f"building {tag}: {lines[-1]}")
     except (APIError, DockerException, OSError) as error:

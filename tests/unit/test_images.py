@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -35,7 +36,7 @@ class _Engine:
         self._engine.__exit__(None, None, None)
 
 
-def _events(*events: dict[str, str]) -> Answer:
+def _events(*events: dict[str, Any]) -> Answer:
     return Answer(body="".join(f"{json.dumps(event)}\r\n" for event in events))
 
 
@@ -66,6 +67,37 @@ def test_image_that_is_pulled(short_path: Path) -> None:
 
     assert found["Id"] == "sha256:1"
     assert engine.said == ["pulling some:tag", "pulled some:tag"]
+
+
+def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pull that takes long tells how much of its layers is here."""
+    monkeypatch.setattr(transfer, "SAY_AFTER_SECONDS", -1)
+    looks: Iterator[Answer] = iter([_MISSING])
+
+    def event(layer: str, status: str, **detail: int) -> dict[str, Any]:
+        return {"id": layer, "status": status, "progressDetail": detail}
+
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": lambda: next(looks, _FOUND),
+        "POST /images/create": _events(
+            event("tag", "Pulling from some"),
+            event("a", "Downloading", current=5_000_000, total=20_000_000),
+            event("b", "Downloading", current=1_000_000, total=10_000_000),
+            event("a", "Download complete"),
+            event("a", "Extracting", current=1_000_000, total=20_000_000),
+        ),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        images.ensure(engine.client, "some:tag", engine.said.append)
+
+    assert engine.said == [
+        "pulling some:tag",
+        "pulling some:tag: 5 of 20 MB",
+        "pulling some:tag: 6 of 30 MB",
+        "pulling some:tag: 21 of 30 MB",
+        "pulling some:tag: 21 of 30 MB",
+        "pulled some:tag",
+    ]
 
 
 def test_pull_that_is_refused(short_path: Path) -> None:
