@@ -139,6 +139,7 @@ class Cache:
                 lambda: api.create_container(
                     image,
                     name=home.label,
+                    user=launch.SUPERUSER,
                     entrypoint=["sh", "-c", launch.script(*_SCRIPTS), "sh"],
                     command=list(arguments),
                     labels=ours | {labels.ROLE: "cache"},

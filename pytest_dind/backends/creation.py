@@ -75,6 +75,7 @@ def create(engine: Engine, plan: Plan, *, remove: Callable[[], None]) -> None:
             api.create_container,
             settings.image,
             name=home.label,
+            user=launch.SUPERUSER,
             labels=ours,
             **launch.process(home, way, plan.image, settings, ticket, layout),
             ports=list(bindings),

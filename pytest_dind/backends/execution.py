@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PLAIN = 'exec "$@"'
 # Leaves the command's process id where a time-out finds it. A command that docker exec starts
 # leads a session of its own (runc, setns init), so its group has all of its children.
-_ANNOUNCED = 'echo $$ >"$0" && exec "$@"'
+_ANNOUNCED = 'echo $$ >"$1" && shift && exec "$@"'
 _KILL = 'kill -KILL -"$(cat "$0")"; rm -f "$0"'
 _FORGET = 'rm -f "$0"'
 _KILLED_WITHIN_SECONDS = 5
@@ -47,10 +47,12 @@ def run(
             exception has what it had written.
     """
     pid_file = f"/run/pytest-dind-exec-{uuid4().hex}"
+    script = [_PLAIN, "sh"] if timeout is None else [_ANNOUNCED, "sh", pid_file]
     api = engine.api
     exec_id = api.exec_create(
         container,
-        ["sh", "-c", _PLAIN if timeout is None else _ANNOUNCED, pid_file, *command],
+        # A shell's own messages begin with its name.
+        ["sh", "-c", *script, *command],
         stdin=stdin is not None,
         environment=dict(env or {}),
         workdir=workdir,

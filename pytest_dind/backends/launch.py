@@ -14,6 +14,11 @@ from .protocol import Home
 from .ways import HOME as HOME
 from .ways import Way
 
+SUPERUSER = "0"
+"""The user in each container of the daemon's image, whatever user that names (docker:dind-rootless
+does): mounts, the lease and the daemon's socket are root's. By its id, since an image need not have
+a list of users."""
+
 _DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
 _SCRIPTS = ("store.sh", "supervise.sh")

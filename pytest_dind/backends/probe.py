@@ -13,7 +13,7 @@ from .. import certificates, images, labels, reaper, security, workspace
 from ..errors import ModeUnavailable
 from ..lease import LEASE
 from .creation import uninterrupted
-from .launch import HOME
+from .launch import HOME, SUPERUSER
 from .refusals import ELSEWHERE, ELSEWHERE_REMEDY
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class Probe:
                 lambda: api.create_container(
                     self._image,
                     name=name,
+                    user=SUPERUSER,
                     entrypoint=list(command),
                     command=[],
                     labels=ours | {labels.ROLE: "probe"},

@@ -25,7 +25,7 @@ from ..reaper import GUARD, KEPT
 from ..settings import Settings
 from ..workspace import ROOT, SOCKET
 from . import execution
-from .launch import HOME
+from .launch import HOME, SUPERUSER
 from .probe import LEASES, LOOK, SHARED, Obstacle, sections
 from .protocol import Home, Record
 from .refusals import ELSEWHERE_REMEDY
@@ -203,6 +203,7 @@ class SocketBackend:
             made = api.create_container(
                 settings.image,
                 name=home.label,
+                user=SUPERUSER,
                 entrypoint=["sh", "-c", _IDLE],
                 command=[],
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},

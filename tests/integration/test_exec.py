@@ -71,6 +71,7 @@ def test_unknown_command(dind_daemon: Daemon, timeout: float | None) -> None:
         dind_daemon.exec(["no-such-command"], timeout=timeout)
 
     assert caught.value.returncode in (126, 127)
+    assert "pytest-dind-exec" not in str(caught.value)
     assert "no-such-command" in caught.value.stdout + caught.value.stderr
 
 

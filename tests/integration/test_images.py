@@ -61,9 +61,10 @@ def test_busybox_shell(start: StartDaemon, derive: DeriveImage, traces: Traces) 
 
 
 def test_image_with_a_user_and_a_directory(start: StartDaemon, derive: DeriveImage) -> None:
-    """An image's own working directory and volumes don't get in the way, and leave nothing."""
-    image = derive("mkdir /work", "WORKDIR /work", "VOLUME /more", "ENV MINE=1")
+    """An image's own user, directory and volumes don't get in the way, and leave nothing."""
+    image = derive("mkdir /work", "USER 1000", "WORKDIR /work", "VOLUME /more", "ENV MINE=1")
     started = start(image=image)
 
-    assert started.daemon.exec(["sh", "-c", "pwd; echo $MINE"]).stdout == "/work\n1\n"
+    shown = started.daemon.exec(["sh", "-c", "id -u; pwd; echo $MINE"]).stdout
+    assert shown == "0\n/work\n1\n"
     assert _answers(started.daemon)
