@@ -445,6 +445,7 @@ def test_network_by_a_part_of_its_id(guard: Guarded, name: str) -> None:
     _cli(guard, "start", "--attach", name)
 
     found = json.loads(_cli(guard, "inspect", name))[0]["NetworkSettings"]["Networks"]
+    _cli(guard, "rm", name)
     assert {key: on["NetworkID"] for key, on in found.items()} == {name: network}
 
 
