@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -56,7 +55,7 @@ def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
     say(f"pulling {name}")
     # By the ids of layers: the bytes that are here, and that there will be.
     layers: dict[str, tuple[int, int]] = {}
-    told = time.monotonic()
+    pace = transfer.Pace()
     try:
         for event in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if "error" in event:
@@ -67,8 +66,7 @@ def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
             elif event.get("id") in layers:
                 # Its download is complete, and what is told of it now is something else.
                 layers[event["id"]] = 2 * layers[event["id"]][1:]
-            if layers and time.monotonic() - told > transfer.SAY_AFTER_SECONDS:
-                told = time.monotonic()
+            if layers and pace.due():
                 here, total = map(sum, zip(*layers.values(), strict=True))
                 say(f"pulling {name}: {here / transfer.MEGA:.0f} of {total / transfer.MEGA:.0f} MB")
     except APIError as error:

@@ -20,10 +20,25 @@ and a step of a build may be quiet for long."""
 
 _CHUNK = 256 * 1024
 MEGA = 1_000_000
-SAY_AFTER_SECONDS = 1.0
+_SAY_AFTER_SECONDS = 1.0
 _LAST_LINES = 20
 _LOADED = ("Loaded image: ", "Loaded image ID: ")
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+
+
+class Pace:
+    """Tells when a line on what takes long is due: each second, from now on."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether one is due now; the next is a second later."""
+        now = time.monotonic()
+        if now - self._told <= _SAY_AFTER_SECONDS:
+            return False
+        self._told = now
+        return True
 
 
 def demand_sources(sources: Iterable[object]) -> None:
@@ -124,12 +139,11 @@ def _counted(
     archive: Iterable[bytes], what: str, say: Callable[[str], None], total: int
 ) -> Iterator[bytes]:
     """The same bytes; what takes long is told as it goes."""
-    sent, told = 0, time.monotonic()
+    sent, pace = 0, Pace()
     for chunk in archive:
         yield chunk
         sent += len(chunk)
-        if time.monotonic() - told > SAY_AFTER_SECONDS:
-            told = time.monotonic()
+        if pace.due():
             # An archive of images that share layers is smaller than they are.
             of = f" of about {total / MEGA:.0f}" if total > sent else ""
             say(f"loading: {what[0].lower()}{what[1:]}, {sent / MEGA:.0f}{of} MB")
@@ -160,7 +174,7 @@ def build(
         )
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     api: Any = daemon.api
-    image, told = "", time.monotonic()
+    image, pace = "", Pace()
     try:
         given = {"rm": True, "forcerm": True, **options}
         for event in api.build(path=str(directory), tag=tag, decode=True, **given):
@@ -170,8 +184,7 @@ def build(
             image = event.get("aux", {}).get("ID", image)
             text = str(event.get("stream") or event.get("status") or "")
             lines.extend(filter(None, map(str.rstrip, text.splitlines())))
-            if lines and time.monotonic() - told > SAY_AFTER_SECONDS:
-                told = time.monotonic()
+            if lines and pace.due():
                 say(f"building {tag}: {lines[-1]}")
     except (APIError, DockerException, OSError) as error:
         lines.append(str(error))

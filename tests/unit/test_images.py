@@ -71,7 +71,7 @@ def test_image_that_is_pulled(short_path: Path) -> None:
 
 def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull that takes long tells how much of its layers is here."""
-    monkeypatch.setattr(transfer, "SAY_AFTER_SECONDS", -1)
+    monkeypatch.setattr(transfer, "_SAY_AFTER_SECONDS", -1)
     looks: Iterator[Answer] = iter([_MISSING])
 
     def event(layer: str, status: str, **detail: int) -> dict[str, Any]:
