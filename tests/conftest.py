@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .support import until
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
@@ -23,4 +25,10 @@ def short_path() -> Iterator[Path]:
     """A directory whose path is short enough for a unix socket; `tmp_path` often is not."""
     path = Path(tempfile.mkdtemp(prefix="dt", dir="/tmp"))
     yield path
-    shutil.rmtree(path)
+    # The reaper of a test's run, a process of its own, may still be busy in there.
+    until(lambda: _is_gone(path), 10, f"{path} can be removed")
+
+
+def _is_gone(path: Path) -> bool:
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
