@@ -116,6 +116,7 @@ def test_changed_while_in_use(project: Project, traces: Traces) -> None:
     assert set(traces.containers()) == set(_ids(project))
     assert len(_ids(project)) == 2
     process.kill()
+    process.wait()
 
 
 @pytest.mark.parametrize("harm", ["kill", "pause"])
