@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import until
+from .support import remove_tree
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,10 +24,4 @@ def short_path() -> Iterator[Path]:
     """A directory whose path is short enough for a unix socket; `tmp_path` often is not."""
     path = Path(tempfile.mkdtemp(prefix="dt", dir="/tmp"))
     yield path
-    # The reaper of a test's run, a process of its own, may still be busy in there.
-    until(lambda: _is_gone(path), 10, f"{path} can be removed")
-
-
-def _is_gone(path: Path) -> bool:
-    shutil.rmtree(path, ignore_errors=True)
-    return not path.exists()
+    remove_tree(path)

@@ -1,9 +1,10 @@
-"""What tests of all kinds lean on: one way to wait, and an engine that is none."""
+"""What tests of all kinds lean on: ways to wait and to clean up, and an engine that is none."""
 
 from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import socketserver
 import threading
 import time
@@ -24,6 +25,16 @@ def until(condition: Callable[[], T], seconds: float, what: str) -> T:
             raise AssertionError(f"Not within {seconds:g} s: {what}")
         time.sleep(0.02)
     return found
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory that the reaper of a test's run, a process of its own, may still use."""
+
+    def is_gone() -> bool:
+        shutil.rmtree(path, ignore_errors=True)
+        return not path.exists()
+
+    until(is_gone, 10, f"{path} is removed")
 
 
 @dataclass(frozen=True)

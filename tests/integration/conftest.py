@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from pytest_dind.lease import LEASE, Lease
 from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
 
+from ..support import remove_tree
 from .guarded import Crowd
 from .other import OtherHost, other_host
 from .projects import Project
@@ -79,7 +79,7 @@ def room() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
     path.chmod(0o755)
     yield path
-    shutil.rmtree(path)
+    remove_tree(path)
 
 
 @pytest.fixture
