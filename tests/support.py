@@ -18,13 +18,22 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Poll `condition` until it is true, and fail when it is not in `seconds`."""
+    """Poll `condition` until it is true, and fail when it is not in `seconds`.
+
+    It may look at what others remove meanwhile, such as the files of a process in /proc: where
+    one vanishes under it, it looks again.
+    """
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while True:
+        vanished: OSError | None = None
+        try:
+            if found := condition():
+                return found
+        except (FileNotFoundError, ProcessLookupError) as error:
+            vanished = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"Not within {seconds:g} s: {what}")
+            raise AssertionError(f"Not within {seconds:g} s: {what}") from vanished
         time.sleep(0.02)
-    return found
 
 
 def remove_tree(path: Path) -> None:
