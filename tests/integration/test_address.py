@@ -271,6 +271,7 @@ def test_wait_for_what_never_accepts(dind_daemon: Daemon, dind_client: docker.Do
         detach=True,
     )
     try:
+        until(container.logs, 10, "the container has said so")
         with pytest.raises(AddressUnreachable, match="no server here") as caught:
             dind_daemon.address(container, 80, wait=0.3)
         assert "Nothing accepts connections on port 80/tcp" in str(caught.value)

@@ -20,28 +20,32 @@ class _Interrupt(BaseException):
 
 
 @pytest.fixture
-def interrupt_soon() -> Iterator[None]:
-    """A signal that raises in the main thread in a moment, whatever that waits for."""
+def alarm() -> Iterator[None]:
+    """SIGALRM raises in the main thread, whatever that waits for, and ends its timer."""
 
     def raised(number: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise _Interrupt
 
     before = signal.signal(signal.SIGALRM, raised)
-    # Again and again: one that comes just before the wait begins does not break it off.
-    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.usefixtures("interrupt_soon")
+@pytest.mark.usefixtures("alarm")
 def test_interrupted_wait() -> None:
     """A start goes on when a Ctrl-C has broken off the waiting for it, and is known to go on."""
     gate = threading.Event()
     ahead = Ahead(gate.wait)  # type: ignore[arg-type]
-    with pytest.raises(_Interrupt):
+
+    def wait_and_be_interrupted() -> None:
+        # Again and again: one that comes just before the wait begins does not break it off.
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
         ahead.wait()
+
+    with pytest.raises(_Interrupt):
+        wait_and_be_interrupted()
 
     assert not ahead.wait(0)
     gate.set()
