@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import labels
 from pytest_dind.engine import Engine
 
-from ..support import until
+from ..support import remove_tree, until
 from .guarded import Crowd
 from .projects import Project
 
@@ -273,7 +272,7 @@ def test_guard_whose_directory_is_removed(room_project: Project, engine: Engine)
     room_project.run("--dind-keep=always")
     (guard,) = _guards(room_project.temp)
     for base in room_project.temp.glob("pytest-dind-*"):
-        shutil.rmtree(base)
+        remove_tree(base)
     until(lambda: not Path(f"/proc/{guard}").exists(), _SECONDS, "the guard has ended")
     assert not engine.client.api.volumes(filters={"name": "ends-vol"})["Volumes"]
 

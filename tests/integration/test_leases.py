@@ -132,13 +132,13 @@ def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
     )
     project.write("def test_it(dind_daemon): pass")
     project.run("--dind-timeout=2", code=-signal.SIGKILL)
-    until(lambda: not _reapers(project), 5, "no reaper runs")
+    assert not _reapers(project)
     until(
         lambda: [c for c in traces.containers() if traces.state(c) == "running"],
         5,
         "the container runs without a user",
     )
-    until(lambda: not traces.containers(), 15, "the container is gone")
+    until(lambda: not traces.containers(), 5, "the container is gone")
 
     (project.path / "conftest.py").unlink()
     project.run()

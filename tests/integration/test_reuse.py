@@ -51,7 +51,7 @@ def _ids(project: Project) -> list[str]:
 
 
 def test_same_daemon(project: Project, traces: Traces) -> None:
-    """The next run has the same daemon in hand, sooner; nobody's sweep takes it."""
+    """The next run has the same daemon in hand, much sooner; nobody's sweep takes it."""
     first = project.run(_REUSE)
     assert "dind: kept pytest-dind-reuse-storm-proof-" in first
     project.run()
@@ -62,7 +62,7 @@ def test_same_daemon(project: Project, traces: Traces) -> None:
     assert traces.containers() == [ids[0]]
     waited = [float(text) for text in _SECONDS.findall(first + second)]
     # 50 ms on a machine that has nothing else to do.
-    assert min(waited[1:]) < waited[0]
+    assert max(waited[1:]) < 0.5 * waited[0]
 
 
 def test_changed_settings(project: Project, traces: Traces) -> None:

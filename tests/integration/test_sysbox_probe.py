@@ -139,7 +139,7 @@ def test_runtime_that_hangs(outer: Callable[[str], _Outer]) -> None:
 
 
 def test_mode_that_is_not_there(project: Project, engine: Engine) -> None:
-    """`--dind-mode=sysbox` where it isn't: one error at once, the cause, and three ways on."""
+    """`--dind-mode=sysbox` where it isn't: one error within 2 s, the cause, and three ways on."""
     if RUNTIME in engine.client.info()["Runtimes"]:
         pytest.skip(f"this engine has {RUNTIME}")
     project.write("def test_it(dind_client): pass")
@@ -150,8 +150,7 @@ def test_mode_that_is_not_there(project: Project, engine: Engine) -> None:
     assert output.count("Mode sysbox is not available: the runtime") == 1
     for way in ("Install Sysbox", "--dind-mode auto", "--dind-mode dind"):
         assert way in output
-    # 0.6 s on a machine that has nothing else to do; a probe would be waited for much longer.
-    assert seconds < 10
+    assert seconds < 2
 
 
 def test_start_under_plain_runc(project: Project, outer: Callable[[str], _Outer]) -> None:

@@ -263,7 +263,7 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine that hangs is not waited for to learn a lost daemon's exit code."""
-    monkeypatch.setattr(container, "_POST_MORTEM_SECONDS", 1)
+    monkeypatch.setattr(container, "_POST_MORTEM_SECONDS", 0.1)
     known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
     record = Record(**{**known, "home": Home(short_path / "main"), "id": "0123", "way": "shared"})
     over = threading.Event()

@@ -153,7 +153,7 @@ def test_deadline_counts_from_the_request(home: Path) -> None:
             gone=lambda: False,
         )
 
-    assert time.monotonic() - began < 4.5
+    assert time.monotonic() - began < 2
 
 
 def test_deadline_with_a_silent_socket(home: Path) -> None:
@@ -165,7 +165,7 @@ def test_deadline_with_a_silent_socket(home: Path) -> None:
         with pytest.raises(StartTimeout):
             _wait(home, timeout=0.2)
 
-    assert time.monotonic() - began < _LONG / 2
+    assert time.monotonic() - began < 2
 
 
 def test_home_not_shared(short_path: Path) -> None:

@@ -141,17 +141,17 @@ def test_container_that_comes_late(run: Path, short_path: Path) -> None:
 
     def remove() -> Answer:
         asked.append(1)
-        return Answer(404 if len(asked) < 3 else 204)
+        return Answer(404 if len(asked) < 5 else 204)
 
     with FakeEngine(short_path / "e.sock", {"DELETE /containers/pytest-dind-run-a": remove}):
         lease = _begin(run)
         _made(run, short_path, "a")
         (run / "a" / reaper.STATE).unlink()
         lease.release()
-        until(lambda: len(asked) == 3, _SECONDS, "it is removed")
+        until(lambda: len(asked) == 5, _SECONDS, "it is removed")
         assert not run.exists()
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
-    assert len(asked) == 3
+    assert len(asked) == 5
 
 
 def test_daemon_that_has_ended_is_not_waited_for(run: Path, short_path: Path) -> None:

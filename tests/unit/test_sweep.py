@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,13 +192,17 @@ def test_rm_all(base: Path) -> None:
     lease.release()
 
 
-def test_ps(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ps(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`ps` lists all that carries the labels, with age, owner and use; `--json` for scripts."""
     listed = [
         container(base, "left", created="0", owner=labels.owner()),
-        # Of a clock that is ahead, so that no second passes.
-        container(base, "unknown", created="9999999999", owner="somewhere,somebody"),
+        container(base, "unknown", owner="somewhere,somebody"),
     ]
+    # No second passes between the second one's label and the look at it.
+    made = labels.created(listed[1]["Labels"])
+    monkeypatch.setattr("pytest_dind.sweep.time", SimpleNamespace(time=lambda: made))
     with listing(base, *listed) as (engine, _):
         assert command.main(["ps", "--host", engine.url]) == 0
         table = capsys.readouterr().out.splitlines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def test_long_work_shows_how_it_goes(
         shown.detail = "half done"
         while "half done" not in (output := capsys.readouterr().out):
             os.sched_yield()
-    assert re.search(r"\d s  half done", output)
+    assert "0 s  half done" in output
     assert "done after" in capsys.readouterr().out
 
 
