@@ -312,3 +312,5 @@ def test_every_test_says_why(project: Project) -> None:
 
     assert "1 passed, 2 errors" in output
     assert output.count("unknown flag: --nonsense") == 2
+    # It is raised below tenacity, whose lines are no more the test's than the plugin's own are.
+    assert "tenacity" not in output
