@@ -195,6 +195,17 @@ def test_next_user_is_faster(run: Path, short_path: Path, engine: list[str]) -> 
     until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
 
+def test_removal_that_was_killed(run: Path, short_path: Path) -> None:
+    """A directory whose lease is gone already goes too: who was removing it has been killed."""
+    lease = _begin(run)
+    _made(run, short_path)
+    until(lambda: len(_readers(run)) == 1, _SECONDS, "the reaper waits for the lease's end")
+    (run / reaper.LEASE).unlink()
+
+    lease.release()
+    until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
+
+
 def test_run_that_others_made_anew(run: Path, short_path: Path, engine: list[str]) -> None:
     """Two reapers of one directory never take what a third process has made in its place."""
     lease = _begin(run)
