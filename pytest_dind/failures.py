@@ -50,14 +50,14 @@ def shortened(
 def _last(entry: TracebackType | None) -> TracebackType | None:
     """The last entry that is the test's or a fixture's; None where pytest called the plugin."""
     found = None
-    plugins = False  # What the plugin calls, a library of its own say, is the plugin's.
+    below_plugin = False  # What the plugin calls, such as tenacity, is no line of the test's.
     while entry is not None:
         package = _package(entry.tb_frame)
         if package in _PYTEST:
-            found, plugins = None, False
+            found, below_plugin = None, False
         elif package in _PLUGIN:
-            plugins = True
-        elif not plugins and package not in sys.stdlib_module_names:
+            below_plugin = True
+        elif not below_plugin and package not in sys.stdlib_module_names:
             found = entry
         entry = entry.tb_next
     return found

@@ -194,9 +194,9 @@ def _main(run: Path) -> None:
             pass
         # Nobody can take up the lease again while the lock is held: a reused daemon's.
         with _locked(run.parent / LOCK):
-            # Where it is not there, others have removed the run, and may have been killed amid it.
+            # Without a lease the run was removed, or who was removing it was killed amid that.
             if (run / LEASE).exists() and not _is_at(run / LEASE, lease):
-                # They have made it anew since: what is there now is none of this process's.
+                # Others have made it anew: what is there now is none of this process's.
                 return
             os.set_blocking(lease, False)
             try:
