@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper
 from .errors import SettingsError
-from .option import bad
 from .settings import ISOLATED
+from .validation import bad
 from .workspace import ROOT
 
 if TYPE_CHECKING:

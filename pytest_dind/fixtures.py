@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from . import left, report, requirements, settings
-from .errors import DindError, SettingsError
 from .session import SETTINGS, begun
 
 if TYPE_CHECKING:
@@ -18,6 +14,7 @@ if TYPE_CHECKING:
 
     from .daemon import Daemon
     from .factory import Factory
+    from .settings import Settings
 
 NAMES = frozenset({"dind_daemon", "dind_client", "dind_env", "dind_clean"})
 """Those that start the daemon."""
@@ -26,86 +23,61 @@ REQUIREMENTS = "_dind_requirements"
 
 
 @pytest.fixture(scope="session")
-def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
+def dind_config(pytestconfig: pytest.Config) -> Settings:
     """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
     return pytestconfig.stash[SETTINGS]
 
 
 @pytest.fixture(scope="session")
-def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
+def dind_mode(dind_config: Settings, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind", "sysbox" or "socket"."""
-    with _unavailable(dind_config):
+    from .unavailable import unavailable
+
+    with unavailable(dind_config):
         return begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
 
 
 @pytest.fixture(scope="session")
-def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
+def dind_daemon(dind_config: Settings, request: pytest.FixtureRequest) -> Daemon:
     """The daemon: a handle with its address, its client, and commands to run in it."""
-    config = request.config
+    from . import left
+    from .unavailable import unavailable
+
     cleans = any(
         "dind_clean" in getattr(item, "fixturenames", ()) for item in request.session.items
     )
-    with _unavailable(dind_config):
-        daemon = begun(config, dind_config).daemon(dind_config)
-        return left.attend(config, daemon, dind_config, cleans=cleans)
-
-
-@contextmanager
-def _unavailable(chosen: settings.Settings) -> Iterator[None]:
-    """Skip instead of failing where no daemon can be had, if that is asked for."""
-    try:
-        yield
-    except SettingsError:
-        raise
-    except DindError as error:
-        if chosen.unavailable == "skip":
-            raise Unavailable(error.line(), chosen.require) from error
-        raise
-
-
-class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
-    """A test is skipped, since no daemon can be had; not if it has a marker that is required."""
-
-    def __init__(self, reason: str, require: Sequence[str]) -> None:
-        super().__init__(reason)
-        self.require = require
+    with unavailable(dind_config):
+        daemon = begun(request.config, dind_config).daemon(dind_config)
+        return left.attend(request.config, daemon, dind_config, cleans=cleans)
 
 
 @pytest.fixture(name=REQUIREMENTS)
-def dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Settings) -> None:
+def dind_requirements(request: pytest.FixtureRequest, dind_config: Settings) -> None:
     """Skip a test whose markers ask for what isn't there, or fail it with --dind-require."""
+    from . import requirements
 
-    def version() -> str:
-        return str(request.getfixturevalue("dind_daemon").version)
-
-    for error in requirements.mistakes(request.node.listchain()):
-        raise error
-    with _unavailable(dind_config):
-        # A test that needs a daemon has the proof in that.
-        proved = not NAMES.intersection(request.fixturenames)
-        choice = begun(request.config, dind_config).choice(dind_config, proved=proved)
-    unmet = list(requirements.unmet(request.node, choice))
-    unmet = unmet or list(requirements.unmet_by_engine(request.node, version))
-    for found in unmet:
-        if {found.requirement, "all"}.intersection(dind_config.require):
-            pytest.fail(f"{found.reason} (--dind-require)", pytrace=False)
-    if unmet:
-        pytest.skip(unmet[0].reason)
+    # A test that needs a daemon has the proof of the mode in that.
+    proved = NAMES.isdisjoint(request.fixturenames)
+    requirements.apply(request, dind_config, proved=proved)
 
 
 @pytest.fixture(scope="session")
-def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+def dind_factory(dind_config: Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
     """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    from . import report
     from .factory import Factory
     from .sharing import Run
+    from .unavailable import unavailable
 
-    with _unavailable(dind_config):
+    with unavailable(dind_config):
         joined = begun(pytestconfig, dind_config)
         # A run of its own: other workers have factories and daemons of the same names.
         run = Run.begin(
-            partial(report.say, pytestconfig), beside=joined.path, root=pytestconfig.rootpath
+            lambda text: report.say(pytestconfig, text),
+            beside=joined.path,
+            root=pytestconfig.rootpath,
         )
-    factory = Factory(run, dind_config, _unavailable)
+    factory = Factory(run, dind_config, unavailable)
     yield factory
     factory.close()
 
@@ -122,3 +94,12 @@ def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
 def dind_env(dind_daemon: Daemon) -> dict[str, str]:
     """The process environment for tools, with every inherited `DOCKER_*` replaced."""
     return dind_daemon.environment()
+
+
+@pytest.fixture
+def dind_clean(request: pytest.FixtureRequest, dind_daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon; after the test everything the test added is gone, images kept unless asked."""
+    from . import left
+
+    with left.cleaned(request):
+        yield dind_daemon

@@ -1,54 +1,35 @@
-"""The pytest plugin's other half: what tests leave in the daemon, reported or removed."""
+"""What tests leave in the daemon: reported, or removed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from .errors import DindError, SettingsError
+from .session import CLEAN, LEDGER, TEST, WIDER
 
 if TYPE_CHECKING:
     from .daemon import Daemon
     from .ledger import Ledger
     from .settings import Settings
 
-_ledger: pytest.StashKey[Ledger] = pytest.StashKey()
 _lines = pytest.StashKey[list[str]]()
 _chosen = pytest.StashKey[str]()
-_test = pytest.StashKey[str]()
-_wider = pytest.StashKey[int]()
 
-# The name under which xdist hands a worker's lines to the controller.
-_SHARED = "pytest_dind_left"
-_MARKER = "dind_clean"
 _OFF, _FAIL = "off", "fail"
 _WIDER = "fixtures of a wider scope"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Add the marker."""
-    config.stash[_lines], config.stash[_test], config.stash[_wider] = [], "", 0
-    config.addinivalue_line(
-        "markers",
-        f"{_MARKER}(images=False, build_cache=False): after the test everything that it added to "
-        "the daemon is removed, as by the fixture dind_clean; on request new images and build "
-        "cache too.",
-    )
-
-
-def pytest_collection_modifyitems(items: list[Any]) -> None:
+def place(item: Any) -> None:
     """Have the fixture set up before others of the test, so that it ends after them."""
-    for item in items:
-        names = getattr(item, "fixturenames", None)
-        if names is not None and (_MARKER in names or item.get_closest_marker(_MARKER)):
-            names = [name for name in names if name != _MARKER]
-            first = next((i for i, name in enumerate(names) if not _is_wider(item, name)), None)
-            # A list of its own: the parameter sets of a function share theirs.
-            item.fixturenames = [*names[:first], _MARKER, *names[len(names[:first]) :]]
+    names = [name for name in item.fixturenames if name != CLEAN]
+    first = next((i for i, name in enumerate(names) if not _is_wider(item, name)), None)
+    # A list of its own: the parameter sets of a function share theirs.
+    item.fixturenames = [*names[:first], CLEAN, *names[len(names[:first]) :]]
 
 
 def _is_wider(item: Any, name: str) -> bool:
@@ -101,93 +82,79 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         stamp = Stamp(home / name, home / SOCKET)
         daemon = shared(daemon, stamp, f"{HOME}/{name}")
     process = uuid4().hex[:8]
-    config.stash[_ledger] = Ledger(
+    config.stash[LEDGER] = Ledger(
         daemon,
         stamp,
         process,
-        test=config.stash[_test],
-        wider=config.stash[_wider],
+        test=config.stash[TEST],
+        wider=config.stash[WIDER],
         used=bool(settings.reuse),
     )
     return daemon
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Generator[None, Any, Any]:
-    """Tell what a test makes from what fixtures make that outlive it."""
-    config = request.config
-    if fixturedef.scope == "function":
-        with _attempt(config) as ledger:
-            if ledger is not None:
-                ledger.settle()
-        return (yield)
+def before_fixture(config: pytest.Config, *, wider: bool) -> None:
+    """Tell what the test has made so far from what a fixture of a wider scope is going to make."""
+    with _attempt(config) as ledger:
+        if ledger is not None and wider:
+            ledger.settle_before_wider()
+        elif ledger is not None:
+            ledger.settle()
+    if wider:
+        _count_wider(config, config.stash[WIDER] + 1)
+
+
+def after_wider(config: pytest.Config) -> None:
+    """Have what a fixture of a wider scope made be the fixture's."""
+    _count_wider(config, config.stash[WIDER])
     with _attempt(config) as ledger:
         if ledger is not None:
-            ledger.settle_before_wider()
-    _count_wider(config, 1)
-    try:
-        return (yield)
-    finally:
-        # It may be the daemon's own fixture, with which the ledger began.
-        _count_wider(config, -1)
-        with _attempt(config) as ledger:
-            if ledger is not None:
-                ledger.settle_after_wider()
+            ledger.settle_after_wider()
 
 
-def _count_wider(config: pytest.Config, step: int) -> None:
-    config.stash[_wider] += step
-    if _ledger in config.stash:
-        config.stash[_ledger].count_wider(config.stash[_wider])
+def _count_wider(config: pytest.Config, wider: int) -> None:
+    if LEDGER in config.stash:
+        config.stash[LEDGER].count_wider(wider)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Have what is made from here on be this test's."""
-    item.config.stash[_test] = item.nodeid
-    if _ledger in item.config.stash:
-        item.config.stash[_ledger].begin(item.nodeid)
-    return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+def before_call(item: pytest.Item) -> None:
     """Begin the test's own part here, where it has no fixtures of its own."""
     with _attempt(item.config) as ledger:
         if ledger is not None and _uses_daemon(item):
             ledger.settle()
-    return (yield)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """See what the test leaves, when its fixtures have ended."""
-    left: list[str] = []
-    try:
-        result = yield
-    finally:
-        with _attempt(item.config) as ledger:
-            if ledger is not None and _uses_daemon(item):
-                left = ledger.end()
+def after_test(item: pytest.Item) -> list[str]:
+    """What the test leaves, now that its fixtures have ended."""
+    with _attempt(item.config) as ledger:
+        if ledger is not None and _uses_daemon(item):
+            return ledger.end()
+    return []
+
+
+def tell(item: pytest.Item, left: list[str]) -> None:
+    """Note it for the summary, or fail the test.
+
+    Raises:
+        DindError: something is left, and `--dind-leaks` is `fail`.
+    """
     chosen = item.config.stash.get(_chosen, _OFF)
-    if left and chosen != _OFF:
-        item.config.stash[_lines].append(f"{item.nodeid}: {', '.join(left)}")
-        if chosen == _FAIL:
-            raise DindError(
-                f"The test {item.nodeid} leaves something in the daemon (--dind-leaks fail).",
-                evidence="\n".join(left),
-                remedy=[
-                    "Have the test or its fixture remove it.",
-                    "Ask for the fixture dind_clean, which removes what the test made.",
-                ],
-            )
-    return result
+    if not left or chosen == _OFF:
+        return
+    item.config.stash.setdefault(_lines, []).append(f"{item.nodeid}: {', '.join(left)}")
+    if chosen == _FAIL:
+        raise DindError(
+            f"The test {item.nodeid} leaves something in the daemon (--dind-leaks fail).",
+            evidence="\n".join(left),
+            remedy=[
+                "Have the test or its fixture remove it.",
+                "Ask for the fixture dind_clean, which removes what the test made.",
+            ],
+        )
 
 
 def _uses_daemon(item: pytest.Item) -> bool:
-    return not {"dind_daemon", _MARKER}.isdisjoint(getattr(item, "fixturenames", ()))
+    return not {"dind_daemon", CLEAN}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 @contextlib.contextmanager
@@ -196,11 +163,11 @@ def _attempt(config: pytest.Config) -> Iterator[Ledger | None]:
 
     A daemon that just does not answer, as while a test restarts it, keeps it.
     """
-    ledger = config.stash.get(_ledger, None)
+    ledger = config.stash.get(LEDGER, None)
     if ledger is not None and ledger.is_lost:
         # Looked at first: docker-py leaves a socket open where nobody answers.
         ledger.close()
-        del config.stash[_ledger]
+        del config.stash[LEDGER]
         ledger = None
     if ledger is None:
         yield None
@@ -212,64 +179,52 @@ def _attempt(config: pytest.Config) -> Iterator[Ledger | None]:
         yield ledger
 
 
-def finish(config: pytest.Config) -> None:
-    """See what fixtures leave, when all have ended and the daemon is there still."""
+def finish(config: pytest.Config) -> list[str]:
+    """What was left behind, and by which test; by fixtures too, when all of them have ended."""
+    lines = config.stash.get(_lines, [])
     with _attempt(config) as ledger:
         if ledger is not None:
             found = ledger.left_by_wider()
             if found and config.stash[_chosen] != _OFF:
-                config.stash[_lines].append(f"{_WIDER}: {', '.join(found)}")
-    if _ledger in config.stash:
-        config.stash[_ledger].close()
-        del config.stash[_ledger]
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[_SHARED] = config.stash[_lines]
+                lines = [*lines, f"{_WIDER}: {', '.join(found)}"]
+    if LEDGER in config.stash:
+        config.stash[LEDGER].close()
+        del config.stash[LEDGER]
+    return lines
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take over what an xdist worker has for the summary."""
-    node.config.stash[_lines].extend(getattr(node, "workeroutput", {}).get(_SHARED, []))
+@contextlib.contextmanager
+def cleaned(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove in the end everything that the test added, images and build cache on request.
 
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say what was left behind, and by which test."""
-    if config.stash[_lines]:
-        terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")
-    for line in config.stash[_lines]:
-        terminalreporter.write_line(f"  {line}")
-
-
-@pytest.fixture
-def dind_clean(request: pytest.FixtureRequest, dind_daemon: Daemon) -> Iterator[Daemon]:
-    """The daemon; after the test everything the test added is gone, images kept unless asked."""
-    ledger = request.config.stash.get(_ledger, None)
+    Raises:
+        SettingsError: nobody knows what the test added.
+    """
+    ledger = request.config.stash.get(LEDGER, None)
     if ledger is None:
         raise SettingsError(
-            f"{_MARKER} does not know what is in the daemon.",
+            f"{CLEAN} does not know what is in the daemon.",
             evidence="Nobody noted what there was when the daemon came into use.",
             remedy=[
-                f"Ask for it as a test's argument, or by @pytest.mark.{_MARKER}.",
+                f"Ask for it as a test's argument, or by @pytest.mark.{CLEAN}.",
                 "Do not override the fixture dind_daemon; override dind_config.",
             ],
         )
     wanted = {"images": False, "build_cache": False}
-    for marker in reversed([*request.node.iter_markers(_MARKER)]):
+    for marker in reversed([*request.node.iter_markers(CLEAN)]):
         wanted |= marker.kwargs
     if ledger.is_shared and any(wanted.values()):
         raise SettingsError(
-            f"{_MARKER} cannot remove images or build cache in a daemon that others use too.",
+            f"{CLEAN} cannot remove images or build cache in a daemon that others use too.",
             evidence="Images carry no label that tells who brought them.",
             remedy=[
                 "Have a daemon of the worker's own: --dind-scope worker, without --dind-reuse or "
                 "--dind-guard label.",
-                f"Leave images and build cache: @pytest.mark.{_MARKER} without arguments.",
+                f"Leave images and build cache: @pytest.mark.{CLEAN} without arguments.",
             ],
         )
     before = ledger.images(cache=wanted["build_cache"]) if any(wanted.values()) else None
-    yield dind_daemon
+    yield
     ledger.remove()
     if before is not None:
         ledger.restore(before, **wanted)

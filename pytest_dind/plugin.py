@@ -1,36 +1,49 @@
-"""The pytest plugin: options and hooks. Nothing here calls Docker."""
+"""The pytest plugin, as each run has it: options, markers, fixtures and hooks.
+
+Nothing here calls Docker. What only a run needs in which a test asks for a daemon is in modules
+that are loaded then: pytest's loader, which rewrites assertions, takes half a millisecond for each.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from . import fixtures, left, options, report, requirements, settings
-from .errors import DindError, SettingsError
-from .session import RUN, SETTINGS, SHARED, begun
+import pytest_dind
 
-_summary = pytest.StashKey[list[report.Told]]()
-_said = pytest.StashKey[list[str]]()
+from . import fixtures, settings
+from .session import (
+    CLEAN,
+    LEDGER,
+    MARKERS,
+    RUN,
+    SETTINGS,
+    SUMMARY,
+    TEST,
+    WIDER,
+    add_options,
+    from_config,
+)
+
+_ASKING = fixtures.NAMES | {fixtures.REQUIREMENTS}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini key."""
-    options.add_options(parser)
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     _settings(config)
-    config.stash[_summary], config.stash[_said] = [], []
+    config.stash[TEST], config.stash[WIDER] = "", 0
     # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
-    for module in (fixtures, left):
-        config.pluginmanager.register(module, module.__name__)
-    for description in requirements.DESCRIPTIONS:
-        config.addinivalue_line("markers", description)
+    config.pluginmanager.register(fixtures, fixtures.__name__)
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", name + text)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -53,8 +66,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def _settings(config: pytest.Config) -> settings.Settings:
     if SETTINGS not in config.stash:
         try:
-            config.stash[SETTINGS] = options.from_config(config)
-        except SettingsError as error:
+            config.stash[SETTINGS] = from_config(config)
+        except pytest_dind.SettingsError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[SETTINGS]
 
@@ -62,16 +75,17 @@ def _settings(config: pytest.Config) -> settings.Settings:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let an xdist worker take part in this process's run."""
-    # Where there can be no run, the first test that needs a daemon fails on the same, and says so.
-    with suppress(DindError):
-        run = begun(node.config, node.config.stash[SETTINGS])
-        node.workerinput[SHARED] = str(run.path)
+    from . import running
+
+    running.invite(node)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what an xdist worker has for the summary."""
-    node.config.stash[_summary].extend(getattr(node, "workeroutput", {}).get(SHARED, []))
+    from . import running
+
+    running.take_over(node)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -80,9 +94,12 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Make a collection error of the markers with bad arguments, all at once."""
     report = yield
-    if report.passed:
-        tests = [node for node in report.result if isinstance(node, pytest.Item)]
-        errors = requirements.mistakes([collector, *tests])
+    tests = [node for node in report.result or () if isinstance(node, pytest.Item)]
+    nodes: list[pytest.Item | pytest.Collector] = [collector, *tests]
+    if report.passed and any(mark.name in MARKERS for node in nodes for mark in node.own_markers):
+        from . import requirements
+
+        errors = requirements.mistakes(nodes)
         if errors:
             report.outcome, report.result = "failed", []
             report.longrepr = "\n".join(map(str, errors))
@@ -93,7 +110,15 @@ def pytest_make_collect_report(
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Have markers applied first of all, those too that another hook gave to a test."""
     for item in items:
-        if hasattr(item, "fixturenames") and any(map(item.get_closest_marker, requirements.NAMES)):
+        names = getattr(item, "fixturenames", None)
+        if names is None:
+            continue
+        marked = MARKERS.keys() & {mark.name for mark in item.iter_markers()}
+        if CLEAN in names or CLEAN in marked:
+            from . import left
+
+            left.place(item)
+        if marked - {CLEAN}:
             # A list of its own: the parameter sets of a function share theirs.
             item.fixturenames = [fixtures.REQUIREMENTS, *item.fixturenames]
 
@@ -102,61 +127,92 @@ def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> list[str]:
     """Say which mode is in force, and why, when a test that was collected needs a daemon."""
-    chosen = config.stash[SETTINGS]
-    if not _starts(config, items):
+    if not any(map(_asks, items)):
         return []
-    # The first test that asks for a daemon that can't be had says so in full.
-    with suppress(DindError):
-        config.stash[_said] += report.choice(begun(config, chosen).choice(chosen, proved=False))
-    return config.stash[_said]
+    from . import running
+
+    return running.header(config, items)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Start the daemon while tests run that don't need it."""
-    config = session.config
-    # Of xdist's workers one is enough, and which of them need one each can't be known.
-    first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
-    failed = session.testsfailed and not config.option.continue_on_collection_errors
-    if first and not failed and _starts(config, getattr(session, "items", ())):
-        chosen = config.stash[SETTINGS]
-        if chosen.scope == "session" or not hasattr(config, "workerinput"):
-            with suppress(DindError):
-                begun(config, chosen).start_ahead(chosen)
+    if any(map(_asks, getattr(session, "items", ()))):
+        from . import running
 
-
-def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
-    """Whether this run is going to start a daemon whose settings are the options' own."""
-    only_looks = config.option.collectonly or config.getoption("setupplan", False)
-    return not only_looks and requirements.needs_daemon(items, fixtures.NAMES)
-
-
-def _lost(item: pytest.Item, *, failed: bool) -> DindError | None:
-    """The error for a daemon that this test needs and that is gone."""
-    if RUN in item.config.stash and fixtures.NAMES.intersection(getattr(item, "fixturenames", ())):
-        return item.config.stash[RUN].lost(asks=failed)
-    return None
+        running.start_ahead(session)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Tell what a test makes from what fixtures make that outlive it."""
+    config, wider = request.config, fixturedef.scope != "function"
+    if LEDGER in config.stash:
+        from . import left
+
+        left.before_fixture(config, wider=wider)
+    config.stash[WIDER] += wider
+    try:
+        return (yield)
+    finally:
+        config.stash[WIDER] -= wider
+        # It may be the daemon's own fixture, with which the ledger began.
+        if wider and LEDGER in config.stash:
+            from . import left
+
+            left.after_wider(config)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Have what is made from here on be this test's."""
+    item.config.stash[TEST] = item.nodeid
+    if LEDGER in item.config.stash:
+        item.config.stash[LEDGER].begin(item.nodeid)
+    return (yield)
+
+
+# Not first: pytest's own plugins end for a test only what they began for it.
+@pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
+def pytest_runtest_setup_of_daemon(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
-    error = _lost(item, failed=False)
-    if error is not None:
-        raise error
-    return (yield from _explaining(item))
+    if not _has_daemon(item):
+        return (yield)
+    from . import running
+
+    return (yield from running.setup(item))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Say so when what a test failed on is the loss of its daemon."""
-    return (yield from _explaining(item))
+    if not _has_daemon(item):
+        return (yield)
+    from . import running
+
+    return (yield from running.call(item))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """Say so when what a fixture's end failed on is the loss of the daemon."""
-    return (yield from _explaining(item))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """See what the test leaves in the daemon, when its fixtures have ended."""
+    if not _has_daemon(item):
+        return (yield)
+    from . import running
+
+    return (yield from running.teardown(item))
+
+
+def _asks(item: pytest.Item) -> bool:
+    """Whether a test asks for the daemon, or is under one of the markers of what it needs."""
+    return not _ASKING.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _has_daemon(item: pytest.Item) -> bool:
+    """Whether a test may have to do with a daemon."""
+    return RUN in item.config.stash or _asks(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -164,26 +220,11 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
-    if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
+    if call.excinfo is None or not isinstance(call.excinfo.value, pytest_dind.DindError):
         return (yield)
     from . import failures
 
     return (yield from failures.shortened(item.config, call.excinfo, call.excinfo.value))
-
-
-def _explaining(item: pytest.Item) -> Generator[None]:
-    try:
-        return (yield)
-    except fixtures.Unavailable as skipped:
-        names = requirements.required(item, skipped.require)
-        if not names:
-            raise
-        pytest.fail(f"{', '.join(names)}: {skipped.msg} (--dind-require)", pytrace=False)
-    except Exception as error:
-        lost = _lost(item, failed=True)
-        if lost is None:
-            raise
-        raise lost from error
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -192,31 +233,17 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     try:
         return (yield)
     finally:
-        try:
-            left.finish(session.config)
-        finally:
-            _leave(session)
+        if RUN in session.config.stash:
+            from . import running
 
-
-def _leave(session: pytest.Session) -> None:
-    """Leave the run; the process that began it ends its daemons."""
-    config = session.config
-    if RUN not in config.stash:
-        return
-    run = config.stash[RUN]
-    del config.stash[RUN]
-    kept = run.close(failed=bool(session.testsfailed))
-    lines = config.stash[_summary]
-    lines += report.summary(run.choices, run.records, kept)
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[SHARED] = lines
+            running.leave(session)
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say which daemons there were, how long each took to be ready, and which stay."""
-    told = config.stash[_summary]
-    for _, line in dict.fromkeys(told):
-        if line not in config.stash[_said]:
-            terminalreporter.write_line(line)
+    """Say what was left behind, which daemons there were, how long each took, and which stay."""
+    if SUMMARY in config.stash:
+        from . import running
+
+        running.summarize(terminalreporter, config)

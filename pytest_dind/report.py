@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import pytest
@@ -48,6 +48,18 @@ def said() -> list[str]:
 
 Told = tuple[str, str]
 """A daemon's id, or nothing, and a line on it: what several workers say of one is said once."""
+
+
+class Summary(NamedTuple):
+    """What the run's end says.
+
+    Attributes:
+        told: Of the daemons.
+        left: What was left behind in them.
+    """
+
+    told: list[Told]
+    left: list[str]
 
 
 def summary(

@@ -6,15 +6,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
+
 from .errors import SettingsError
+from .session import CLEAN, MARKERS, begun
 from .settings import ISOLATED, MODES
+from .unavailable import unavailable
 
 if TYPE_CHECKING:
-    import pytest
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
     from .backends import Choice
+    from .settings import Settings
 
 
 class Unmet(NamedTuple):
@@ -29,16 +33,9 @@ class Unmet(NamedTuple):
     reason: str
 
 
-DESCRIPTIONS = (
-    "requires_sysbox: skipped, with the cause, unless the daemon is Sysbox's",
-    "requires_isolation: skipped in socket mode, where the daemon is the machine's own engine",
-    "requires_engine(specifier): skipped unless the daemon's engine is of this version, "
-    'such as ">=28"',
-    f"dind_modes(mode, ...): skipped in other modes than these ({', '.join(MODES)})",
-)
 # What the marker dind_clean may ask for.
 _CLEANS = {"images", "build_cache"}
-NAMES = tuple(re.split(r"[:(]", text)[0] for text in DESCRIPTIONS)
+NAMES = tuple(name for name in MARKERS if name != CLEAN)
 
 
 def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsError]:
@@ -62,7 +59,7 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
         except ValueError as error:
             evidence = f"It takes one version specifier (PEP 440): {error}."
             return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
-    if mark.name == "dind_clean" and (mark.args or not mark.kwargs.keys() <= _CLEANS):
+    if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEANS):
         evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEANS))}."
         return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
     if mark.name == "dind_modes" and (
@@ -91,6 +88,33 @@ def _bad(
         evidence=evidence,
         remedy=[f"Write it like this: {example}."],
     )
+
+
+def apply(request: pytest.FixtureRequest, settings: Settings, *, proved: bool) -> None:
+    """Skip a test whose markers ask for what isn't there, or fail it with `--dind-require`.
+
+    Args:
+        request: The test's.
+        settings: The daemon's settings.
+        proved: Whether that the mode works must be known, as where the test starts no daemon.
+
+    Raises:
+        SettingsError: a marker that a hook added has bad arguments.
+    """
+
+    def version() -> str:
+        return str(request.getfixturevalue("dind_daemon").version)
+
+    for error in mistakes(request.node.listchain()):
+        raise error
+    with unavailable(settings):
+        choice = begun(request.config, settings).choice(settings, proved=proved)
+    found = list(unmet(request.node, choice)) or list(unmet_by_engine(request.node, version))
+    for one in found:
+        if {one.requirement, "all"}.intersection(settings.require):
+            pytest.fail(f"{one.reason} (--dind-require)", pytrace=False)
+    if found:
+        pytest.skip(found[0].reason)
 
 
 def required(item: pytest.Item, require: Sequence[str]) -> list[str]:

@@ -1,15 +1,11 @@
-"""The settings: each written once, as an option, and validated; frozen."""
+"""The settings: each written once, as an option; frozen."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
-
-from .errors import SettingsError
-from .option import bad, option, repeatable
 
 Mode = Literal["sysbox", "dind", "socket"]
 """How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
@@ -23,38 +19,44 @@ MAIN = "main"
 
 DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL = "off", "quick", "full"
 
-# Compiled when a value is looked at: each run with the plugin installed reads this module.
-_SIZE = r"\d+(\.\d+)?[kmgtKMGT]"
-_NUMBER = r"\d+(\.\d+)?"
-# -g is --graph; short flags may stand together, and their value with them.
-_DATA_ROOT = r"--(data-root|graph)(=|\s|$)|-D*g"
-# Short: it is part of a unix socket's path.
-_REUSE_NAME = r"[A-Za-z0-9_-]{1,22}"
-_PORT = r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?"
 
+def option(
+    default: Any,
+    text: str,
+    *,
+    metavar: str,
+    choices: Sequence[str] = (),
+    shapes: bool = True,
+    commas: bool = False,
+    bare: str | None = None,
+) -> Any:
+    """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
 
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
-
-
-def _unknown(names: Iterable[str]) -> SettingsError:
-    return SettingsError(
-        f"Settings have no {', '.join(sorted(names))}.",
-        evidence=f"Valid: {', '.join(field.name for field in dataclasses.fields(Settings))}.",
-        remedy=["Name a valid setting; each is named as its option is."],
+    Args:
+        default: Its value when it is not given.
+        text: Its help.
+        metavar: What stands for its value in the help.
+        choices: The valid values, where only some are.
+        shapes: Whether daemons with other values of it are different daemons.
+        commas: Whether one text may hold several values.
+        bare: What the option means without a value, where it may have none.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "text": text,
+            "metavar": metavar,
+            "choices": tuple(choices),
+            "shapes": shapes,
+            "commas": commas,
+            "bare": bare,
+        },
     )
 
 
-def _text(name: str, value: object) -> str:
-    """A value as an option has it: `cpus=1.5` means what `--dind-cpus 1.5` does."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise bad(name, value, ["a text"])
+def repeatable(field: dataclasses.Field[Any]) -> bool:
+    """Whether a setting has several values."""
+    return isinstance(field.default, tuple)
 
 
 # Its own `__init__`, `__eq__` and `__repr__`: those that `dataclass` writes for so many fields take
@@ -88,7 +90,6 @@ class Settings:
         60,
         "seconds a daemon may take from start to healthy",
         metavar="SECONDS",
-        parse=_seconds,
         shapes=False,
     )
     arg: tuple[str, ...] = option((), "a further dockerd argument", metavar="ARG")
@@ -192,74 +193,16 @@ class Settings:
         bare=DOCTOR_QUICK,
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **given: Any) -> None:
+        if given:
+            # Not in each run with the plugin installed, as little else is: see `plugin`.
+            from . import validation
+
+            given = validation.normalized(given)
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, values.pop(field.name, field.default))
-            self._normalize(field)
-        if values:
-            raise _unknown(values)
-        self._check_values()
-        self._check_registries()
-        for arg in self.arg:
-            if re.match(_DATA_ROOT, arg):
-                raise SettingsError(
-                    f"--dind-arg: {arg!r} is not taken.",
-                    evidence="Each daemon has its data-root on a volume of its own; two daemons "
-                    "on one data-root destroy it.",
-                    remedy=["Have images in the daemon from the start with --dind-load IMAGE."],
-                )
-        self.ports()
-
-    def _check_values(self) -> None:
-        if not self.image:
-            raise bad("image", self.image, ["an image's name, such as docker:dind"])
-        if not (isinstance(self.timeout, (int, float)) and 0 < self.timeout < float("inf")):
-            raise bad("timeout", self.timeout, ["a number of seconds above 0, such as 60"])
-        if self.reuse and not re.fullmatch(_REUSE_NAME, self.reuse):
-            raise bad("reuse", self.reuse, ["1 to 22 letters, digits, _ and -"])
-        if not re.fullmatch(_SIZE, self.cache_size):
-            raise bad("cache_size", self.cache_size, ["a size such as 500m or 10g"])
-        if self.memory and not re.fullmatch(_SIZE, self.memory):
-            raise bad("memory", self.memory, ["a size such as 512m or 2g"])
-        if self.cpus and not (re.fullmatch(_NUMBER, self.cpus) and float(self.cpus) > 0):
-            raise bad("cpus", self.cpus, ["a number above 0, such as 1.5"])
-        self._check_guard()
-
-    def _check_guard(self) -> None:
-        if not self.guard_allow:
-            return
-        from .guard import allow
-
-        for allowed in self.guard_allow:
-            if not allow.is_known(allowed):
-                raise bad("guard_allow", allowed, allow.valid())
-
-    def _check_registries(self) -> None:
-        for url in self.registry_mirror:
-            if not url.startswith(("http://", "https://")):
-                raise bad("registry_mirror", url, ["a URL with http:// or https://"])
-        for registry in self.insecure_registry:
-            if not registry or "://" in registry:
-                raise bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
-
-    def _normalize(self, field: dataclasses.Field[Any]) -> None:
-        """Make texts of numbers, a tuple of a repeatable setting's values, and check choices."""
-        value = getattr(self, field.name)
-        values: tuple[Any, ...] = (value,)
-        if repeatable(field):
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise bad(field.name, value, [f"a list of values, such as [{str(value)!r}]"])
-            values = tuple(value)
-        if isinstance(field.default, (str, tuple)):
-            values = tuple(_text(field.name, one) for one in values)
-            if field.metadata["commas"]:
-                parts = (part.strip() for text in values for part in text.split(","))
-                values = tuple(filter(None, parts))
-            object.__setattr__(self, field.name, values if repeatable(field) else values[0])
-        choices = field.metadata["choices"]
-        for one in values if choices else ():
-            if one not in choices:
-                raise bad(field.name, one, choices)
+            object.__setattr__(self, field.name, given.get(field.name, field.default))
+        if given:
+            validation.check(self)
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with these changes, validated like the options themselves."""
@@ -285,12 +228,6 @@ class Settings:
 
     def ports(self) -> list[tuple[int, str]]:
         """The ports that `publish` names, each with its protocol."""
-        found: list[tuple[int, str]] = []
-        for text in self.publish:
-            match = re.fullmatch(_PORT, text)
-            first = int(match["first"]) if match else 0
-            last = int(match["last"] or first) if match else 0
-            if match is None or not 0 < first <= last < 65536:
-                raise bad("publish", text, ["a port (8080), a range (8000-8010), udp (53/udp)"])
-            found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
-        return found
+        from . import validation
+
+        return validation.ports(self.publish)

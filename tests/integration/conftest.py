@@ -19,7 +19,7 @@ from pytest_dind.backends.protocol import Home
 from pytest_dind.daemon import Daemon
 from pytest_dind.engine import Engine
 from pytest_dind.lease import LEASE, Lease
-from pytest_dind.options import from_config
+from pytest_dind.session import from_config
 from pytest_dind.settings import AUTO
 
 from ..support import remove_tree

@@ -113,6 +113,38 @@ def test_fixtures_of_the_test(helped: Project) -> None:
     assert "left behind" not in helped.run()
 
 
+@pytest.mark.parametrize(
+    "options", [(), ("-n1", "--dind-leaks=fail")], ids=["own", "shared and labelled"]
+)
+def test_daemon_that_nobody_names(helped: Project, options: tuple[str, ...]) -> None:
+    """A fixture that asks for the daemon as it runs, and no test by name, keeps its things."""
+    helped.write(
+        """
+        from helpers import *
+
+        @pytest.fixture(scope="session")
+        def database(request):
+            client = request.getfixturevalue("dind_client")
+            return client, sleep(client, name="database")
+
+        @pytest.fixture
+        def emptied(request, database):
+            request.getfixturevalue("dind_clean")
+
+        def test_one(database, emptied):
+            sleep(database[0], name="mine")
+
+        def test_two(database):
+            assert names(database[0])[0] == ["database"]
+            database[1].remove(force=True)
+        """
+    )
+    output = helped.run(*options)
+
+    assert "2 passed" in output
+    assert "left behind" not in output
+
+
 @pytest.mark.requires_isolation
 def test_images_on_request(helped: Project) -> None:
     """New images and names go when asked for; moved names are put back; else images stay."""
