@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from .errors import DindError, SettingsError
 from .session import SETTINGS, begun
 
 if TYPE_CHECKING:
@@ -22,6 +24,27 @@ REQUIREMENTS = "_dind_requirements"
 """The one that applies markers."""
 
 
+class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
+    """A test is skipped, since no daemon can be had; not if it has a marker that is required."""
+
+    def __init__(self, reason: str, require: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.require = require
+
+
+@contextmanager
+def unavailable(chosen: Settings) -> Iterator[None]:
+    """Skip instead of failing where no daemon can be had, if that is asked for."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except DindError as error:
+        if chosen.unavailable == "skip":
+            raise Unavailable(error.line(), chosen.require) from error
+        raise
+
+
 @pytest.fixture(scope="session")
 def dind_config(pytestconfig: pytest.Config) -> Settings:
     """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
@@ -31,8 +54,6 @@ def dind_config(pytestconfig: pytest.Config) -> Settings:
 @pytest.fixture(scope="session")
 def dind_mode(dind_config: Settings, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind", "sysbox" or "socket"."""
-    from .unavailable import unavailable
-
     with unavailable(dind_config):
         return begun(pytestconfig, dind_config).choice(dind_config, proved=False).mode
 
@@ -41,7 +62,6 @@ def dind_mode(dind_config: Settings, pytestconfig: pytest.Config) -> str:
 def dind_daemon(dind_config: Settings, request: pytest.FixtureRequest) -> Daemon:
     """The daemon: a handle with its address, its client, and commands to run in it."""
     from . import left
-    from .unavailable import unavailable
 
     cleans = any(
         "dind_clean" in getattr(item, "fixturenames", ()) for item in request.session.items
@@ -67,7 +87,6 @@ def dind_factory(dind_config: Settings, pytestconfig: pytest.Config) -> Iterator
     from . import report
     from .factory import Factory
     from .sharing import Run
-    from .unavailable import unavailable
 
     with unavailable(dind_config):
         joined = begun(pytestconfig, dind_config)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from . import requirements
 from .errors import DindError, SettingsError
 from .session import CLEAN, LEDGER, TEST, WIDER
 
@@ -86,7 +87,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         daemon,
         stamp,
         process,
-        test=config.stash[TEST],
+        test=config.stash.get(TEST, ""),
         wider=config.stash[WIDER],
         used=bool(settings.reuse),
     )
@@ -94,7 +95,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
 
 
 def before_fixture(config: pytest.Config, *, wider: bool) -> None:
-    """Tell what the test has made so far from what a fixture of a wider scope is going to make."""
+    """Tell what is there so far from what the fixture is going to make."""
     with _attempt(config) as ledger:
         if ledger is not None and wider:
             ledger.settle_before_wider()
@@ -198,8 +199,11 @@ def cleaned(request: pytest.FixtureRequest) -> Iterator[None]:
     """Remove in the end everything that the test added, images and build cache on request.
 
     Raises:
-        SettingsError: nobody knows what the test added.
+        SettingsError: nobody knows what the test added, or a marker that a hook gave to it has bad
+            arguments.
     """
+    for error in requirements.mistakes(request.node.listchain()):
+        raise error
     ledger = request.config.stash.get(LEDGER, None)
     if ledger is None:
         raise SettingsError(

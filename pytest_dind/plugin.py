@@ -1,7 +1,9 @@
 """The pytest plugin, as each run has it: options, markers, fixtures and hooks.
 
-Nothing here calls Docker. What only a run needs in which a test asks for a daemon is in modules
-that are loaded then: pytest's loader, which rewrites assertions, takes half a millisecond for each.
+Nothing here calls Docker. What is needed only once a test asks for a daemon, or xdist has workers,
+is in modules loaded then: each takes pytest's loader for rewriting assertions half a millisecond.
+Exceptions that are caught are not in these: pytester forgets what a run in its own process loaded,
+and the next would load it anew, as other classes.
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from typing import Any
 
 import pytest
 
-import pytest_dind
-
 from . import fixtures, settings
+from .errors import DindError, SettingsError
 from .session import (
     CLEAN,
     LEDGER,
@@ -39,7 +40,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     _settings(config)
-    config.stash[TEST], config.stash[WIDER] = "", 0
     # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
     config.pluginmanager.register(fixtures, fixtures.__name__)
     for name, text in MARKERS.items():
@@ -67,7 +67,7 @@ def _settings(config: pytest.Config) -> settings.Settings:
     if SETTINGS not in config.stash:
         try:
             config.stash[SETTINGS] = from_config(config)
-        except pytest_dind.SettingsError as error:
+        except SettingsError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[SETTINGS]
 
@@ -153,7 +153,7 @@ def pytest_fixture_setup(
         from . import left
 
         left.before_fixture(config, wider=wider)
-    config.stash[WIDER] += wider
+    config.stash[WIDER] = config.stash.get(WIDER, 0) + wider
     try:
         return (yield)
     finally:
@@ -220,7 +220,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
-    if call.excinfo is None or not isinstance(call.excinfo.value, pytest_dind.DindError):
+    if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
         return (yield)
     from . import failures
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from .errors import SettingsError
+from .fixtures import unavailable
 from .session import CLEAN, MARKERS, begun
 from .settings import ISOLATED, MODES
-from .unavailable import unavailable
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

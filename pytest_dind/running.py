@@ -1,4 +1,4 @@
-"""The plugin's hooks in a run in which a test asks for a daemon."""
+"""The plugin's hooks once a test asks for a daemon, or xdist has workers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from . import fixtures, left, report, requirements
 from .errors import DindError
+from .fixtures import Unavailable
 from .session import RUN, SETTINGS, SHARED, SUMMARY, begun
-from .unavailable import Unavailable
 
 _said = pytest.StashKey[list[str]]()
 
@@ -89,7 +89,6 @@ def teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     Raises:
         DindError: it leaves something, and `--dind-leaks` is `fail`.
     """
-    found: list[str] = []
     try:
         result = yield from _explaining(item)
     finally:

@@ -25,7 +25,7 @@ TEST: pytest.StashKey[str] = pytest.StashKey()
 WIDER: pytest.StashKey[int] = pytest.StashKey()
 """How many fixtures that outlive a test are being set up, one in the other."""
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-"""There once the summary has something to say."""
+"""There once a process of the run has ended that may have something to say."""
 
 SHARED = "pytest_dind"
 """The name under which xdist hands a value of ours to a worker, and back."""

@@ -145,6 +145,41 @@ def test_daemon_that_nobody_names(helped: Project, options: tuple[str, ...]) -> 
     assert "left behind" not in output
 
 
+def test_marker_that_a_hook_gives(helped: Project) -> None:
+    """A marker given as tests are collected holds; with bad arguments it is that test's error."""
+    helped.write(
+        f"""
+        import pytest
+
+        IMAGE = {NESTED_IMAGE!r}
+
+        def pytest_collection_modifyitems(items):
+            items[0].add_marker(pytest.mark.dind_clean)
+            items[2].add_marker(pytest.mark.dind_clean(image=True))
+        """,
+        "conftest.py",
+    )
+    helped.write(
+        """
+        from helpers import *
+
+        def test_one(dind_client):
+            sleep(dind_client, name="mine")
+
+        def test_two(dind_client):
+            assert names(dind_client)[0] == []
+
+        def test_three(dind_client):
+            raise AssertionError("the marker is not valid")
+        """
+    )
+    output = helped.run(code=1)
+
+    assert "2 passed, 1 error" in output
+    assert "the marker dind_clean(image=True) is not valid" in output
+    assert "Valid arguments, by name: build_cache, images." in output
+
+
 @pytest.mark.requires_isolation
 def test_images_on_request(helped: Project) -> None:
     """New images and names go when asked for; moved names are put back; else images stay."""

@@ -11,7 +11,7 @@ import pytest
 
 _NOBODY = "--dind-host=unix:///nonexistent/docker.sock"
 # The plugin's own modules take pytest's loader half a millisecond each.
-_OWN = ("errors", "left", "report", "requirements", "running", "unavailable", "validation")
+_OWN = ("left", "report", "requirements", "running", "validation")
 _HEAVY = ("docker", "requests", "tenacity", "filelock", *(f"pytest_dind.{name}" for name in _OWN))
 
 
@@ -45,8 +45,22 @@ def _loaded(pytester: pytest.Pytester, *options: str) -> str:
 
 @pytest.mark.parametrize("options", [[], ["--collect-only"], ["-p", "no:terminal", "-s"]])
 def test_unused_plugin_loads_nothing(pytester: pytest.Pytester, options: list[str]) -> None:
-    """A run that asks for no daemon loads neither docker nor what else only a daemon needs."""
-    pytester.makepyfile("def test_it(pytestconfig): pass")
+    """A run that asks for no daemon loads neither docker nor what else only a daemon needs.
+
+    Not for a test that doesn't pass either: it may have patched what an import needs.
+    """
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_it(pytestconfig): pass
+
+        def test_skipped(): pytest.skip()
+
+        @pytest.mark.xfail
+        def test_failed(): assert False
+        """
+    )
 
     assert _loaded(pytester, *options) == "loaded:"
 
@@ -56,6 +70,36 @@ def test_settings_load_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(dind_config): pass")
 
     assert _loaded(pytester) == "loaded:"
+
+
+def test_runs_in_one_process(pytester: pytest.Pytester) -> None:
+    """A suite that runs pytest in its own process, as pytester does, sees the same in each run."""
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        pytest_plugins = ["pytester"]
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_bad_value(pytester, n):
+            result = pytester.runpytest_inprocess("--dind-timeout=soon")
+            assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_unavailable(pytester, n):
+            pytester.makepyfile(
+                "import pytest\\n"
+                "@pytest.mark.requires_isolation\\n"
+                "def test_required(dind_client): pass\\n"
+                "def test_skipped(dind_client): pass\\n"
+            )
+            result = pytester.runpytest_inprocess(
+                {_NOBODY!r}, "--dind-unavailable=skip", "--dind-require=isolation"
+            )
+            result.assert_outcomes(errors=1, skipped=1)
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=6)
 
 
 def test_unused_plugin_leaves_nothing(pytester: pytest.Pytester, base: Path) -> None:
