@@ -34,6 +34,7 @@ class Choices:
         self._say = say
         self._made: dict[str, Choice] = {}
         self._unproved: dict[str, Choice] = {}
+        self._pulled: dict[str, float] = {}
 
     @property
     def in_force(self) -> list[Choice]:
@@ -66,12 +67,20 @@ class Choices:
                         return self._unproved[key]
                     probe = Probe(engine, settings.image, self._run, self._say)
                     choice = choose(settings.mode, engine, probe)
+                self._pulled[key] = probe.pulled
                 self._made[key] = dataclasses.replace(choice, way=because(engine))
                 state.write_choices(self._shared, self._made)
         choice = self._made[key]
         if choice.obstacle is not None:
             raise choice.obstacle.error(choice.mode)
         return choice
+
+    def take_pulled(self, settings: Settings) -> float:
+        """Seconds that a choice took to pull the image; the first that asks is told, then it is 0.
+
+        The image is pulled for the daemon, though the look into a container comes first.
+        """
+        return self._pulled.pop(_key(settings), 0)
 
     def settle(self, settings: Settings) -> None:
         """Take it as found out that the mode of these settings, not `auto`, can be had."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from . import transfer
+from . import events, transfer
 from .errors import ImageUnavailable
 from .files import Files
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 BROUGHT = "images"
 """In a daemon's home: the images that came from the outer engine, an id and a name a line."""
 
+PULL_SILENCE_SECONDS = 300
+"""What may pass in a pull without anything new. An engine that extracts a large layer on a slow
+disk is quiet for minutes, so this tells a registry that is dead from one that is slow, no more."""
+
 _CHUNK = 256 * 1024
 _DOWNLOADING = "Downloading"
 
@@ -24,20 +30,60 @@ Say = Callable[[str], None]
 """Where a line on what takes long goes."""
 
 
-def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
-    """What the outer engine knows of an image, pulled first when it is missing.
+class Supply:
+    """Images of the outer engine for one daemon; the time that pulls take is kept apart.
 
-    Raises:
-        ImageUnavailable: it is missing and cannot be pulled, or its name is none.
+    Attributes:
+        engine: A client on the outer engine.
+        say: Where a line on what takes long goes.
+        pulled: Seconds that pulls took so far; 0 where nothing was missing.
     """
+
+    def __init__(self, engine: docker.DockerClient, say: Say) -> None:
+        self.engine = engine
+        self.say = say
+        self.pulled = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this was made, without the pulls: a slow registry is no slow daemon."""
+        return time.monotonic() - self._began - self.pulled
+
+    def ensure(self, name: str) -> dict[str, Any]:
+        """What the outer engine knows of an image, pulled first when it is missing.
+
+        Raises:
+            ImageUnavailable: it is missing and cannot be pulled, or its name is none.
+        """
+        found = _found(self.engine, name)
+        if found is not None:
+            return found
+        began = time.monotonic()
+        try:
+            _pull(self.engine, name, self.say)
+        finally:
+            self.pulled += time.monotonic() - began
+        found = _found(self.engine, name)
+        if found is None:
+            raise _cannot_pull(name, "The engine says that it has pulled it, but does not have it.")
+        return found
+
+
+def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
+    """The same for an image whose pull nobody times."""
+    return Supply(engine, say).ensure(name)
+
+
+def _found(engine: docker.DockerClient, name: str) -> dict[str, Any] | None:
+    """What an engine knows of an image; None when it is missing."""
     from docker.errors import APIError, ImageNotFound, NullResource
 
     api: Any = engine.api
     try:
         found: dict[str, Any] = api.inspect_image(name)
     except ImageNotFound:
-        _pull(engine, name, say)
-        found = api.inspect_image(name)
+        return None
     except NullResource as error:
         raise _no_name(name, "It is empty.") from error
     except APIError as error:
@@ -47,31 +93,63 @@ def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A layer on its way: the bytes that are here, and all that there will be."""
+
+    here: int
+    total: int
+
+
 def _pull(engine: docker.DockerClient, name: str, say: Say) -> None:
-    from docker.errors import APIError
+    say(f"pulling {name}")
+    layers: dict[str, _Layer] = {}
+    # By ids, the last that was told: an engine may repeat it for as long as nothing comes.
+    last: dict[str, dict[str, Any]] = {}
+    pace, moved = transfer.Pace(), time.monotonic()
+    try:
+        for event in events.read(lambda: _told_of_pull(engine, name)):
+            id_ = str(event.get("id", ""))
+            if last.get(id_) != event:
+                last[id_], moved = event, time.monotonic()
+            elif time.monotonic() - moved > PULL_SILENCE_SECONDS:
+                raise _silent(name, f"The engine repeats itself: {event}.")
+            detail = event.get("progressDetail") or {}
+            if event.get("status") == _DOWNLOADING and detail.get("total"):
+                layers[id_] = _Layer(detail["current"], detail["total"])
+            elif id_ in layers:
+                # Its download is complete, and what is told of it now is something else.
+                layers[id_] = _Layer(layers[id_].total, layers[id_].total)
+            if layers and pace.due():
+                here = sum(layer.here for layer in layers.values())
+                total = sum(layer.total for layer in layers.values())
+                say(f"pulling {name}: {here / transfer.MEGA:.0f} of {total / transfer.MEGA:.0f} MB")
+    except events.Silent as error:
+        raise _silent(name, str(error)) from error
+    except events.Failed as error:
+        raise _cannot_pull(name, str(error)) from error
+    say(f"pulled {name}")
+
+
+def _told_of_pull(engine: docker.DockerClient, name: str) -> Iterator[Any]:
+    """The events of a pull; docker-py's own call would wait for the next one for ever."""
+    from docker import auth
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(name)
-    say(f"pulling {name}")
-    # By the ids of layers: the bytes that are here, and that there will be.
-    layers: dict[str, tuple[int, int]] = {}
-    pace = transfer.Pace()
-    try:
-        for event in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
-            if "error" in event:
-                raise _cannot_pull(name, event["error"])
-            detail = event.get("progressDetail") or {}
-            if event.get("status") == _DOWNLOADING and detail.get("total"):
-                layers[event["id"]] = detail["current"], detail["total"]
-            elif event.get("id") in layers:
-                # Its download is complete, and what is told of it now is something else.
-                layers[event["id"]] = 2 * layers[event["id"]][1:]
-            if layers and pace.due():
-                here, total = map(sum, zip(*layers.values(), strict=True))
-                say(f"pulling {name}: {here / transfer.MEGA:.0f} of {total / transfer.MEGA:.0f} MB")
-    except APIError as error:
-        raise _cannot_pull(name, error.explanation or str(error)) from error
-    say(f"pulled {name}")
+    registry, _ = auth.resolve_repository_name(repository)
+    api: Any = engine.api
+    login = auth.get_config_header(api, registry)
+    answer = api._post(
+        api._url("/images/create"),
+        params={"fromImage": repository, "tag": tag or "latest"},
+        headers={"X-Registry-Auth": login} if login else {},
+        stream=True,
+        timeout=PULL_SILENCE_SECONDS,
+    )
+    with contextlib.closing(answer):
+        api._raise_for_status(answer)
+        yield from api._stream_helper(answer, decode=True)
 
 
 def _no_name(name: str, evidence: str) -> ImageUnavailable:
@@ -94,13 +172,21 @@ def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
     )
 
 
-def bring(
-    engine: docker.DockerClient,
-    daemon: docker.DockerClient,
-    names: Sequence[str],
-    files: Files,
-    say: Say,
-) -> None:
+def _silent(name: str, evidence: str) -> ImageUnavailable:
+    return ImageUnavailable(
+        f"The image {name!r} is not on the outer engine and cannot be pulled: its registry has "
+        f"sent nothing for {PULL_SILENCE_SECONDS:g} s.",
+        evidence=evidence,
+        remedy=[
+            "Try again: an engine keeps the layers that it has.",
+            f"Look from the engine's machine what the registry does: docker pull {name}",
+            "Check the way to the registry: its proxy, its mirror, its name server.",
+            f"Put it there by other means: docker load, or docker build -t {name} .",
+        ],
+    )
+
+
+def bring(supply: Supply, daemon: docker.DockerClient, names: Sequence[str], files: Files) -> None:
     """Have images of the outer engine in a daemon, in their present state; load what is not.
 
     What came from outside is noted in the daemon's home, by the ids it has there: the same image
@@ -110,11 +196,11 @@ def bring(
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
     had = _noted(files.read(BROUGHT) or "")
-    wanted = {name: str(ensure(engine, name, say)["Id"]) for name in names}
+    wanted = {name: str(supply.ensure(name)["Id"]) for name in names}
     lacking = [
         name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
     ]
-    load(engine, daemon, lacking, say)
+    load(supply.engine, daemon, lacking, supply.say)
     _note(files, had | wanted)
 
 

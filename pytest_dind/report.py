@@ -74,8 +74,9 @@ def summary(
 
 
 def _ready(record: Record) -> str:
+    pulled = f"pulled in {record.pulled:.2f} s, " if record.pulled else ""
     return (
-        f"dind: daemon {record.home.name!r} ready in {record.seconds:.2f} s "
+        f"dind: daemon {record.home.name!r} {pulled}ready in {record.seconds:.2f} s "
         f"(mode {record.mode}, Docker {record.version}, {record.driver})"
     )
 

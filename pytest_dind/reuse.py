@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -60,13 +59,13 @@ class Reuse:
         Raises:
             DindError: it can't be had.
         """
-        began = time.monotonic()
         base = workspace.base()
         engine = self._engine(settings)
+        supply = images.Supply(engine.client, self._say)
         with answering(engine):
-            image = images.ensure(engine.client, settings.image, self._say)["Id"]
+            image = supply.ensure(settings.image)["Id"]
             for name in settings.load:
-                images.ensure(engine.client, name, self._say)
+                supply.ensure(name)
         shape = json.dumps([settings.shape(), image], sort_keys=True)
         digest = hashlib.sha256(shape.encode()).hexdigest()[:_DIGITS]
         prefix = f"{_PREFIX}{settings.reuse}-"
@@ -75,7 +74,7 @@ class Reuse:
             home = Home(path / MAIN)
             kept = (home.path / reaper.KEPT).exists()
             self._take_up(path, starts=not kept)
-            daemon = self._healthy(home, settings, began)
+            daemon = self._healthy(home, settings, supply)
             if daemon is None:
                 if kept:
                     self._take_up(path, starts=True)
@@ -84,11 +83,11 @@ class Reuse:
                 found = base.glob(prefix + "?" * _DIGITS)
                 others = [other for other in found if other.is_dir() and other != path]
                 self._retire(others, settings)
-                daemon = self._starter.started(home, settings)
+                daemon = self._starter.started(home, settings, pulled=supply.pulled)
                 self._starter.keep(daemon.record, settings)
             return daemon
 
-    def _healthy(self, home: Home, settings: Settings, began: float) -> Daemon | None:
+    def _healthy(self, home: Home, settings: Settings, supply: images.Supply) -> Daemon | None:
         """The daemon of this home, if it is in good health, with the images to load."""
         found = state.read(home)
         if found is None:
@@ -99,11 +98,9 @@ class Reuse:
             self._say(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
-            images.bring(
-                self._engine(settings).client, client, settings.load, daemon._files, self._say
-            )
+            images.bring(supply, client, settings.load, daemon._files)
         # What is reported is what this run had to wait.
-        record = dataclasses.replace(record, seconds=time.monotonic() - began)
+        record = dataclasses.replace(record, seconds=supply.seconds, pulled=supply.pulled)
         return dataclasses.replace(daemon, record=record)
 
     def _retire(self, paths: Iterable[Path], settings: Settings) -> None:

@@ -88,7 +88,7 @@ class Settings:
     )
     timeout: float = option(
         60,
-        "seconds a daemon may take from start to healthy",
+        "seconds a daemon may take from start to healthy; pulls of images don't count",
         metavar="SECONDS",
         shapes=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -84,8 +85,13 @@ class Starter:
             found_by.hold(record)
         return daemon
 
-    def started(self, home: Home, settings: Settings) -> Daemon:
+    def started(self, home: Home, settings: Settings, *, pulled: float = 0) -> Daemon:
         """A new daemon in this home; whatever a start that was cut short left there is removed.
+
+        Args:
+            home: The home.
+            settings: What is asked for.
+            pulled: Seconds that pulls of its images took before.
 
         Raises:
             DindError: it can't be had; nothing of it is left.
@@ -106,7 +112,9 @@ class Starter:
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             self._holding.append(chosen)
-            daemon = Daemon(chosen.start(home, settings, self._say), chosen, self._say)
+            record = chosen.start(home, settings, self._say)
+            pulled += record.pulled + self._choices.take_pulled(settings)
+            daemon = Daemon(dataclasses.replace(record, pulled=pulled), chosen, self._say)
             state.write(daemon.record, settings)
         except BaseException as error:
             chosen.release()

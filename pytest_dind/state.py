@@ -18,7 +18,7 @@ CHOICES = "modes.json"
 """In a run's directory, from when a mode was looked into."""
 
 # Raised when a field of `Record` changes: another version's state is not read.
-_VERSION = 2
+_VERSION = 3
 
 
 def read(home: Home) -> tuple[Record, Settings] | None:

@@ -19,7 +19,6 @@ from .files import Files
 if TYPE_CHECKING:
     import docker
 
-    from .engine import Engine
     from .settings import Settings
 
 VOLUME = "pytest-dind-cache"
@@ -82,22 +81,21 @@ class Ticket:
         return [self.key, "yes" if self.refresh else "no", str(self.limit)]
 
 
-def ticket(settings: Settings, mode: str, image: str, engine: Engine, say: images.Say) -> Ticket:
+def ticket(settings: Settings, mode: str, image: str, supply: images.Supply) -> Ticket:
     """The ticket for a daemon of these settings; an empty one where it gets no golden root.
 
     Args:
         settings: The settings.
         mode: The mode in force.
         image: The id of the daemon's image.
-        engine: The outer engine, which has the images.
-        say: Where a line on what takes long goes.
+        supply: The images, all of which the outer engine has afterwards.
 
     Raises:
         ImageUnavailable: an image is missing outside and can't be pulled.
     """
-    if not settings.load or settings.cache == "off":
+    ids = sorted((name, supply.ensure(name)["Id"]) for name in settings.load)
+    if not ids or settings.cache == "off":
         return Ticket()
-    ids = sorted((name, images.ensure(engine.client, name, say)["Id"]) for name in settings.load)
     # The image and the arguments settle the storage driver, too.
     fits = _digest([_LAYOUT, mode, image, settings.arg])
     return Ticket(
@@ -125,15 +123,14 @@ def _outcome(files: Files) -> tuple[str, str]:
     return word, reason or _WHY.get(word, _WHY[FAILED])
 
 
-def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: images.Say) -> None:
+def provide(ticket: Ticket, settings: Settings, supply: images.Supply, new: New) -> None:
     """Have the images in a daemon that is ready; make a golden root of them where there is none.
 
     Args:
         ticket: The ticket it was started with.
         settings: Its settings.
-        engine: The outer engine.
+        supply: The images.
         new: The daemon, of which a new one can be made in the same container.
-        say: Where a line on what takes long goes.
 
     Raises:
         ImageUnavailable: an image cannot be had in the daemon.
@@ -141,19 +138,19 @@ def provide(ticket: Ticket, settings: Settings, engine: Engine, new: New, say: i
     if not settings.load:
         return
     if outcome(new.files) == COLD:
-        why = _filled(settings, engine, new, say)
+        why = _filled(settings, supply, new)
         if why is not None:
             new.files.write(_ABANDON, why)
         new.files.write(_OUTCOME, "")
         new.publish()
     found, why = _outcome(new.files)
     if ticket.key and found != SEEDED:
-        say(f"images are loaded without the warm store ({why})")
+        supply.say(f"images are loaded without the warm store ({why})")
     with new.client() as client:
-        images.bring(engine.client, client, settings.load, new.files, say)
+        images.bring(supply, client, settings.load, new.files)
 
 
-def _filled(settings: Settings, engine: Engine, new: New, say: images.Say) -> str | None:
+def _filled(settings: Settings, supply: images.Supply, new: New) -> str | None:
     """Load the images, and no others, into the daemon that a golden root is made of.
 
     Returns:
@@ -163,11 +160,11 @@ def _filled(settings: Settings, engine: Engine, new: New, say: images.Say) -> st
         driver = client.info()["Driver"]
         if driver not in _DRIVERS:
             return f"storage driver {driver}"
-        say("making a warm data-root of the images, once")
+        supply.say("making a warm data-root of the images, once")
         # An earlier golden root may have been its start, for other images.
         before = images.noted(new.files, client)
         try:
-            images.bring(engine.client, client, settings.load, new.files, say)
+            images.bring(supply, client, settings.load, new.files)
         except ImageUnavailable:
             # No room, as a rule; the data-root outside of the store may have some.
             return ""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import events
 from .errors import BuildFailed, ImageUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -103,20 +104,14 @@ def send(
     Raises:
         ImageUnavailable: the daemon refuses it.
     """
-    from docker.errors import APIError
-    from requests.exceptions import RequestException
-
     api: Any = daemon.api
     usual, api.timeout = api.timeout, SILENCE_SECONDS
     loaded = []
     try:
-        for event in api.load_image(_counted(archive, what, say, total)):
-            # docker-py takes a refusal of the whole request, a "message", for an event too.
-            if "error" in event or "message" in event:
-                raise refused(what, event.get("error") or event["message"])
+        for event in events.read(lambda: api.load_image(_counted(archive, what, say, total))):
             line = str(event.get("stream", "")).strip()
             loaded += [line.removeprefix(start) for start in _LOADED if line.startswith(start)]
-    except (APIError, RequestException) as error:
+    except events.Failed as error:
         raise refused(what, str(error)) from error
     finally:
         api.timeout = usual
@@ -161,8 +156,6 @@ def build(
     Raises:
         BuildFailed: it can't be read, or a step fails; the last lines of the build are in the text.
     """
-    from docker.errors import APIError, DockerException
-
     directory = Path(path).expanduser()
     what = f"The image {tag!r} cannot be built of {str(directory)!r}."
     dockerfile = directory / str(options.get("dockerfile") or "Dockerfile")
@@ -177,16 +170,15 @@ def build(
     image, pace = "", Pace()
     try:
         given = {"rm": True, "forcerm": True, **options}
-        for event in api.build(path=str(directory), tag=tag, decode=True, **given):
-            if "error" in event:
-                lines.append(str(event["error"]).strip())
-                raise _failed(what, lines)
+        told = events.read(lambda: api.build(path=str(directory), tag=tag, decode=True, **given))
+        for event in told:
             image = event.get("aux", {}).get("ID", image)
             text = str(event.get("stream") or event.get("status") or "")
             lines.extend(filter(None, map(str.rstrip, text.splitlines())))
             if lines and pace.due():
                 say(f"building {tag}: {lines[-1]}")
-    except (APIError, DockerException, OSError) as error:
+    # An OSError: of the directory, or a file of it.
+    except (events.Failed, OSError) as error:
         lines.append(str(error))
         raise _failed(what, lines) from error
     return image or str(api.inspect_image(tag)["Id"])

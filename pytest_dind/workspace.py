@@ -99,7 +99,8 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
             not to be had, since a process that is stopped holds it.
     """
     file = path / f"{name}.lock"
-    # The others are held while a daemon starts, whose own time-out ends that.
+    # The others are held while images are pulled and a daemon starts, each of which has a bound of
+    # its own.
     patience = _PATIENCE_SECONDS if file.name == LOCK else -1
     lock = FileLock(file)
     with explained(file):

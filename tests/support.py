@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import shutil
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,10 @@ def remove_tree(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a fake engine says to a request."""
+    """What a fake engine says to a request.
+
+    A body that is an iterator of texts is sent as they come, each in a chunk of its own.
+    """
 
     status: int = 200
     body: Any = ""
@@ -109,19 +113,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             f"{self.command} {path}", Answer(404, {"message": f"No such thing: {path}"})
         )
         answer = known() if callable(known) else known
-        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if not isinstance(answer.body, str):
+        chunks = answer.body
+        if isinstance(chunks, str):
+            chunks = [chunks]
+        elif not isinstance(chunks, Iterator):
+            chunks = [json.dumps(chunks)]
             self.send_header("Content-Type", "application/json")
         # In chunks, as engines send what docker-py reads as a stream.
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
-        if text:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(text.encode()), text.encode()))
-        self.wfile.write(b"0\r\n\r\n")
+        # Who asked may have gone while the answer is on its way.
+        with contextlib.suppress(BrokenPipeError):
+            for text in filter(None, chunks):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(text.encode()), text.encode()))
+            self.wfile.write(b"0\r\n\r\n")
 
     do_GET = do_POST = do_DELETE = _answer  # noqa: N815
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -64,15 +63,15 @@ class ContainerBackend:
 
     def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
-        began = time.monotonic()
+        supply = images.Supply(self._engine.client, say)
         with answering(self._engine):
-            image = images.ensure(self._engine.client, settings.image, say)
-            ticket = store.ticket(settings, self._mode, image["Id"], self._engine, say)
+            image = supply.ensure(settings.image)
+            ticket = store.ticket(settings, self._mode, image["Id"], supply)
             way = ways.new(self._engine, home)
         while True:
             try:
                 with self._explained(home, way, settings):
-                    return self._started(home, way, settings, image, ticket, say, began)
+                    return self._started(home, way, settings, image, ticket, supply)
             except (NotShared, NoShell) as error:
                 way = ways.other(way, error, self._engine, home)
             self.stop(home)
@@ -97,8 +96,7 @@ class ContainerBackend:
         settings: Settings,
         image: Mapping[str, Any],
         ticket: store.Ticket,
-        say: images.Say,
-        began: float,
+        supply: images.Supply,
     ) -> Record:
         plan = creation.Plan(home, settings, image, ticket, way, self._mode, self._host_config)
         creation.uninterrupted(
@@ -110,7 +108,7 @@ class ContainerBackend:
                 # Else it has ended already, as the wait is to find out.
                 way.opened(details)
         new = New(self._engine, home, way, settings, ticket, self._mode)
-        api_version = new.wait(spent=time.monotonic() - began)
+        api_version = new.wait(spent=supply.seconds)
         self._keep_hold(way)
         with new.client() as client:
             info = client.info()
@@ -119,7 +117,7 @@ class ContainerBackend:
         obstacle = self._judge(way.read(SIGHT) or "") if self._judge else None
         if obstacle is not None:
             raise obstacle.error(self._mode)
-        store.provide(ticket, settings, self._engine, new, say)
+        store.provide(ticket, settings, supply, new)
         return Record(
             mode=self._mode,
             home=home,
@@ -135,7 +133,8 @@ class ContainerBackend:
             api_version=api_version,
             driver=info["Driver"],
             user_namespace=self._user_namespace,
-            seconds=time.monotonic() - began,
+            seconds=supply.seconds,
+            pulled=supply.pulled,
         )
 
     def files(self, record: Record) -> Files:

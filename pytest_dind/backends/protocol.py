@@ -64,7 +64,8 @@ class Record:
         api_version: The newest API version it speaks.
         driver: Its storage driver.
         user_namespace: Whether root in its container is not root on the engine's machine.
-        seconds: From request to healthy.
+        seconds: From its start to healthy; pulls of images have no part in it.
+        pulled: Seconds that pulls of the images that it needs took; 0 where none was missing.
         way: The name of the way that leads to it.
         certificates: The directory of a client's certificates; empty where it has a unix socket.
         outer: The host on which ports that the outer engine publishes are reached.
@@ -82,6 +83,7 @@ class Record:
     driver: str
     user_namespace: bool
     seconds: float
+    pulled: float = 0
     way: str = "shared"
     certificates: str = ""
     outer: str = "127.0.0.1"

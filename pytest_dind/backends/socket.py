@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +94,10 @@ class SocketBackend:
 
         _demand_nothing_of_a_daemon(settings)
         self._settings = settings
-        began = time.monotonic()
+        supply = images.Supply(self._engine.client, say)
         with answering(self._engine):
             for name in settings.load:
-                images.ensure(self._engine.client, name, say)
+                supply.ensure(name)
         self._launch(home, settings)
         host = f"{_UNIX}{home.path / SOCKET}"
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
@@ -115,7 +114,8 @@ class SocketBackend:
             api_version=api_version,
             driver=info["Driver"],
             user_namespace=False,
-            seconds=time.monotonic() - began,
+            seconds=supply.seconds,
+            pulled=supply.pulled,
         )
 
     def _launch(self, home: Home, settings: Settings) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # What an engine that isn't well may take to say what it is.
 _ENGINE_SECONDS = 10
-# What may pass between two signs of life of a pull.
-_PULL_SECONDS = 60
 
 
 def examine(settings: Settings, say: images.Say) -> Report:
@@ -54,9 +52,9 @@ def _looked(
     """All that can be known without a daemon."""
     probe = _Once(engine, settings.image, run.path, say)
     try:
-        # Once for all modes; a pull takes longer than an answer.
-        with contextlib.closing(engine.patient(_PULL_SECONDS)) as slow, answering(slow):
-            images.ensure(slow.client, settings.image, say)
+        # Once for all modes.
+        with answering(engine):
+            images.ensure(engine.client, settings.image, say)
     except DindError as error:
         probe.unavailable = error
     # A Ctrl-C waits for these threads, so that their containers are gone before it is obeyed.

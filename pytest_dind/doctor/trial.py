@@ -45,7 +45,7 @@ class Started:
     Attributes:
         version: The version of its engine.
         storage_driver: Its storage driver.
-        seconds: From request to healthy.
+        seconds: From its start to healthy.
         nested_seconds: What it took to run a nested container; None where that wasn't tried.
     """
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from typing import Any
 
+from ..events import failure
 from .builds import stamp_changes
 from .calls import Calls
 from .exchange import Exchange
@@ -89,8 +91,9 @@ class ImageCalls(Calls):
                 nonlocal told
                 yield line
                 if line:
-                    loaded.extend(_loaded(line))
-                    told = told and b'"error"' not in line
+                    event = json.loads(line)
+                    loaded.extend(_loaded(event))
+                    told = told and not failure(event)
                     return
                 await self._learn(loaded, known, names)
                 # A load that fails, or of an archive of an old format, moves names without a word.
@@ -200,9 +203,9 @@ def _tag_path(image: str) -> str:
     return f"/images/{image}/tag"
 
 
-def _loaded(line: bytes) -> list[str]:
-    """The image that a line of a load's answer tells of."""
-    said = json.loads(line).get("stream") or ""
+def _loaded(event: Mapping[str, Any]) -> list[str]:
+    """The image that an event of a load's answer tells of."""
+    said = event.get("stream") or ""
     for prefix in (_LOADED, _LOADED_ID):
         if said.startswith(prefix):
             return [said.removeprefix(prefix).strip()]

@@ -19,7 +19,7 @@ import pytest
 from docker.types import Mount
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Settings, labels, store, workspace
+from pytest_dind import Settings, images, labels, store, workspace
 from pytest_dind import __main__ as command
 from pytest_dind.backends.new import New
 from pytest_dind.cache import Cache, Root
@@ -60,7 +60,9 @@ class Warm:
         api: Any = self._engine.client.api
         settings = Settings(arg=tuple(self.arg), load=names or (NESTED_IMAGE,))
         daemon = api.inspect_image(self.image)["Id"]
-        return store.ticket(settings, self._mode, daemon, self._engine, print).key
+        return store.ticket(
+            settings, self._mode, daemon, images.Supply(self._engine.client, print)
+        ).key
 
     def roots(self) -> dict[str, Root]:
         """The golden roots of this test."""

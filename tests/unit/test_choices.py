@@ -10,9 +10,19 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings, backends, choices, report, sharing, state
+from pytest_dind import (
+    ModeUnavailable,
+    Settings,
+    backends,
+    choices,
+    report,
+    sharing,
+    starting,
+    state,
+)
 from pytest_dind.backends import Choice, Obstacle, choose
-from pytest_dind.lease import LEASE
+from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.lease import LEASE, Lease
 from pytest_dind.reaper import STATE
 from pytest_dind.settings import AUTO, MODES
 
@@ -160,6 +170,35 @@ def test_proof_to_the_contrary(judged: Judged, run: sharing.Run) -> None:
     run.settle(Settings(mode="sysbox"))
     with pytest.raises(ModeUnavailable):
         run.choice(Settings(mode="sysbox"), proved=False)
+
+
+def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An image that is pulled to find out the mode was pulled for the first daemon that has it."""
+
+    def choose(asked: str, engine: object, probe: backends.Probe) -> Choice:
+        probe.pulled = 4
+        return Choice("dind")
+
+    def start(home: Home, *given: object) -> Record:
+        known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+        return Record(**{**known, "home": home, "id": home.name, "pulled": 1})
+
+    monkeypatch.setattr(choices, "choose", choose)
+    monkeypatch.setattr(starting, "backend", lambda mode, engine: Mock(start=start))
+    engine = Mock(url="unix:///nowhere", elsewhere="")
+    found = choices.Choices(tmp_path, tmp_path, lambda settings: engine, print)
+    # Nothing to sweep: as if another start had done it.
+    (tmp_path / "swept").touch()
+    lease = Lease(tmp_path / LEASE)
+    starter = starting.Starter(found, tmp_path, tmp_path, lambda settings: engine, print)
+    try:
+        one = starter.started(Home(tmp_path / "one"), Settings(), pulled=2)
+        two = starter.started(Home(tmp_path / "two"), Settings())
+    finally:
+        lease.release()
+
+    assert (one.record.pulled, two.record.pulled) == (7, 1)
+    assert state.read(one.record.home) is not None
 
 
 def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +20,24 @@ from pytest_dind import (
     Settings,
     SettingsError,
     StartTimeout,
+    images,
     store,
+    workspace,
 )
-from pytest_dind.backends import container, creation, launch, network, refusals, restart, ways
+from pytest_dind.backends import (
+    container,
+    creation,
+    launch,
+    network,
+    refusals,
+    restart,
+    socket,
+    ways,
+)
 from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
+from pytest_dind.guard import launch as guard_launch
 
 from ..support import Answer, FakeEngine
 
@@ -340,6 +353,104 @@ def test_engine_that_fails_while_a_daemon_starts(short_path: Path) -> None:
         "  - Look at the engine's own log: journalctl -u docker.\n"
         "  - Look for what ended the daemon in the log lines above."
     )
+
+
+_INFO = {"ServerVersion": "28", "Driver": "overlay2"}
+# A pull takes longer than a daemon may.
+_PULL_SECONDS, _TIMEOUT = 1.5, 1
+
+
+@contextlib.contextmanager
+def _slow(short_path: Path, home: Home) -> Iterator[Engine]:
+    """An engine that lacks images and is slow to pull them, and a daemon on it that is ready."""
+    pulled: list[bool] = []
+
+    def pull() -> Answer:
+        threading.Event().wait(_PULL_SECONDS)
+        pulled.append(True)
+        return Answer(body='{"status": "Downloaded"}')
+
+    def found() -> Answer:
+        if not pulled:
+            return Answer(404, {"message": "No such image"})
+        return Answer(body={"Id": "sha256:1", "Config": {}})
+
+    home.path.mkdir()
+    answers: dict[str, Any] = {
+        "GET /images/i:t/json": found,
+        "GET /images/l:t/json": found,
+        "POST /images/create": pull,
+        "POST /containers/create": Answer(201, {"Id": "0123"}),
+        f"POST /containers/{home.label}/start": Answer(204),
+        f"GET /containers/{home.label}/json": Answer(
+            body={"NetworkSettings": {"Networks": {}}, "Id": "0123"}
+        ),
+    }
+    inner = {
+        "GET /info": Answer(body=_INFO),
+        "GET /version": Answer(body={"ApiVersion": "1.41"}),
+    }
+    with (
+        FakeEngine(short_path / "d", answers) as fake,
+        FakeEngine(home.path / workspace.SOCKET, inner),
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        yield engine
+
+
+def _is_timed_apart(record: Record) -> None:
+    assert record.pulled >= _PULL_SECONDS
+    assert record.seconds < _TIMEOUT
+
+
+def test_pull_is_no_part_of_the_start(short_path: Path) -> None:
+    """A pull that takes longer than a daemon may is none of its time, and told apart."""
+    home = Home(short_path / "main")
+    with _slow(short_path, home) as engine:
+        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        record = backend.start(home, Settings(image="i:t", timeout=_TIMEOUT), lambda text: None)
+
+    _is_timed_apart(record)
+
+
+def test_pull_is_no_part_of_a_guards_start(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same in mode socket, for the images to load."""
+    monkeypatch.setattr(guard_launch, "start", lambda orders, timeout: True)
+    home = Home(short_path / "main")
+    with _slow(short_path, home) as engine:
+        record = socket.make(engine).start(
+            home, Settings(load=["l:t"], timeout=_TIMEOUT), lambda text: None
+        )
+
+    _is_timed_apart(record)
+
+
+def test_pull_while_a_daemon_gets_its_images(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that vanishes and is pulled again once the daemon is ready is timed apart too."""
+    home = Home(short_path / "main")
+
+    def provide(ticket: object, settings: object, supply: images.Supply, new: object) -> None:
+        assert not supply.pulled
+        supply.ensure("l:t")
+
+    monkeypatch.setattr(store, "provide", provide)
+    monkeypatch.setattr(store, "ticket", lambda *given: store.Ticket())
+    with _slow(short_path, home) as engine:
+        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        there = {"Id": "sha256:1", "Config": {}}
+        ensure = images.Supply.ensure
+        monkeypatch.setattr(
+            images.Supply,
+            "ensure",
+            lambda supply, name: there if name == "i:t" else ensure(supply, name),
+        )
+        record = backend.start(home, Settings(image="i:t", timeout=_TIMEOUT), lambda text: None)
+
+    _is_timed_apart(record)
 
 
 @pytest.mark.parametrize(

@@ -342,3 +342,45 @@ def test_users_that_were_gone_before() -> None:
     assert _watched(kept=False, users=False)
     assert not _watched(kept=True, users=False)
     assert not _watched(kept=False, users=True)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [{"error": "unexpected EOF"}, {"errorDetail": {"message": "unexpected EOF"}}],
+    ids=["error", "errorDetail"],
+)
+def test_name_that_a_failed_load_took(failure: dict[str, Any]) -> None:
+    """A load that fails, however that is told, may have moved any name: the host's come back."""
+    asked: list[str] = []
+    had, came = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    details = {
+        "Config": {"Labels": {}},
+        "RepoTags": ["x:latest"],
+        "Created": "2020-01-01T00:00:00Z",
+    }
+    loaded: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0].decode()
+        call = re.sub(r"/v1\.\d+", "", line.rpartition(" ")[0]).partition("?")[0]
+        asked.append(call)
+        if call == "POST /images/load":
+            loaded.append(True)
+            events = [{"stream": "Loaded image: y:latest"}, failure]
+            raw = "".join(f"{json.dumps(event)}\r\n" for event in events).encode()
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+            writer.write(head % len(raw) + raw)
+        elif call == "GET /images/json":
+            writer.write(_answer(200, [{"Id": came if loaded else had, "RepoTags": ["x:latest"]}]))
+        elif call.startswith("GET /images/"):
+            writer.write(_answer(200, {**details, "Id": call.split("/")[2]}))
+        else:
+            writer.write(_answer(201, {}))
+        writer.close()
+
+    answer = _play(
+        serve, _sent(b"POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    )
+
+    assert b"the image x:latest was loaded, but the name is the host's" in answer
+    assert f"POST /images/{had}/tag" in asked

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from pytest_dind import ImageUnavailable, images, transfer
+from pytest_dind import BuildFailed, ImageUnavailable, images, transfer
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -118,19 +119,154 @@ def test_pull_that_is_refused(short_path: Path) -> None:
         )
 
 
-def test_pull_that_breaks(short_path: Path) -> None:
-    """A pull that begins and then fails is the same error."""
+_FAILURES = [{"error": "unexpected EOF"}, {"errorDetail": {"message": "unexpected EOF"}}]
+
+
+@pytest.mark.parametrize("failure", _FAILURES, ids=["error", "errorDetail"])
+def test_pull_that_breaks(short_path: Path, failure: dict[str, Any]) -> None:
+    """A pull that begins and then fails is the same error, in whichever way it is told."""
     answers: dict[str, Reply] = {
         "GET /images/some:tag/json": _MISSING,
-        "POST /images/create": _events({"status": "Pulling"}, {"error": "unexpected EOF"}),
+        "POST /images/create": _events({"status": "Pulling"}, failure),
     }
     with _Engine(short_path / "s", answers) as engine:
         assert "unexpected EOF" in _failure(engine)
     assert engine.said == ["pulling some:tag"]
 
 
+def test_pull_that_is_cut_off(short_path: Path) -> None:
+    """An answer that ends amid an event is a pull that failed, not an error of the client's."""
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": _MISSING,
+        "POST /images/create": Answer(body='{"status": "Pulling"}\r\n{"status": "Down'),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        assert "cannot be pulled.\n" in _failure(engine)
+
+
+def test_pull_that_brings_nothing(short_path: Path) -> None:
+    """An engine that doesn't have what it says it has pulled is told as that."""
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": _MISSING,
+        "POST /images/create": _events({"status": "Downloaded"}),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        assert "says that it has pulled it, but does not have it" in _failure(engine)
+
+
+_EVENT = '{"id": "a", "status": "Downloading", "progressDetail": {"current": 1, "total": 2}}\r\n'
+
+
+def _hung(over: threading.Event) -> Iterator[str]:
+    """Not a word, until it is over."""
+    over.wait(20)
+    yield ""
+
+
+def _stalled(over: threading.Event) -> Iterator[str]:
+    """A word, and then none."""
+    yield _EVENT
+    over.wait(20)
+
+
+def _repeated(over: threading.Event) -> Iterator[str]:
+    """The same word again and again, as engines with containerd's image store say it."""
+    for _ in range(400):
+        yield _EVENT
+        if over.wait(0.05):
+            return
+
+
+@pytest.mark.parametrize("stream", [_hung, _stalled, _repeated])
+def test_pull_that_is_silent(
+    short_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: Callable[[threading.Event], Iterator[str]],
+) -> None:
+    """A registry that sends nothing for too long is told as that, with the image and how long."""
+    monkeypatch.setattr(images, "PULL_SILENCE_SECONDS", 0.3)
+    over = threading.Event()
+
+    def answer() -> Answer:
+        if stream is _hung:
+            # The head of the answer comes with its first word.
+            over.wait(20)
+        return Answer(body=stream(over))
+
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": _MISSING,
+        "POST /images/create": answer,
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        try:
+            text = _failure(engine)
+        finally:
+            over.set()
+
+    assert text.startswith(
+        "The image 'some:tag' is not on the outer engine and cannot be pulled: its registry has "
+        "sent nothing for 0.3 s.\nEvidence:\n"
+    )
+    assert "docker pull some:tag" in text
+
+
+def test_pull_that_is_quiet(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pull may be quiet for longer than other calls to an engine may take."""
+    looks: Iterator[Answer] = iter([_MISSING])
+
+    def slow() -> Iterator[str]:
+        yield _EVENT
+        threading.Event().wait(0.6)
+        yield '{"status": "Downloaded"}\r\n'
+
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": lambda: next(looks, _FOUND),
+        "POST /images/create": lambda: Answer(body=slow()),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        monkeypatch.setattr(engine.client.api, "timeout", 0.2)
+        supply = images.Supply(engine.client, engine.said.append)
+        assert supply.ensure("some:tag")["Id"] == "sha256:1"
+
+    assert supply.pulled >= 0.6
+    assert supply.seconds < supply.pulled
+
+
+def test_pull_with_a_login(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pull is one of the user's, who is logged in to the registry by docker login."""
+    login = {"auths": {"registry.example": {"auth": "dXNlcjpzZWNyZXQ="}}}
+    (tmp_path / "config.json").write_text(json.dumps(login))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    answers: dict[str, Reply] = {
+        "GET /images/registry.example/some/json": _MISSING,
+        "POST /images/create": _events(),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        asked: list[dict[str, Any]] = []
+        post = engine.client.api._post  # type: ignore[attr-defined]
+
+        def noted(url: str, **how: Any) -> Any:
+            asked.append(how)
+            return post(url, **how)
+
+        monkeypatch.setattr(engine.client.api, "_post", noted)
+        with pytest.raises(ImageUnavailable):
+            images.ensure(engine.client, "registry.example/some", print)
+
+    assert asked[0]["params"] == {"fromImage": "registry.example/some", "tag": "latest"}
+    sent = json.loads(base64.urlsafe_b64decode(asked[0]["headers"]["X-Registry-Auth"]))
+    assert (sent["username"], sent["password"]) == ("user", "secret")
+
+
 @pytest.mark.parametrize(
-    "answer", [_events({"error": "no space left on device"}), Answer(500, {"message": "no space"})]
+    "answer",
+    [
+        _events({"error": "no space left on device"}),
+        _events({"errorDetail": {"message": "no space left on device"}}),
+        Answer(500, {"message": "no space"}),
+    ],
 )
 def test_load_that_fails(short_path: Path, answer: Answer) -> None:
     """An image that the daemon can't take is an error that names the disk."""
@@ -149,6 +285,38 @@ def test_load_that_fails(short_path: Path, answer: Answer) -> None:
     assert "The image 'some:tag' could not be loaded into the daemon." in text
     assert "no space" in text
     assert "Check that the engine's disk has room (docker system df)." in text
+
+
+def test_load_that_is_cut_off(short_path: Path) -> None:
+    """A daemon that dies amid its answer has not taken the image, and the error says so."""
+    outer: dict[str, Reply] = {
+        "GET /images/some:tag/json": _FOUND,
+        "GET /images/get": Answer(body="a tar, as it were"),
+    }
+    answer = Answer(body='{"stream": "Loading"}\r\n{"str')
+    with (
+        _Engine(short_path / "outer", outer) as engine,
+        _Engine(short_path / "inner", {"POST /images/load": answer}) as daemon,
+        pytest.raises(ImageUnavailable, match="could not be loaded"),
+    ):
+        images.load(engine.client, daemon.client, ["some:tag"], engine.said.append)
+
+
+@pytest.mark.parametrize("failure", _FAILURES, ids=["error", "errorDetail"])
+def test_build_that_fails(short_path: Path, tmp_path: Path, failure: dict[str, Any]) -> None:
+    """A build that fails is an error, also where an older image has the name already."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": _FOUND,
+        "POST /build": _events({"stream": "Step 1/1 : FROM scratch\n"}, failure),
+    }
+    with (
+        _Engine(short_path / "s", answers) as engine,
+        pytest.raises(BuildFailed, match="some:tag") as caught,
+    ):
+        transfer.build(engine.client, tmp_path, "some:tag", engine.said.append, {})
+
+    assert caught.value.evidence.splitlines()[1:] == ["Step 1/1 : FROM scratch", "unexpected EOF"]
 
 
 _BAD_NAME = Answer(400, {"message": "invalid reference format: repository name must be lowercase"})

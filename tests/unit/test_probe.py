@@ -111,7 +111,8 @@ def test_one_container_for_each_look(fake: _Engine) -> None:
 def test_image_is_made_sure_of_first(fake: _Engine) -> None:
     """An image that can't be pulled is its own error, before any container."""
     fake.engine.client.api.inspect_image.side_effect = ImageNotFound("no such image")
-    fake.engine.client.api.pull.return_value = [{"error": "pull access denied for i"}]
+    fake.engine.client.api._auth_configs = {}
+    fake.engine.client.api._stream_helper.return_value = [{"error": "pull access denied for i"}]
     with pytest.raises(ImageUnavailable, match="pull access denied for i"):
         fake.look("true")
 

@@ -9,12 +9,12 @@ from pytest_dind.backends.protocol import Home, Record
 from pytest_dind.report import summary
 
 
-def _record(id_: str) -> Record:
+def _record(id_: str, **more: Any) -> Record:
     home = Home(Path("/h/0123abcd/main"))
     fields: dict[str, Any] = dict.fromkeys(["host", "address", "api_version"], "")
     return Record(
         mode="dind", home=home, id=id_, published=(), version="1", driver="overlay2",
-        user_namespace=False, seconds=0.5, **fields,
+        user_namespace=False, seconds=0.5, **fields, **more,
     )  # fmt: skip
 
 
@@ -27,3 +27,16 @@ def test_daemons_that_took_equally_long() -> None:
         one[1] == two[1] == ("dind: daemon 'main' ready in 0.50 s (mode dind, Docker 1, overlay2)")
     )
     assert summary([], [_record("a")], []) == [one]
+
+
+def test_pull_is_told_apart() -> None:
+    """What was pulled for a daemon is told beside its start, and only where something was."""
+    told = summary([], [_record("a", pulled=71.5)], [])
+
+    assert told == [
+        (
+            "a",
+            "dind: daemon 'main' pulled in 71.50 s, ready in 0.50 s "
+            "(mode dind, Docker 1, overlay2)",
+        )
+    ]

@@ -49,7 +49,19 @@ def test_none(record: Record) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "null", "[]", "7", '"text"', "{}", '{"version": 0}', '{"version": 1}', "\udcff"],
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "{}",
+        '{"version": 0}',
+        '{"version": 1}',
+        '{"version": 2}',
+        "\udcff",
+    ],
 )
 def test_corrupt(record: Record, content: str) -> None:
     """What is no state reads as none."""

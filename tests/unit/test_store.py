@@ -18,29 +18,45 @@ import pytest
 from pytest_dind import ImageUnavailable, Settings, images, store
 from pytest_dind.backends import launch
 from pytest_dind.backends.protocol import Home
-from pytest_dind.engine import Engine
 from pytest_dind.files import Directory, Files
 
 from ..support import until
 
-_ENGINE = cast(Engine, SimpleNamespace(client=SimpleNamespace()))
+
+def _supply(said: list[str]) -> images.Supply:
+    return images.Supply(cast(Any, SimpleNamespace()), said.append)
 
 
 @pytest.fixture(autouse=True)
 def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image's id is made of its name."""
-    monkeypatch.setattr(images, "ensure", lambda client, name, say: {"Id": f"sha256:{name}"})
+    monkeypatch.setattr(images.Supply, "ensure", lambda supply, name: {"Id": f"sha256:{name}"})
 
 
 def _key(mode: str = "dind", image: str = "sha256:1", **settings: Any) -> str:
     given = Settings(load=("a", "b")).replace(**settings)
-    return store.ticket(given, mode, image, _ENGINE, print).key
+    return store.ticket(given, mode, image, _supply([])).key
 
 
 @pytest.mark.parametrize("settings", [{"cache": "off"}, {"load": []}])
 def test_no_ticket(settings: dict[str, Any]) -> None:
     """Without images, or with the store off, there is no golden root to have."""
     assert _key(**settings) == ""
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_images_are_made_sure_of_first(monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+    """What is to be loaded is pulled before there is a daemon that would wait for it."""
+    asked: list[str] = []
+
+    def ensure(supply: images.Supply, name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"Id": name}
+
+    monkeypatch.setattr(images.Supply, "ensure", ensure)
+    _key(load=["a", "b"], cache=cache)
+
+    assert asked == ["a", "b"]
 
 
 def test_key_is_of_images_and_daemon() -> None:
@@ -59,7 +75,7 @@ def test_key_is_of_images_and_daemon() -> None:
 def test_key_follows_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new image behind a name is another golden root for the same daemon."""
     before = _key()
-    monkeypatch.setattr(images, "ensure", lambda client, name, say: {"Id": "sha256:new"})
+    monkeypatch.setattr(images.Supply, "ensure", lambda supply, name: {"Id": "sha256:new"})
     assert _key() != before
     assert _key().partition("-")[0] == before.partition("-")[0]
 
@@ -107,8 +123,9 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 def _provide(new: _New, **settings: Any) -> list[str]:
     given = Settings(load=("a",)).replace(**settings)
     said: list[str] = []
-    ticket = store.ticket(given, "dind", "sha256:1", _ENGINE, said.append)
-    store.provide(ticket, given, _ENGINE, new, said.append)
+    supply = _supply(said)
+    ticket = store.ticket(given, "dind", "sha256:1", supply)
+    store.provide(ticket, given, supply, new)
     return said
 
 
