@@ -46,11 +46,23 @@ def is_gone(label: str) -> bool:
 
     It is not while it may be one of another machine, another boot, or another pid namespace.
     """
+    described = _described(label)
+    return described is not None and _started(described[0]) != described[1]
+
+
+def pid(label: str) -> int | None:
+    """The pid of the process that `process` described; None where it is not here any more."""
+    described = _described(label)
+    return described[0] if described and _started(described[0]) == described[1] else None
+
+
+def _described(label: str) -> tuple[int, str] | None:
+    """The pid and the start time that `process` told, if that was on this machine."""
     machine, _, rest = label.partition(" ")
-    pid, _, started = rest.partition(" ")
-    if not (started and pid.isdecimal()) or machine != _machine():
-        return False
-    return _started(int(pid)) != started
+    number, _, started = rest.partition(" ")
+    if not (started and number.isdecimal()) or machine != _machine():
+        return None
+    return int(number), started
 
 
 def created(ours: Mapping[str, str]) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .census import BY
-from .guard.mounts import anonymous, clean
+from .guard.mounts import with_anonymous
 
 _CREATE = re.compile(r"(?:/v[\d.]+)?/(?P<kind>containers|networks|volumes)/create")
 _HEAD_LIMIT = 1024 * 1024
@@ -134,29 +134,17 @@ class Stamp:
 
     def _with_volumes(self, asked: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
         """The host's part for a new container, which has the label on volumes without a name."""
-        mounts, binds = list(host.get("Mounts") or []), list(map(str, host.get("Binds") or []))
-        taken = {
-            *(clean(str(mount.get("Target"))) for mount in mounts),
-            *(clean(bind.split(":")[1]) for bind in binds if ":" in bind),
-            *map(clean, host.get("Tmpfs") or {}),
-            *self._of_others(host.get("VolumesFrom") or []),
-        }
-        # Of binds those that the engine takes; what is wrong with the others it says itself.
-        bare = {bind for bind in binds if bind.startswith("/") and ":" not in bind}
-        moved = {bind for bind in bare if clean(bind) not in taken and binds.count(bind) == 1}
+        inherited = list(self._of_others(host.get("VolumesFrom") or []))
         image = self._ask("GET", f"/images/{quote(str(asked.get('Image')), safe='/:@')}/json") or {}
         of_image = (image.get("Config") or {}).get("Volumes") or {}
-        taken |= {clean(bind) for bind in bare - moved}
-        wanted = {clean(place) for place in {*(asked.get("Volumes") or {}), *of_image, *moved}}
-        for target in sorted(wanted - taken):
-            mounts.append(anonymous(target, {BY: self.by}, str(host.get("VolumeDriver") or "")))
-        return {**host, "Binds": [bind for bind in binds if bind not in moved], "Mounts": mounts}
+        declared = {*(asked.get("Volumes") or {}), *of_image}
+        return with_anonymous(host, declared, inherited, {BY: self.by})
 
     def _of_others(self, others: list[str]) -> Iterator[str]:
         """The places that other containers' volumes take in one that has them too."""
         for other in others:
             there = self._ask("GET", f"/containers/{quote(other.partition(':')[0])}/json") or {}
-            yield from (clean(mount["Destination"]) for mount in there.get("Mounts") or [])
+            yield from (mount["Destination"] for mount in there.get("Mounts") or [])
 
     def _stamp_mounts(self, mounts: list[dict[str, Any]]) -> None:
         for mount in mounts:

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from .. import labels
 from ..health import LOG
 from ..reaper import GUARD
 from .orders import READY, Orders
@@ -25,12 +26,15 @@ _END_SECONDS = 60
 def start(orders: Orders, seconds: float) -> bool:
     """Start a guard, and wait until it serves; whether it does.
 
-    It holds the lock on the file `guard` in the home as long as it lives.
+    It holds the lock on the file `guard` in the home as long as it lives, and writes down there
+    which process it is.
     """
     home = Path(orders.home)
     lock = os.open(home / GUARD, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # What is in it is an earlier guard's.
+        os.ftruncate(lock, 0)
         with (home / LOG).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", __package__, json.dumps(asdict(orders)), str(lock)],
@@ -63,15 +67,27 @@ def is_alive(home: Path) -> bool:
     return False
 
 
+def pid(written: str) -> int | None:
+    """The pid of the guard that wrote this in its file; None where that process is gone."""
+    if written.isdecimal() and not labels.process():
+        # Without /proc there is nothing to know it by.
+        return int(written)
+    return labels.pid(written)
+
+
 def end(home: Path) -> None:
     """End the guard of this home, and leave what its tests made to the caller."""
     deadline = time.monotonic() + _END_SECONDS
     asked = False
     while is_alive(home) and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError):
-            # It lives, so the pid that it wrote is its own.
-            pid = int((home / GUARD).read_text())
-            if not asked:
-                os.kill(pid, signal.SIGUSR1)
+        with contextlib.suppress(OSError):
+            # Nothing is in it while a guard begins.
+            written = "" if asked else (home / GUARD).read_text()
+            guard = pid(written)
+            if guard is not None:
+                os.kill(guard, signal.SIGUSR1)
                 asked = True
+            elif written:
+                # Another one has its pid, or it is of another pid namespace, out of reach.
+                return
         time.sleep(_POLL_SECONDS)

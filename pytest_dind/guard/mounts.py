@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ class Wanted:
     """The mounts of a container, as they are passed on.
 
     Attributes:
-        binds: In the older form: named volumes, and host paths to relabel.
+        binds: In the older form: named volumes, volumes without a name, and host paths to relabel.
         mounts: In the newer form.
         named: The volumes that are named, each with what to make it of if it is not there.
     """
@@ -41,28 +42,45 @@ class Wanted:
     mounts: list[Json] = field(default_factory=list)
     named: dict[str, Json] = field(default_factory=dict)
 
-    def targets(self) -> set[str]:
-        """Where something is mounted in the container."""
-        old = (bind.split(":")[1] for bind in self.binds)
-        return {clean(path) for path in (*old, *(mount["Target"] for mount in self.mounts))}
 
-    def add_anonymous(self, targets: Iterable[str], labels: dict[str, str]) -> None:
-        """Give a labelled volume to each target that has none: the engine's would have no label."""
-        taken = self.targets()
-        for target in sorted(targets):
-            if clean(target) not in taken:
-                self.mounts.append(anonymous(target, labels))
+def with_anonymous(
+    host: Json, declared: Iterable[str], inherited: Iterable[str], labels: Mapping[str, str]
+) -> Json:
+    """A container's host settings in which the volumes without a name are labelled mounts.
 
+    The engine would make them by itself, without labels; all else about them is as it does it.
 
-def anonymous(target: str, labels: Mapping[str, str], driver: str = "") -> Json:
-    """The mount of a volume without a name, as the engine's own but for the labels."""
+    Args:
+        host: The settings; what is wrong with them is the engine's to say.
+        declared: The places for which the container, or its image, declares such volumes.
+        inherited: The places that volumes of other containers take in it (VolumesFrom).
+        labels: The labels.
+    """
+    binds, mounts = list(map(str, host.get("Binds") or [])), list(host.get("Mounts") or [])
+    taken = {
+        *(_clean(str(mount.get("Target"))) for mount in mounts),
+        *(_clean(bind.split(":")[1]) for bind in binds if ":" in bind),
+        *map(_clean, host.get("Tmpfs") or {}),
+    }
+    bare = [bind for bind in binds if bind.startswith("/") and ":" not in bind]
+    places = Counter(map(_clean, bare))
+    # Two things in one place are an error, and the engine's to tell.
+    moved = {bind for bind in bare if places[_clean(bind)] == 1 and _clean(bind) not in taken}
+    # What is asked for itself goes before what other containers bring, and that before the rest.
+    taken |= {*places, *map(_clean, inherited)}
+    targets = {*map(_clean, moved), *({*map(_clean, declared)} - taken)}
+    # The older form's driver, which those that are mounts from the start don't take.
+    driver = str(host.get("VolumeDriver") or "")
     options: Json = {"Labels": {**labels, _ANONYMOUS: ""}}
     if driver:
         options["DriverConfig"] = {"Name": driver}
-    return {"Type": "volume", "Target": target, "VolumeOptions": options}
+    mounts += [
+        {"Type": "volume", "Target": target, "VolumeOptions": options} for target in sorted(targets)
+    ]
+    return {**host, "Binds": [bind for bind in binds if bind not in moved], "Mounts": mounts}
 
 
-def clean(path: str) -> str:
+def _clean(path: str) -> str:
     """A path in a container, in the one form that can be compared."""
     return posixpath.normpath("/" + path.lstrip("/"))
 
@@ -77,21 +95,19 @@ def read(host: Json, policy: Policy, labels: dict[str, str]) -> Wanted:
     driver = text("HostConfig.VolumeDriver", host.get("VolumeDriver"))
     _demand_driver(driver, policy)
     for bind in texts("HostConfig.Binds", host.pop("Binds", None)):
-        _read_bind(bind, policy, labels, driver, wanted)
+        _read_bind(bind, policy, driver, wanted)
     for number, mount in enumerate(host.pop("Mounts", None) or []):
         _read_mount(f"HostConfig.Mounts[{number}]", mount, policy, labels, wanted)
     return wanted
 
 
-def _read_bind(
-    bind: str, policy: Policy, labels: dict[str, str], driver: str, wanted: Wanted
-) -> None:
+def _read_bind(bind: str, policy: Policy, driver: str, wanted: Wanted) -> None:
     """One entry of Binds: SOURCE:TARGET[:MODES], or TARGET alone for a volume without a name."""
     parts = bind.split(":")
     if not 1 <= len(parts) <= 3 or not all(parts[:2]):
         raise malformed(f"HostConfig.Binds has {bind!r}, which is not SOURCE:TARGET[:MODES]")
     if len(parts) == 1:
-        wanted.add_anonymous([parts[0]], labels)
+        wanted.binds.append(bind)
         return
     source, target = parts[:2]
     modes = set(filter(None, parts[2].split(","))) if len(parts) == 3 else set()

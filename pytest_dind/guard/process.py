@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .. import labels
 from .orders import READY, Orders
 from .policy import Policy, real_roots
 from .server import Server
@@ -35,7 +36,8 @@ def main(arguments: list[str]) -> None:
     orders = Orders(**json.loads(arguments[0]))
     lock = int(arguments[1])
     os.set_inheritable(lock, False)
-    os.write(lock, str(os.getpid()).encode())
+    # Without /proc (macOS) a process can't be told from a later one of its pid.
+    os.write(lock, (labels.process() or str(os.getpid())).encode())
     if asyncio.run(_serve(orders)):
         _clean_up(orders)
 

@@ -37,18 +37,11 @@ class References:
         await self._join(host)
         await self._log_driver(host)
         inherited = await self._volumes_from(host)
-        anonymous = {*body.get("Volumes", {}), *await self._image_volumes(body.get("Image", ""))}
-        wanted.add_anonymous(
-            [
-                target
-                for target in anonymous
-                if mounts.clean(target) not in inherited | _tmpfs(host)
-            ],
-            labels,
-        )
+        declared = {*body.get("Volumes", {}), *await self._image_volumes(body.get("Image", ""))}
         for name, volume in wanted.named.items():
             await self._ownership.make_volume({"Name": name, **volume})
         host["Binds"], host["Mounts"] = wanted.binds, wanted.mounts
+        body["HostConfig"] = mounts.with_anonymous(host, declared, inherited, labels)
         body["Labels"] = {**body.get("Labels", {}), **self._stamp.labels(CONTAINER)}
         return body
 
@@ -75,7 +68,7 @@ class References:
             name, colon, mode = entry.partition(":")
             details = await self._container(name)
             resolved.append(f"{details['Id']}{colon}{mode}")
-            targets |= {mounts.clean(point["Destination"]) for point in details["Mounts"]}
+            targets |= {point["Destination"] for point in details["Mounts"]}
         if resolved:
             host["VolumesFrom"] = resolved
         return targets
@@ -182,8 +175,3 @@ class References:
                 self._policy.demand("host-net", "the host's network namespace")
             return network.name, kept
         return network.name, {**kept, "NetworkID": network.id}
-
-
-def _tmpfs(host: Json) -> set[str]:
-    """Where a container has a tmpfs."""
-    return {mounts.clean(path) for path in host.get("Tmpfs") or {}}

@@ -22,6 +22,7 @@ from docker.utils import version_lt
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import labels
+from pytest_dind.guard import launch
 
 from ..support import until
 from .guarded import ENGINE, Crowd, Guarded, guarded
@@ -258,7 +259,7 @@ def test_follow_logs_to_their_end(guard: Guarded) -> None:
 def test_client_that_leaves(guard: Guarded, name: str) -> None:
     """A client that leaves in the midst of `logs -f` leaves no connection to the engine behind."""
     _cli(guard, "run", "--detach", "--name", name, NESTED_IMAGE, "sleep", "1000")
-    pid = int((guard.home / "guard").read_text())
+    pid = launch.pid((guard.home / "guard").read_text())
 
     def sockets() -> int:
         """How many the guard has; 3 where it is idle: it listens, and its loop has a pair."""

@@ -203,19 +203,37 @@ def test_allowed_bind(tmp_path: Path) -> None:
 
 
 def test_volumes_are_stamped() -> None:
-    """Volumes with a name are to be made first; those without have their labels in the mount."""
+    """Volumes with a name are to be made first; those without have their labels in the mount.
+
+    The driver of the container is theirs, but not that of those that are mounts already.
+    """
     wanted = _read(
-        _policy(),
-        Binds=["named:/a", "/bare"],
+        _policy(Path("/nowhere"), "volume-driver:some-driver"),
+        Binds=["named:/a", "/bare", "/twice", "/twice"],
+        VolumeDriver="some-driver",
         Mounts=[
             {"Type": "volume", "Target": "/c", "VolumeOptions": {"Labels": {"x": "y"}}},
             {"Type": "volume", "Source": "other", "Target": "/d"},
         ],
     )
-    wanted.add_anonymous(["/a/", "/e"], _VOLUME)
+    host = mounts.with_anonymous(
+        {
+            "Binds": wanted.binds,
+            "Mounts": wanted.mounts,
+            "Tmpfs": {"/f": ""},
+            "VolumeDriver": "some-driver",
+        },
+        ["/a/", "/e", "/f", "/inherited", "/twice"],
+        ["/inherited/"],
+        _VOLUME,
+    )
 
-    assert wanted.named.keys() == {"named", "other"}
-    targets = {mount["Target"]: mount["VolumeOptions"]["Labels"] for mount in wanted.mounts}
+    assert {name: made["Driver"] for name, made in wanted.named.items()} == {
+        "named": "some-driver",
+        "other": "local",
+    }
+    assert host["Binds"] == ["named:/a", "/twice", "/twice"]
+    targets = {mount["Target"]: mount["VolumeOptions"]["Labels"] for mount in host["Mounts"]}
     # As the engine has it on those that it makes itself.
     anonymous = {**_VOLUME, "com.docker.volume.anonymous": ""}
     assert targets == {
@@ -223,6 +241,15 @@ def test_volumes_are_stamped() -> None:
         "/c": {"x": "y", **_VOLUME},
         "/d": _VOLUME,
         "/e": anonymous,
+    }
+    drivers = {
+        mount["Target"]: mount["VolumeOptions"].get("DriverConfig") for mount in host["Mounts"]
+    }
+    assert drivers == {
+        "/bare": {"Name": "some-driver"},
+        "/c": None,
+        "/d": None,
+        "/e": {"Name": "some-driver"},
     }
 
 

@@ -200,6 +200,26 @@ def _echo(heads: list[bytes]) -> _Serve:
     return serve
 
 
+def test_driver_of_volumes_without_a_name() -> None:
+    """They are of the container's volume driver, as the engine makes them itself."""
+    heads: list[bytes] = []
+    body = json.dumps(
+        {
+            "Volumes": {"/declared": {}},
+            "HostConfig": {"Binds": ["/bare"], "VolumeDriver": "some-driver"},
+        }
+    )
+    ask = f"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    _play(_echo(heads), _sent((ask + body).encode()), "volume-driver:some-driver")
+
+    (made,) = [sent for sent in heads if b"/containers/create " in sent]
+    mounts = json.loads(made.partition(b"\r\n\r\n")[2])["HostConfig"]["Mounts"]
+    assert {mount["Target"]: mount["VolumeOptions"].get("DriverConfig") for mount in mounts} == {
+        "/bare": {"Name": "some-driver"},
+        "/declared": {"Name": "some-driver"},
+    }
+
+
 _INIT = (
     b"POST /v1.41/swarm/init HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: 2\r\n\r\n{}"
