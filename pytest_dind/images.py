@@ -30,14 +30,27 @@ def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
     Raises:
         ImageUnavailable: it is missing and cannot be pulled, or its name is none.
     """
+    found = find(engine, name)
+    if found is None:
+        _pull(engine, name, say)
+        api: Any = engine.api
+        found = dict(api.inspect_image(name))
+    return found
+
+
+def find(engine: docker.DockerClient, name: str) -> dict[str, Any] | None:
+    """What the outer engine knows of an image; None when it is missing.
+
+    Raises:
+        ImageUnavailable: its name is none.
+    """
     from docker.errors import APIError, ImageNotFound, NullResource
 
     api: Any = engine.api
     try:
         found: dict[str, Any] = api.inspect_image(name)
     except ImageNotFound:
-        _pull(engine, name, say)
-        found = api.inspect_image(name)
+        return None
     except NullResource as error:
         raise _no_name(name, "It is empty.") from error
     except APIError as error:
