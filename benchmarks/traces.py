@@ -88,7 +88,7 @@ class Traces:
         """Remove the run's images, and what the warm store has of them."""
         engine = Engine()
         try:
-            cache = Cache(engine, self.image, print)
+            cache = Cache(engine, self.image)
             ours = {root.key for root in cache.roots()[0] if {*self._made} & {*root.images}}
             cache.remove(sorted(ours))
         except DindError as error:

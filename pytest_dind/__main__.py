@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from . import settings, sweep, workspace
 from .cache import Cache, Removal
@@ -16,6 +18,9 @@ from .engine import Engine, answering
 from .errors import DindError
 
 _PROGRAM = "pytest-dind"
+# Options of pytest that the command has by another name, or without their prefix.
+_FLAGS = {"host": "host", "mode": "mode", "image": "image", "cache-size": "size"}
+_OPTION = re.compile(r"--dind-(?P<name>[a-z]+(-[a-z]+)*)( \(or the ini key dind_\w+\))?")
 # 128 + SIGINT, as a shell counts it.
 _INTERRUPTED = 130
 
@@ -32,10 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with answering(engine):
                 return int(options.call(options, engine))
         except DindError as error:
-            print(error, file=sys.stderr)
+            print(_in_own_terms(str(error), options), file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return _INTERRUPTED
+
+
+def _in_own_terms(text: str, options: argparse.Namespace) -> str:
+    """An error's text with the flags of the command that was given, where it names pytest's."""
+
+    def own(found: re.Match[str]) -> str:
+        flag = _FLAGS.get(found["name"], "")
+        return f"--{flag}" if flag in options else found[0]
+
+    return _OPTION.sub(own, text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     ps.set_defaults(call=_ps)
     rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
     which = rm.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", nargs="*", default=[], help="a container's name, as ps has it")
+    which.add_argument("name", nargs="*", default=[], help="as ps has it, or as --dind-reuse does")
     which.add_argument(
         "--all", action="store_true", help="every daemon of this user that no run uses"
     )
@@ -113,7 +128,9 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
         doctor=settings.DOCTOR_FULL if options.full else settings.DOCTOR_QUICK,
     )
     found = examine(chosen, lambda line: print(line, file=sys.stderr))
-    print(json.dumps(found.data(), indent=2) if options.json else found)
+    text = json.dumps(found.data(), indent=2) if options.json else str(found)
+    # Else it speaks of pytest's options, which a test run is to be given.
+    print(_in_own_terms(text, options) if found.error else text)
     return found.exit_code
 
 
@@ -132,21 +149,45 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
     if options.stale:
         sweep.sweep(base, engine)
         return 0
-    entries = {entry.name: entry for entry in sweep.entries(engine, base)}
-    names = options.name or [e.name for e in entries.values() if e.use in (sweep.KEPT, sweep.STALE)]
+    entries = sweep.entries(engine, base)
+    if options.all:
+        chosen = [entry for entry in entries if entry.use in (sweep.KEPT, sweep.STALE)]
+    else:
+        chosen = []
     failed = False
-    for name in names:
-        if name in entries:
-            sweep.remove(engine, entries[name])
-            print(name)
+    for name in options.name:
+        found = _named(name, entries, base)
+        if len(found) == 1:
+            chosen += found
+            continue
+        failed = True
+        if found:
+            which = f"{name!r} is several daemons; name one: {', '.join(e.name for e in found)}"
         else:
-            print(f"{_PROGRAM}: no daemon {name!r}; '{_PROGRAM} ps' lists them", file=sys.stderr)
-            failed = True
+            which = f"no daemon {name!r}; '{_PROGRAM} ps' lists them"
+        print(f"{_PROGRAM}: {which}", file=sys.stderr)
+    # By name: one may have been given by both of its names.
+    for entry in {entry.name: entry for entry in chosen}.values():
+        sweep.remove(engine, entry)
+        print(entry.name)
     return int(failed)
 
 
+def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.Entry]:
+    """The daemons that go by a name: as `ps` has it, or one of this user as `--dind-reuse` does."""
+    entries = list(entries)
+    exact = [entry for entry in entries if entry.name == name]
+    return exact or [
+        entry
+        for entry in entries
+        if entry.use != sweep.UNKNOWN
+        and entry.home.parent.parent == base
+        and workspace.reuse_name(entry.home.parent) == name
+    ]
+
+
 def _cache(options: argparse.Namespace, engine: Engine) -> Cache:
-    return Cache(engine, options.image, lambda line: print(line, file=sys.stderr))
+    return Cache(engine, options.image)
 
 
 def _cache_ls(options: argparse.Namespace, engine: Engine) -> int:

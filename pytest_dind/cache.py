@@ -13,7 +13,7 @@ from .backends import launch
 from .backends.creation import uninterrupted
 from .backends.protocol import Home
 from .engine import Engine
-from .errors import DindError
+from .errors import DindError, ImageUnavailable
 from .settings import Settings
 
 _SCRIPTS = ("store.sh", "cache.sh")
@@ -60,14 +60,13 @@ class Cache:
 
     Args:
         engine: The outer engine.
-        image: The image that looks into the store; empty means the one that made it.
-        say: Where a line on what takes long goes.
+        image: The image that looks into the store, which the engine has; empty means the one that
+            made it, or else the default one.
     """
 
-    def __init__(self, engine: Engine, image: str, say: images.Say) -> None:
+    def __init__(self, engine: Engine, image: str) -> None:
         self._engine = engine
         self._image = image
-        self._say = say
 
     def roots(self) -> tuple[list[Root], int]:
         """The golden roots, the last used first, and the bytes that the store takes on disk."""
@@ -121,17 +120,36 @@ class Cache:
             return None
         return found
 
+    def _local(self, made_by: str) -> str:
+        """The image that looks into the store. A look is no reason to pull one.
+
+        Raises:
+            ImageUnavailable: the engine has none.
+        """
+        asked = [self._image] if self._image else [*filter(None, [made_by]), Settings().image]
+        names = list(dict.fromkeys(asked))
+        for name in names:
+            if images.find(self._engine.client, name) is not None:
+                return name
+        raise ImageUnavailable(
+            f"No image is there to look into the warm store (volume {store.VOLUME}) with.",
+            evidence=f"The engine has no image {' and no image '.join(names)}.",
+            remedy=[
+                "Name an image of the engine that has a shell, flock and du: --image IMAGE.",
+                f"Bring it there: docker pull {names[0]}.",
+                f"Remove the whole store: docker volume rm {store.VOLUME}.",
+            ],
+        )
+
     def _run(self, *arguments: str) -> list[list[str]]:
         """The lines that cache.sh writes, by their fields; none where there is no store."""
         volume = self._volume()
         if volume is None:
             # A name that was asked for is missing all the same.
             return [["missing", key] for key in arguments[1:] if arguments[0] == "remove"]
-        made_by = (volume["Labels"] or {}).get(labels.IMAGE)
-        image = self._image or made_by or Settings().image
-        client = self._engine.client
-        images.ensure(client, image, self._say)
-        api = client.api
+        made_by = (volume["Labels"] or {}).get(labels.IMAGE, "")
+        image = self._local(made_by)
+        api = self._engine.client.api
         home = Home(workspace.base() / f"cache-{uuid4().hex[:8]}" / "cache")
         ours = labels.make(home.run, mode="", keep="never", home=home.path)
         try:

@@ -97,7 +97,16 @@ class Daemon:
 
         Args:
             kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
+
+        Raises:
+            DaemonLost: the daemon is gone.
         """
+        from .lost import lost
+
+        # Looked at first: docker-py leaves a socket open where nobody answers.
+        loss = lost(self)
+        if loss is not None:
+            raise loss
         record = self.record
         return transport.client(
             record.host, record.certificates, **{"version": record.api_version, **kwargs}
@@ -110,10 +119,6 @@ class Daemon:
 
         from .lost import lost
 
-        # Looked at first: docker-py leaves a socket open where nobody answers.
-        loss = lost(self)
-        if loss is not None:
-            raise loss
         with closing(self.client(**kwargs)) as client:
             try:
                 yield client

@@ -73,6 +73,12 @@ class Engine:
         return str(self._where["base_url"])
 
     @property
+    def place(self) -> str:
+        """Its URL, with a socket's path as it is without symbolic links."""
+        path = self.url.removeprefix("unix://")
+        return self.url if path == self.url else f"unix://{os.path.realpath(path)}"
+
+    @property
     def address(self) -> str:
         """The host that it is on, for one that has no unix socket."""
         if self.url.startswith("ssh://"):

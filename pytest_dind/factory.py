@@ -6,23 +6,25 @@ import contextlib
 import itertools
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from . import labels, reaper
-from .errors import SettingsError
+from .errors import DindError, SettingsError
 from .settings import ISOLATED
 from .validation import bad
 from .workspace import ROOT
 
 if TYPE_CHECKING:
     from .daemon import Daemon
+    from .engine import Engine
     from .settings import Settings
     from .sharing import Run
 
 # Files in a run's directory, where daemons have their homes.
-_TAKEN = frozenset({reaper.ENGINE, reaper.LEASE, reaper.NETWORK, ROOT})
+_TAKEN = frozenset({reaper.LEASE, reaper.NETWORK, ROOT})
 # Short: it is part of a unix socket's path, and of a host name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
 
@@ -47,7 +49,8 @@ class Factory:
         self._unavailable = unavailable
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._networks: set[str] = set()
+        # The engines that have the network.
+        self._networks: list[Engine] = []
 
     def __call__(
         self,
@@ -98,40 +101,82 @@ class Factory:
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
             if daemon.mode in ISOLATED:
-                network = self._network(chosen)
-                api = self._run.engine(chosen).client.api
-                api.connect_container_to_network(daemon.id, network, aliases=[name])
+                self._connect(daemon, name, self._run.engine(chosen))
         except BaseException:
             daemon.stop()
             raise
         return daemon
 
-    def _network(self, settings: Settings) -> str:
-        """The network of the daemons on this engine, made for the first of them."""
-        path = self._run.path
-        name = reaper.network(path)
+    def _connect(self, daemon: Daemon, name: str, engine: Engine) -> None:
+        """Connect a daemon to the network of the daemons on its engine.
+
+        Raises:
+            DindError: the engine refuses that.
+        """
+        from docker.errors import APIError
+
+        network = reaper.network(self._run.path)
+        try:
+            self._make_network(network, engine)
+            engine.client.api.connect_container_to_network(daemon.id, network, aliases=[name])
+        except APIError as error:
+            raise DindError(
+                f"dind_factory: the daemon {name!r} cannot be connected to the network {network}, "
+                "in which daemons reach each other by name.",
+                evidence=f"{engine.url}: {error.explanation or error}",
+                remedy=[
+                    "Look at the engine's networks: docker network ls. Those that nobody uses are "
+                    "removed by docker network prune.",
+                ],
+            ) from error
+
+    def _make_network(self, name: str, engine: Engine) -> None:
+        """Make the network on this engine, for the first of its daemons."""
+        from docker.errors import APIError
+
         with self._lock:
-            if settings.host not in self._networks:
-                # Who ends the run in this process's place is told before there is one.
-                (path / reaper.NETWORK).touch()
-                ours = labels.make(path.name, mode="", keep="never", home=path / reaper.NETWORK)
-                api = self._run.engine(settings).client.api
-                api.create_network(name, driver="bridge", labels=ours | {labels.ROLE: "network"})
-                self._networks.add(settings.host)
-        return name
+            if engine in self._networks:
+                return
+            path = self._run.path
+            mark = path / reaper.NETWORK
+            # Who ends the run in this process's place is told before there is one.
+            with mark.open("a") as note:
+                note.write(f"{engine.url}\n")
+            ours = labels.make(path.name, mode="", keep="never", home=mark)
+            ours[labels.ROLE] = "network"
+            api: Any = engine.client.api
+            try:
+                # Older engines make a second one of the same name unless told otherwise.
+                api.create_network(name, driver="bridge", labels=ours, check_duplicate=True)
+            except APIError as error:
+                # Two URLs may lead to one engine, which has the network by the other one then.
+                if error.status_code != HTTPStatus.CONFLICT or not _has(api, name, ours):
+                    raise
+            self._networks.append(engine)
 
     def close(self) -> None:
         """End all of its daemons; remove their network."""
         from docker.errors import APIError
 
         try:
-            engines = [self._run.engine(self._settings.replace(host=on)) for on in self._networks]
             for daemon in self._run.others:
                 daemon.stop()
-            for engine in engines:
+            for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
                     engine.client.api.remove_network(reaper.network(self._run.path))
         finally:
             # One that can't be removed holds up neither the others nor the leases.
             self._run.close()
+
+
+def _has(api: Any, name: str, ours: Mapping[str, str]) -> bool:
+    """Whether an engine's network of this name is this run's."""
+    from docker.errors import NotFound
+
+    try:
+        found = api.inspect_network(name)["Labels"] or {}
+    except NotFound:
+        return False
+    same = (labels.RUN, labels.OWNER, labels.HOME)
+    return all(found.get(label) == ours[label] for label in same)

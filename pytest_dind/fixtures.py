@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .errors import DindError, SettingsError
-from .session import SETTINGS, begun
+from .session import OTHERS, SETTINGS, begun
 
 if TYPE_CHECKING:
     import docker
@@ -96,6 +96,7 @@ def dind_factory(dind_config: Settings, pytestconfig: pytest.Config) -> Iterator
             beside=joined.path,
             root=pytestconfig.rootpath,
         )
+    pytestconfig.stash.setdefault(OTHERS, []).append(run)
     factory = Factory(run, dind_config, unavailable)
     yield factory
     factory.close()

@@ -56,7 +56,7 @@ class Supply:
         Raises:
             ImageUnavailable: it is missing and cannot be pulled, or its name is none.
         """
-        found = _found(self.engine, name)
+        found = find(self.engine, name)
         if found is not None:
             return found
         began = time.monotonic()
@@ -64,7 +64,7 @@ class Supply:
             _pull(self.engine, name, self.say)
         finally:
             self.pulled += time.monotonic() - began
-        found = _found(self.engine, name)
+        found = find(self.engine, name)
         if found is None:
             raise _cannot_pull(name, "The engine says that it has pulled it, but does not have it.")
         return found
@@ -75,8 +75,12 @@ def ensure(engine: docker.DockerClient, name: str, say: Say) -> dict[str, Any]:
     return Supply(engine, say).ensure(name)
 
 
-def _found(engine: docker.DockerClient, name: str) -> dict[str, Any] | None:
-    """What an engine knows of an image; None when it is missing."""
+def find(engine: docker.DockerClient, name: str) -> dict[str, Any] | None:
+    """What the outer engine knows of an image; None when it is missing.
+
+    Raises:
+        ImageUnavailable: its name is none.
+    """
     from docker.errors import APIError, ImageNotFound, NullResource
 
     api: Any = engine.api

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
 
 from . import health, state, transport
 from .daemon import RESTARTING, Daemon
@@ -50,3 +54,32 @@ def lost(daemon: Daemon, *, asks: bool = False) -> DaemonLost | None:
         evidence=f"{ended}\n{health.log(files)}",
         remedy=remedy,
     )
+
+
+def lost_behind(error: BaseException, daemons: Iterable[Daemon]) -> DaemonLost | None:
+    """The error for the daemon whose loss made a call of a docker client fail, if that did.
+
+    Args:
+        error: What failed; the client is found in its traceback.
+        daemons: Those that may be gone.
+    """
+    hosts = _hosts(error)
+    found = (lost(daemon, asks=True) for daemon in daemons if daemon.host in hosts)
+    return next(filter(None, found), None)
+
+
+def _hosts(error: BaseException | None) -> set[str]:
+    """The URLs of the daemons that docker clients called, by the tracebacks of chained errors."""
+    from docker import APIClient
+
+    found: set[str] = set()
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            api: Any = frame.f_locals.get("self")
+            if isinstance(api, APIClient):
+                path = getattr(api.get_adapter(api.base_url), "socket_path", "")
+                found.add(f"unix://{path}" if path else f"tcp://{urlsplit(api.base_url).netloc}")
+        error = error.__cause__ or error.__context__
+    return found

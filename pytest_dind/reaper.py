@@ -26,7 +26,7 @@ LEASE = "lease"
 LOCK = "base.lock"
 """In the directory of all runs: held to begin one and to remove one."""
 ENGINE = "engine"
-"""In a run's directory: the URL of the outer engine its daemons are on."""
+"""In a daemon's home: the URL of the outer engine that it is on."""
 KEPT = "kept"
 """In a daemon's home: it stays when its last user is gone."""
 
@@ -38,7 +38,7 @@ STATE = "state.json"
 """In a daemon's home, from when it is ready: what the run's other processes must know of it."""
 
 NETWORK = "network"
-"""In a run's directory: it has a network of its own on the engine, or soon will."""
+"""In a run's directory: the URLs of the engines that have its network, or soon will, one a line."""
 
 _ENGINE_SECONDS = 30
 # A daemon that hangs is not waited for, since it is to go.
@@ -75,24 +75,24 @@ def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.stdin.close()
 
 
-def finish(run: Path) -> list[str]:
+def finish(run: Path) -> list[tuple[str, str]]:
     """Remove all that is left of a run that nobody uses, but for what was kept on purpose.
 
     Returns:
-        The containers that are not there, but may be soon: their starter is gone, but the engine
-        finishes a request also for a client that is gone.
+        The containers that are not there, but may be soon, each after its engine's URL: their
+        starter is gone, but the engine finishes a request also for a client that is gone.
     """
-    engine = engine_of(run)
     late = []
     for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
         # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
         if not (home / KEPT).exists() and not (home / GUARD).exists():
             name = f"pytest-dind-{run.name}-{home.name}"
+            engine = engine_of(home)
             thaw(home)
             if not _remove_container(engine, name) and not (home / STATE).exists():
-                late.append(name)
+                late.append((engine, name))
             shutil.rmtree(home, ignore_errors=True)
-    if (run / NETWORK).exists():
+    for engine in _read(run / NETWORK).splitlines():
         _delete(engine, f"/networks/{quote(network(run))}")
     if not any([*run.glob(f"*/{KEPT}"), *run.glob(f"*/{GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
@@ -100,14 +100,19 @@ def finish(run: Path) -> list[str]:
 
 
 def network(run: Path) -> str:
-    """The name of a run's network on the outer engine."""
+    """The name of a run's network, the same on each outer engine that has one."""
     return f"pytest-dind-{run.name}"
 
 
-def engine_of(run: Path) -> str:
-    """The URL of the engine that a run's daemons are on; empty where there are none."""
+def engine_of(home: Path) -> str:
+    """The URL of the engine that a daemon is on; empty where none was asked for it yet."""
+    return _read(home / ENGINE)
+
+
+def _read(note: Path) -> str:
+    """What a note says; empty where there is none."""
     try:
-        return (run / ENGINE).read_text()
+        return note.read_text()
     except OSError:
         return ""
 
@@ -203,28 +208,26 @@ def _main(run: Path) -> None:
                 os.read(lease, 1)
             except BlockingIOError:
                 continue
-            engine = engine_of(run)
             late = finish(run)
-        remove_late(run, engine, late)
+        remove_late(run, late)
         return
 
 
-def remove_late(run: Path, engine: str, names: list[str]) -> None:
+def remove_late(run: Path, late: list[tuple[str, str]]) -> None:
     """Remove containers that the engine was still making when their run ended.
 
     Args:
         run: The run's directory.
-        engine: What `engine_of` gave while it was there.
-        names: What `finish` gave.
+        late: What `finish` gave.
     """
     deadline = time.monotonic() + _LATE_SECONDS
-    while names and time.monotonic() < deadline:
+    while late and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
         with _locked(run.parent / LOCK):
             if run.exists():
                 # Another run of the same reused daemon has begun, and deals with them.
                 return
-            names = [name for name in names if not _remove_container(engine, name)]
+            late = [(engine, name) for engine, name in late if not _remove_container(engine, name)]
 
 
 if __name__ == "__main__":

@@ -97,16 +97,11 @@ def apply(request: pytest.FixtureRequest, settings: Settings, *, proved: bool) -
         request: The test's.
         settings: The daemon's settings.
         proved: Whether that the mode works must be known, as where the test starts no daemon.
-
-    Raises:
-        SettingsError: a marker that a hook added has bad arguments.
     """
 
     def version() -> str:
         return str(request.getfixturevalue("dind_daemon").version)
 
-    for error in mistakes(request.node.listchain()):
-        raise error
     with unavailable(settings):
         choice = begun(request.config, settings).choice(settings, proved=proved)
     found = list(unmet(request.node, choice)) or list(unmet_by_engine(request.node, version))

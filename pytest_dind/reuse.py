@@ -19,10 +19,6 @@ from .lost import lost
 from .settings import MAIN, Settings
 from .starting import Starter, differences
 
-_PREFIX = "reuse-"
-# Of the digest that is the last part of a directory's name.
-_DIGITS = 8
-
 
 class TakeUp(Protocol):
     """As `Run` does it."""
@@ -67,10 +63,9 @@ class Reuse:
             for name in settings.load:
                 supply.ensure(name)
         shape = json.dumps([settings.shape(), image], sort_keys=True)
-        digest = hashlib.sha256(shape.encode()).hexdigest()[:_DIGITS]
-        prefix = f"{_PREFIX}{settings.reuse}-"
-        path = base / f"{prefix}{digest}"
-        with workspace.locked(base, f"{_PREFIX}{settings.reuse}"):
+        digest = hashlib.sha256(shape.encode()).hexdigest()
+        path = workspace.reused(base, settings.reuse, digest)
+        with workspace.locked(base, workspace.reuse_lock(settings.reuse)):
             home = Home(path / MAIN)
             kept = (home.path / reaper.KEPT).exists()
             self._take_up(path, starts=not kept)
@@ -79,9 +74,8 @@ class Reuse:
                 if kept:
                     self._take_up(path, starts=True)
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
-                # Not with `*`, since another name may begin with this one.
-                found = base.glob(prefix + "?" * _DIGITS)
-                others = [other for other in found if other.is_dir() and other != path]
+                found = workspace.all_reused(base, settings.reuse)
+                others = [other for other in found if other != path]
                 self._retire(others, settings)
                 daemon = self._starter.started(home, settings, pulled=supply.pulled)
                 self._starter.keep(daemon.record, settings)

@@ -11,7 +11,7 @@ import pytest
 from . import fixtures, left, report, requirements
 from .errors import DindError
 from .fixtures import Unavailable
-from .session import RUN, SETTINGS, SHARED, SUMMARY, begun
+from .session import OTHERS, RUN, SETTINGS, SHARED, SUMMARY, begun
 
 _said = pytest.StashKey[list[str]]()
 
@@ -66,11 +66,15 @@ def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
 
 
 def setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test at once whose daemon is gone, before its fixtures hang on it.
+    """Fail a test at once that can't be run as it is, before its fixtures hang on it.
 
     Raises:
+        SettingsError: a marker that a hook gave to it has bad arguments.
         DaemonLost: the daemon is gone.
     """
+    chain: Any = item.listchain()
+    for mistake in requirements.mistakes(chain):
+        raise mistake
     error = _lost(item, failed=False)
     if error is not None:
         raise error
@@ -104,6 +108,16 @@ def _lost(item: pytest.Item, *, failed: bool) -> DindError | None:
     return None
 
 
+def _lost_of_factory(item: pytest.Item, error: Exception) -> DindError | None:
+    """The error for a factory's daemon that is gone, if a client on it failed for that."""
+    if isinstance(error, DindError) or OTHERS not in item.config.stash:
+        return None
+    from .lost import lost_behind
+
+    others = [daemon for run in item.config.stash[OTHERS] for daemon in run.others]
+    return lost_behind(error, others)
+
+
 def _explaining(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
@@ -113,7 +127,7 @@ def _explaining(item: pytest.Item) -> Generator[None, Any, Any]:
             raise
         pytest.fail(f"{', '.join(names)}: {skipped.msg} (--dind-require)", pytrace=False)
     except Exception as error:
-        lost = _lost(item, failed=True)
+        lost = _lost(item, failed=True) or _lost_of_factory(item, error)
         if lost is None:
             raise
         raise lost from error

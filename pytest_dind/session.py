@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """There once the run has been asked for."""
+OTHERS: pytest.StashKey[list[Run]] = pytest.StashKey()
+"""The runs of factories; there once one has been asked for."""
 LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
 """There while what tests make in the daemon is noted."""
 TEST: pytest.StashKey[str] = pytest.StashKey()

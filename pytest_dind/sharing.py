@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -51,6 +52,7 @@ class Run:
         self._hold(path)
         self._reapers: list[subprocess.Popen[bytes]] = []
         self._engines: dict[str, Engine] = {}
+        self._finding = threading.Lock()
         self._daemons: dict[str, Daemon] = {}
         shared = beside or path
         self._choices = Choices(shared, path, self.engine, say)
@@ -137,8 +139,18 @@ class Run:
         return daemon
 
     def engine(self, settings: Settings) -> Engine:
-        """The outer engine of these settings."""
-        return self._engines.setdefault(settings.host, Engine(settings.host))
+        """The outer engine of these settings; the same one for each text that leads to it.
+
+        Raises:
+            EngineUnavailable: the settings name a context that can't be read.
+        """
+        # A test may change the environment: what a text meant first, it means to the run's end.
+        with self._finding:
+            if settings.host not in self._engines:
+                new = Engine(settings.host)
+                known = (old for old in self._engines.values() if old.place == new.place)
+                self._engines[settings.host] = next(known, new)
+            return self._engines[settings.host]
 
     def _made(self, settings: Settings) -> Daemon:
         if settings.reuse:
@@ -182,7 +194,7 @@ class Run:
         """
         kept = [record for record in self.records if (record.home.path / reaper.KEPT).exists()]
         self._settle()
-        url, late = reaper.engine_of(self.path), list[str]()
+        late: list[tuple[str, str]] = []
         try:
             if self._ends_in == os.getpid():
                 kept += self._starter.end_or_keep(self.path, failed=failed)
@@ -199,7 +211,7 @@ class Run:
                 engine.close()
             for process in self._reapers:
                 process.wait()
-        reaper.remove_late(self.path, url, late)
+        reaper.remove_late(self.path, late)
         return kept
 
     def _under_way(self) -> tuple[Settings | None, Ahead | None]:

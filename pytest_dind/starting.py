@@ -104,10 +104,12 @@ class Starter:
             chosen.stop(home)
             workspace.remove(home.path)
         with workspace.explained(home.path.parent):
-            (home.path.parent / reaper.ENGINE).write_text(engine.url)
             (home.path.parent / workspace.ROOT).write_text(str(self._root))
         workspace.make(home.path)
         try:
+            # Who ends the daemon in this process's place is told before there is one.
+            with workspace.explained(home.path):
+                (home.path / reaper.ENGINE).write_text(engine.url)
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with workspace.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)

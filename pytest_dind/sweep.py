@@ -121,6 +121,7 @@ def remove(engine: Engine, entry: Entry) -> None:
     workspace.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
         reaper.finish(entry.home.parent)
+        workspace.forget_locks(entry.home.parent.parent)
 
 
 def _remove(engine: Engine, entry: Entry) -> None:
@@ -165,6 +166,7 @@ def sweep(base: Path, engine: Engine) -> None:
             if not is_held(path / LEASE):
                 _forget_removed(path, engine, names)
                 reaper.finish(path)
+        workspace.forget_locks(base)
         _sweep_volumes(base, engine)
         _sweep_networks(base, engine)
 
@@ -186,9 +188,8 @@ def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
     for mark in run.glob(f"*/{reaper.KEPT}"):
         if f"pytest-dind-{run.name}-{mark.parent.name}" in names:
             continue
-        with contextlib.suppress(OSError):
-            if (run / reaper.ENGINE).read_text() == engine.url:
-                mark.unlink()
+        if reaper.engine_of(mark.parent) == engine.url:
+            mark.unlink(missing_ok=True)
 
 
 def _sweep_volumes(base: Path, engine: Engine) -> None:

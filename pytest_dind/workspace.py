@@ -24,6 +24,9 @@ _SOCKET_PATH_LIMIT = 103
 _LOCK_POLL_SECONDS = 0.01
 # What all runs of a user wait for each other takes well below a second, unless one is stopped.
 _PATIENCE_SECONDS = 60
+_REUSE = "reuse-"
+# Of the digest that is the last part of a reused daemon's directory.
+_DIGITS = 8
 _LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
 
 
@@ -112,6 +115,36 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def reused(base: Path, name: str, digest: str) -> Path:
+    """The directory of the daemon that is reused under a name, with what this is a digest of."""
+    return base / f"{_REUSE}{name}-{digest[:_DIGITS]}"
+
+
+def reuse_name(run: Path) -> str:
+    """The name under which the daemon in a directory is reused; empty where it is not."""
+    name, _, digest = run.name.removeprefix(_REUSE).rpartition("-")
+    return name if run.name.startswith(_REUSE) and len(digest) == _DIGITS else ""
+
+
+def all_reused(base: Path, name: str) -> list[Path]:
+    """The directories of all daemons that are reused under a name."""
+    return [path for path in base.iterdir() if path.is_dir() and reuse_name(path) == name]
+
+
+def reuse_lock(name: str) -> str:
+    """The name of the lock that is held while a daemon of this name is taken up."""
+    return f"{_REUSE}{name}"
+
+
+def forget_locks(base: Path) -> None:
+    """Remove the lock files of names under which no daemon is reused any more."""
+    for file in base.glob(f"{_REUSE}*.lock"):
+        # One that is held is of a daemon that is to be; an OSError: somebody else removes it.
+        with suppress(Timeout, OSError), FileLock(file, timeout=0):
+            if not all_reused(base, file.stem.removeprefix(_REUSE)):
+                file.unlink(missing_ok=True)
 
 
 def _held_too_long(file: Path, holder: str) -> SettingsError:

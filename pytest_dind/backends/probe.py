@@ -193,7 +193,7 @@ class Probe:
         ours = labels.make(self._run.name, mode="", keep="never", home=home)
         # By these the reaper finds the container, should this process be killed.
         home.mkdir(mode=0o700, parents=True)
-        (self._run / reaper.ENGINE).write_text(engine.url)
+        (home / reaper.ENGINE).write_text(engine.url)
         try:
             uninterrupted(
                 lambda: api.create_container(

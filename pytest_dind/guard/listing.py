@@ -41,7 +41,7 @@ def guards(
         # A guard removes its home by itself.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             made = str(int(mark.stat().st_mtime))
-            if engine_of(mark.parent.parent) == engine.url:
+            if engine_of(mark.parent) == engine.url:
                 home = str(mark.parent)
                 ours = {labels.OWNER: labels.owner(), labels.HOME: home, labels.MODE: MODES[-1]}
                 known.setdefault(home, {**ours, labels.CREATED: made})

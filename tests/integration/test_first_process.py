@@ -113,7 +113,7 @@ def test_paused_container(start: StartDaemon, traces: Traces, engine: Engine, en
     elif end == "lease":
         started.lease.release()
     else:
-        (started.home.path.parent / reaper.ENGINE).write_text(engine.url)
+        (started.home.path / reaper.ENGINE).write_text(engine.url)
         reaper.finish(started.home.path.parent)
         started.lease.release()
     traces.assert_nothing_left(10)

@@ -52,7 +52,7 @@ class Warm:
         self._engine = engine
         self._mode = mode
         self.arg = [f"--label=warm={uuid4().hex[:8]}", *arguments]
-        self.cache = Cache(engine, DAEMON_IMAGE, print)
+        self.cache = Cache(engine, DAEMON_IMAGE)
         self.image = DAEMON_IMAGE
 
     def key(self, *names: str) -> str:

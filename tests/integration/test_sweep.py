@@ -191,7 +191,7 @@ def test_kept_daemon_that_is_gone(engine: Engine, base: Path) -> None:
     for run, url in [("here", engine.url), ("elsewhere", "unix:///other.sock")]:
         (base / run / "main").mkdir(parents=True)
         (base / run / "main" / reaper.KEPT).touch()
-        (base / run / reaper.ENGINE).write_text(url)
+        (base / run / "main" / reaper.ENGINE).write_text(url)
     sweep.sweep(base, engine)
 
     assert {path.name for path in base.iterdir() if path.is_dir()} == {"elsewhere"}

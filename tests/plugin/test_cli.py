@@ -73,3 +73,36 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "entries", interrupt)
     assert main(["ps"]) == 130
     assert main(["rm", "--all"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["cache", "prune", "--size", "x"], "--size"),
+        (["doctor", "--mode", "x"], "--mode"),
+        (["doctor", "--image", ""], "--image"),
+    ],
+)
+def test_bad_value(arguments: list[str], flag: str) -> None:
+    """An error about a flag's value names the flag as the command has it, and no ini key."""
+    done = _command(*arguments, _NOBODY)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{flag}: ")
+    assert f"- Give {flag} one of the valid values." in done.stderr
+    assert "dind-" not in done.stderr.partition("Evidence")[0]
+    assert "ini key" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ps"], ["rm", "x"], ["cache", "ls"], ["cache", "prune"], ["doctor"], ["doctor", "--json"]],
+)
+@pytest.mark.parametrize("host", ["unix:///nonexistent/docker.sock", "no-such-context"])
+def test_other_engine(command: list[str], host: str) -> None:
+    """Where the engine can't be used, every command names its own flag for another one."""
+    done = _command(*command, f"--host={host}")
+
+    assert done.returncode == 1
+    assert " --host " in done.stdout + done.stderr
+    assert "--dind-host" not in done.stdout + done.stderr

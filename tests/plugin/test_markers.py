@@ -586,3 +586,23 @@ def test_reason_under_auto(pytester: pytest.Pytester, short_path: Path) -> None:
             ]
         )
         assert asked == ["info"]
+
+
+@pytest.mark.parametrize("mark", ["dind_clean(bad=1)", "requires_engine('x')", "dind_modes('x')"])
+def test_bad_marker_of_a_hook_needs_no_engine(pytester: pytest.Pytester, mark: str) -> None:
+    """A bad marker that a hook gives is told before any daemon is asked for, whichever it is."""
+    pytester.makeconftest(
+        f"""
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.{mark})
+        """
+    )
+    pytester.makepyfile("def test_bad(dind_client): pass")
+    result = pytester.runpytest("--dind-host=unix:///nonexistent/docker.sock")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_bad: the marker * is not valid.*", "*Write it like this*"])
+    result.stdout.no_fnmatch_line("*/nonexistent/*cannot be used*")

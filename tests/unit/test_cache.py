@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_dind import __main__ as command
+from pytest_dind import labels
 from pytest_dind.cache import Cache, Removal, Root
+from pytest_dind.store import VOLUME
+
+from ..support import Answer, FakeEngine, Reply
 
 _ROOT = Root(
     key="d-1",
@@ -18,6 +23,7 @@ _ROOT = Root(
     held=True,
     daemons=("pytest-dind-0123abcd-main",),
 )
+_NO_IMAGE = Answer(404, {"message": "No such image"})
 _FREE = Root(key="d-2", size=2_360_000, used=0, images=("busybox",), held=False, daemons=())
 
 
@@ -130,3 +136,51 @@ def test_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         command.main(arguments)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ([], "no image gone:1 and no image docker:dind"),
+        (["--image=other:1"], "no image other:1"),
+    ],
+)
+def test_no_image_to_look_with(
+    short_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], missing: str
+) -> None:
+    """A look pulls no image: without one it says so, and names the flag for another."""
+    pulled: list[str] = []
+
+    def pull() -> Answer:
+        pulled.append("an image")
+        return Answer(500, {"message": "no"})
+
+    answers: dict[str, Reply] = {
+        f"GET /volumes/{VOLUME}": Answer(body={"Labels": {labels.IMAGE: "gone:1"}}),
+        "GET /images/gone:1/json": _NO_IMAGE,
+        "GET /images/docker:dind/json": _NO_IMAGE,
+        "GET /images/other:1/json": _NO_IMAGE,
+        "POST /images/create": pull,
+    }
+    with FakeEngine(short_path / "e.sock", answers) as fake:
+        assert command.main(["cache", "ls", f"--host={fake.host}", *given]) == 1
+    said = capsys.readouterr().err
+
+    assert not pulled
+    assert f"The engine has {missing}." in said
+    assert "shell, flock and du: --image IMAGE." in said
+    assert "- Bring it there: docker pull " in said
+
+
+def test_image_to_look_with(short_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the image that made the store is gone, the default one is used, if it is there."""
+    answers: dict[str, Reply] = {
+        f"GET /volumes/{VOLUME}": Answer(body={"Labels": {labels.IMAGE: "gone:1"}}),
+        "GET /images/gone:1/json": _NO_IMAGE,
+        "GET /images/docker:dind/json": Answer(body={"Id": "1"}),
+        "POST /containers/create": Answer(400, {"message": "made with docker:dind"}),
+    }
+    with FakeEngine(short_path / "e.sock", answers) as fake:
+        assert command.main(["cache", "ls", f"--host={fake.host}"]) == 1
+
+    assert "made with docker:dind" in capsys.readouterr().err

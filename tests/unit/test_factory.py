@@ -1,15 +1,18 @@
-"""The end of a factory."""
+"""A factory: its network on each engine, and its end."""
 
 from __future__ import annotations
 
 import contextlib
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import requests
+from docker.errors import APIError, NotFound
 
-from pytest_dind import Settings
+from pytest_dind import DindError, Settings, reaper
 from pytest_dind.factory import Factory
 
 
@@ -29,3 +32,79 @@ def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         factory.close()
     assert ended == ["the run"]
+
+
+class _Networks:
+    """An engine's networks, by name, and what is connected to them."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, dict[str, Any]] = {}
+        self.connected: list[str] = []
+
+    def create_network(self, name: str, *, labels: dict[str, str], **how: Any) -> None:
+        if name in self.made:
+            raise self._error(HTTPStatus.CONFLICT, f"network with name {name} already exists")
+        self.made[name] = {"Labels": labels}
+
+    def inspect_network(self, name: str) -> dict[str, Any]:
+        return self.made[name]
+
+    def connect_container_to_network(self, container: str, name: str, **how: Any) -> None:
+        self.connected.append(container)
+
+    def remove_network(self, name: str) -> None:
+        if self.made.pop(name, None) is None:
+            raise NotFound("no such network")
+
+    def _error(self, status: int, text: str) -> APIError:
+        response = requests.Response()
+        response.status_code = status
+        return APIError(text, response, text)
+
+
+def _factory(run: Path, networks: _Networks) -> Factory:
+    """A factory for which each URL leads to the one engine with these networks."""
+    engines = {
+        host: SimpleNamespace(url=host, client=SimpleNamespace(api=networks))
+        for host in ("unix:///one", "tcp://one:2375")
+    }
+    others: list[Any] = []
+
+    def another(name: str, settings: Settings) -> Any:
+        daemon: Any = SimpleNamespace(id=name, mode="dind", stop=lambda: others.remove(daemon))
+        others.append(daemon)
+        return daemon
+
+    made: Any = SimpleNamespace(
+        path=run,
+        another=another,
+        others=others,
+        engine=lambda settings: engines[settings.host],
+        close=lambda: None,
+    )
+    return Factory(made, Settings(), lambda settings: contextlib.nullcontext())
+
+
+def test_two_urls_of_one_engine(tmp_path: Path) -> None:
+    """Where two URLs lead to one engine, the network is there already by the second of them."""
+    networks = _Networks()
+    factory = _factory(tmp_path, networks)
+    factory("one", host="unix:///one")
+    factory("two", host="tcp://one:2375")
+
+    assert networks.connected == ["one", "two"]
+    assert len(networks.made) == 1
+    assert (tmp_path / reaper.NETWORK).read_text() == "unix:///one\ntcp://one:2375\n"
+
+
+def test_network_of_others(tmp_path: Path) -> None:
+    """A network of the same name that isn't the run's is not used; the daemon goes."""
+    networks = _Networks()
+    networks.made[reaper.network(tmp_path)] = {"Labels": None}
+    factory = _factory(tmp_path, networks)
+    with pytest.raises(DindError, match="'one' cannot be connected to the network") as caught:
+        factory("one", host="unix:///one")
+
+    assert "already exists" in caught.value.evidence
+    assert not networks.connected
+    assert not factory._run.others

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import socket
 import threading
 from pathlib import Path
 from typing import Any, cast
 
+import docker
 import pytest
+from docker.errors import NullResource
 
 from pytest_dind import Daemon, DaemonLost
 from pytest_dind.backends.protocol import Backend, Home, Record
 from pytest_dind.files import Directory
-from pytest_dind.lost import lost
+from pytest_dind.lost import lost, lost_behind
 
 from ..support import FakeEngine
 
@@ -107,3 +111,37 @@ def test_daemon_that_wrote_its_exit_code(short_path: Path) -> None:
     (short_path / "exit").write_text("0\n")
     with FakeEngine(short_path / "docker.sock", {}):
         assert "It ended with exit code 0." in _text(lost(_daemon(short_path, 0)))
+
+
+def test_client_of_one_that_is_gone(short_path: Path) -> None:
+    """A daemon that is gone gives no client, but says that it is gone."""
+    with pytest.raises(DaemonLost, match="is gone"):
+        _daemon(short_path).client()
+
+
+def test_loss_behind_a_failed_call(short_path: Path) -> None:
+    """A call that failed is the loss of the daemon that it went to, however it is wrapped."""
+    for name in ("one", "two"):
+        (short_path / name).mkdir()
+    one, two = _daemon(short_path / "one"), _daemon(short_path / "two")
+
+    def call(host: str) -> Exception:
+        with contextlib.closing(docker.DockerClient(base_url=host, version="1.41")) as client:
+            try:
+                # It fails before it has a connection, which docker-py would leave open.
+                api: Any = client.api
+                api.inspect_image("")
+            except NullResource as error:
+                try:
+                    raise RuntimeError("of the test's own") from error
+                except RuntimeError as wrapped:
+                    return wrapped
+        raise AssertionError("it answered")
+
+    found = lost_behind(call(two.host), [one, two])
+    assert "The daemon 'two'" in _text(found)
+    assert lost_behind(call("unix:///elsewhere"), [one, two]) is None
+    assert lost_behind(ValueError(), [one, two]) is None
+    error = call("tcp://127.0.0.1:1")
+    record = dataclasses.replace(two.record, host="tcp://127.0.0.1:1")
+    assert lost_behind(error, [one, dataclasses.replace(two, record=record)]) is not None

@@ -46,9 +46,9 @@ def engine(short_path: Path) -> Iterator[list[str]]:
 
 
 def _made(run: Path, short_path: Path, *homes: str) -> None:
-    (run / reaper.ENGINE).write_text(f"unix://{short_path / 'e.sock'}")
     for home in homes:
         (run / home).mkdir()
+        (run / home / reaper.ENGINE).write_text(f"unix://{short_path / 'e.sock'}")
         (run / home / reaper.STATE).touch()
 
 
@@ -292,3 +292,29 @@ def test_daemon_that_answers_nonsense(short_path: Path) -> None:
     """A daemon that can't say what is paused in it goes all the same."""
     with FakeEngine(short_path / reaper.SOCKET, {"GET /containers/json": Answer(500, {"m": 1})}):
         reaper.thaw(short_path)
+
+
+def test_two_engines(run: Path, short_path: Path, engine: list[str]) -> None:
+    """A run with daemons on two engines leaves nothing on either: neither container nor network."""
+    elsewhere: list[str] = []
+    networks: list[str] = []
+
+    def note(known: list[str], what: str) -> Answer:
+        known.append(what)
+        return Answer(204)
+
+    other = {
+        "DELETE /containers/pytest-dind-run-b": lambda: note(elsewhere, "b"),
+        "DELETE /networks/pytest-dind-run": lambda: note(networks, "the second"),
+    }
+    first = {"DELETE /networks/pytest-dind-run": lambda: note(networks, "the first")}
+    with FakeEngine(short_path / "o.sock", other), FakeEngine(short_path / "n.sock", first):
+        lease = _begin(run)
+        _made(run, short_path, "a", "b")
+        (run / "b" / reaper.ENGINE).write_text(f"unix://{short_path / 'o.sock'}")
+        urls = [f"unix://{short_path / name}\n" for name in ("n.sock", "o.sock")]
+        (run / reaper.NETWORK).write_text("".join(urls))
+        lease.release()
+        until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
+
+    assert (engine, elsewhere, networks) == (["a"], ["b"], ["the first", "the second"])

@@ -335,3 +335,17 @@ def test_swept_once(temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatc
     next_one.daemon(SETTINGS)
     next_one.close()
     assert len(swept) == 2
+
+
+def test_one_engine_by_many_names(run: Run, temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that lead to one socket are one engine; what a text meant first, it keeps meaning."""
+    (temp / "link").symlink_to(temp / "s")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{temp}/s")
+    found = {
+        run.engine(Settings(host=on)) for on in ("", f"unix://{temp}/s", f"unix://{temp}/link")
+    }
+    monkeypatch.setenv("DOCKER_HOST", "unix:///elsewhere")
+
+    assert {*found, run.engine(Settings())} == found
+    assert len(found) == 1
+    assert run.engine(Settings(host="unix:///elsewhere")) not in found

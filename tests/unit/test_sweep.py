@@ -148,8 +148,8 @@ def test_kept(base: Path) -> None:
     for run in ("kept", "removed", "elsewhere"):
         (base / run / "main").mkdir(parents=True)
         (base / run / "main" / KEPT).touch()
-        (base / run / ENGINE).write_text(f"unix://{base.parent / 'e.sock'}")
-    (base / "elsewhere" / ENGINE).write_text("unix:///elsewhere.sock")
+        (base / run / "main" / ENGINE).write_text(f"unix://{base.parent / 'e.sock'}")
+    (base / "elsewhere" / "main" / ENGINE).write_text("unix:///elsewhere.sock")
     with listing(base, container(base, "kept")) as (engine, removed):
         sweep(base, engine)
 
@@ -307,8 +307,61 @@ def test_ps_while_another_run_ends(base: Path, monkeypatch: pytest.MonkeyPatch) 
         return iter(found)
 
     with listing(base) as (engine, _):
-        (base / "guarded" / ENGINE).write_text(engine.url)
+        (base / "guarded" / "main" / ENGINE).write_text(engine.url)
         monkeypatch.setattr(Path, "iterdir", iterdir)
         found = entries(engine, base)
 
     assert [entry.home for entry in found] == [base / "guarded" / "main"]
+
+
+def _reused(base: Path, name: str, digest: str = "0123abcd", **changed: str) -> dict[str, Any]:
+    """A daemon that is reused under a name, kept and with its lock file."""
+    run = f"reuse-{name}-{digest}"
+    home = base / run / "main"
+    home.mkdir(parents=True)
+    (home / KEPT).touch()
+    (base / f"reuse-{name}.lock").touch()
+    return container(base, run, **changed)
+
+
+def test_rm_by_the_name_of_reuse(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rm w` removes the daemon of `--dind-reuse=w`, with its directory and its lock file."""
+    listed = _reused(base, "w"), _reused(base, "w-x")
+    with listing(base, *listed) as (engine, removed):
+        assert command.main(["rm", "w", "--host", engine.url]) == 0
+
+    assert removed == ["pytest-dind-reuse-w-0123abcd-main"]
+    assert capsys.readouterr().out == "pytest-dind-reuse-w-0123abcd-main\n"
+    left = {path.name for path in base.iterdir()}
+    assert left == {"reuse-w-x-0123abcd", "reuse-w-x.lock"}
+
+
+def test_rm_of_a_name_that_several_have(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where two daemons go by a name, none is removed, and both are told."""
+    listed = _reused(base, "w"), _reused(base, "w", "4567cdef")
+    with listing(base, *listed) as (engine, removed):
+        assert command.main(["rm", "w", "--host", engine.url]) == 1
+
+    assert not removed
+    names = "pytest-dind-reuse-w-0123abcd-main, pytest-dind-reuse-w-4567cdef-main"
+    assert f"'w' is several daemons; name one: {names}" in capsys.readouterr().err
+
+
+def test_rm_of_a_reused_daemon_of_others(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another user's daemon goes by the name alone that `ps` has, not by that of their reuse."""
+    with listing(base, _reused(base, "w", owner="somewhere,somebody")) as (engine, removed):
+        assert command.main(["rm", "w", "--host", engine.url]) == 1
+
+    assert not removed
+    assert "no daemon 'w'" in capsys.readouterr().err
+
+
+def test_lock_of_a_daemon_that_is_taken_up(base: Path) -> None:
+    """A lock file goes with the last daemon of its name, but not while somebody holds it."""
+    for name in ("free", "held"):
+        (base / f"reuse-{name}.lock").touch()
+    with listing(base) as (engine, _), workspace.locked(base, "reuse-held"):
+        sweep(base, engine)
+        left = {path.name for path in base.glob("reuse-*")}
+
+    assert left == {"reuse-held.lock"}
