@@ -25,10 +25,10 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-from pytest_dind import labels
 from pytest_dind.guard import launch
 from pytest_dind.guard.orders import Orders
-from pytest_dind.lease import LEASE, Lease
+from pytest_dind.lifetime import labels
+from pytest_dind.lifetime.lease import LEASE, Lease
 
 _ENGINE = "/var/run/docker.sock"
 _IMAGE = "pytest-dind/daemon:test"

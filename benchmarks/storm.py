@@ -21,7 +21,7 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from pytest_dind import labels
+from pytest_dind.lifetime import labels
 
 DAEMON_IMAGE = "pytest-dind/daemon:test"
 NESTED_IMAGE = "pytest-dind/nested:test"

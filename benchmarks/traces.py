@@ -11,9 +11,10 @@ from uuid import uuid4
 import docker
 from docker.errors import ImageNotFound, NotFound
 
-from pytest_dind import DindError, store
-from pytest_dind.cache import Cache
-from pytest_dind.engine import Engine
+from pytest_dind import DindError
+from pytest_dind.engine.engine import Engine
+from pytest_dind.store import seeding
+from pytest_dind.store.contents import Cache
 
 from . import interrupts
 from .case import CaseFailed
@@ -36,7 +37,7 @@ class Traces:
         # What is there before the run is nobody's trace, whoever uses it.
         self._before = set(self._volumes_now()) | set(self._networks_now())
         # The warm store outlives runs.
-        self._before.add(store.VOLUME)
+        self._before.add(seeding.VOLUME)
         self._volumes: set[str] = set()
         self._networks: set[str] = set()
         self._made = [image]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backends.protocol import Address as Address
-    from .daemon import Daemon as Daemon
+    from .daemon.handle import Daemon as Daemon
     from .errors import AddressUnreachable as AddressUnreachable
     from .errors import BuildFailed as BuildFailed
     from .errors import DaemonExited as DaemonExited
@@ -40,7 +40,7 @@ __all__ = [
     "StartTimeout",
 ]
 
-_ELSEWHERE = {"Address": ".backends.protocol", "Daemon": ".daemon", "Settings": ".settings"}
+_ELSEWHERE = {"Address": ".backends.protocol", "Daemon": ".daemon.handle", "Settings": ".settings"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import settings, sweep, workspace
-from .cache import Cache, Removal
-from .engine import Engine, answering
+from . import settings
+from .engine.engine import Engine, answering
 from .errors import DindError
+from .lifetime import directories
+from .runs import sweep
+from .store.contents import Cache, Removal
 
 _PROGRAM = "pytest-dind"
 # Options of pytest that the command has by another name, or without their prefix.
@@ -135,7 +137,7 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
 
 
 def _ps(options: argparse.Namespace, engine: Engine) -> int:
-    entries = sweep.entries(engine, workspace.base())
+    entries = sweep.entries(engine, directories.base())
     if options.json:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], default=str, indent=2))
     else:
@@ -145,7 +147,7 @@ def _ps(options: argparse.Namespace, engine: Engine) -> int:
 
 
 def _rm(options: argparse.Namespace, engine: Engine) -> int:
-    base = workspace.base()
+    base = directories.base()
     if options.stale:
         sweep.sweep(base, engine)
         return 0
@@ -182,7 +184,7 @@ def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.
         for entry in entries
         if entry.use != sweep.UNKNOWN
         and entry.home.parent.parent == base
-        and workspace.reuse_name(entry.home.parent) == name
+        and directories.reuse_name(entry.home.parent) == name
     ]
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from . import fixtures, settings
+from . import settings
 from .errors import DindError, SettingsError
-from .session import (
+from .hooks import fixtures
+from .options import (
     CLEAN,
     LEDGER,
     MARKERS,
@@ -75,17 +76,17 @@ def _settings(config: pytest.Config) -> settings.Settings:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let an xdist worker take part in this process's run."""
-    from . import running
+    from .hooks import lifecycle
 
-    running.invite(node)
+    lifecycle.invite(node)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what an xdist worker has for the summary."""
-    from . import running
+    from .hooks import lifecycle
 
-    running.take_over(node)
+    lifecycle.take_over(node)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,9 +98,9 @@ def pytest_make_collect_report(
     tests = [node for node in report.result or () if isinstance(node, pytest.Item)]
     nodes: list[pytest.Item | pytest.Collector] = [collector, *tests]
     if report.passed and any(mark.name in MARKERS for node in nodes for mark in node.own_markers):
-        from . import requirements
+        from .hooks import markers
 
-        errors = requirements.mistakes(nodes)
+        errors = markers.mistakes(nodes)
         if errors:
             report.outcome, report.result = "failed", []
             report.longrepr = "\n".join(map(str, errors))
@@ -115,9 +116,9 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
             continue
         marked = MARKERS.keys() & {mark.name for mark in item.iter_markers()}
         if CLEAN in names or CLEAN in marked:
-            from . import left
+            from .hooks import leaks
 
-            left.place(item)
+            leaks.place(item)
         if marked - {CLEAN}:
             # A list of its own: the parameter sets of a function share theirs.
             item.fixturenames = [fixtures.REQUIREMENTS, *item.fixturenames]
@@ -129,18 +130,18 @@ def pytest_report_collectionfinish(
     """Say which mode is in force, and why, when a test that was collected needs a daemon."""
     if not any(map(_asks, items)):
         return []
-    from . import running
+    from .hooks import lifecycle
 
-    return running.header(config, items)
+    return lifecycle.header(config, items)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Start the daemon while tests run that don't need it."""
     if any(map(_asks, getattr(session, "items", ()))):
-        from . import running
+        from .hooks import lifecycle
 
-        running.start_ahead(session)
+        lifecycle.start_ahead(session)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,9 +151,9 @@ def pytest_fixture_setup(
     """Tell what a test makes from what fixtures make that outlive it."""
     config, wider = request.config, fixturedef.scope != "function"
     if LEDGER in config.stash:
-        from . import left
+        from .hooks import leaks
 
-        left.before_fixture(config, wider=wider)
+        leaks.before_fixture(config, wider=wider)
     config.stash[WIDER] = config.stash.get(WIDER, 0) + wider
     try:
         return (yield)
@@ -160,9 +161,9 @@ def pytest_fixture_setup(
         config.stash[WIDER] -= wider
         # It may be the daemon's own fixture, with which the ledger began.
         if wider and LEDGER in config.stash:
-            from . import left
+            from .hooks import leaks
 
-            left.after_wider(config)
+            leaks.after_wider(config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -180,9 +181,9 @@ def pytest_runtest_setup_of_daemon(item: pytest.Item) -> Generator[None, Any, An
     """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
     if not _has_daemon(item):
         return (yield)
-    from . import running
+    from .hooks import lifecycle
 
-    return (yield from running.setup(item))
+    return (yield from lifecycle.setup(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -190,9 +191,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Say so when what a test failed on is the loss of its daemon."""
     if not _has_daemon(item):
         return (yield)
-    from . import running
+    from .hooks import lifecycle
 
-    return (yield from running.call(item))
+    return (yield from lifecycle.call(item))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -200,9 +201,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """See what the test leaves in the daemon, when its fixtures have ended."""
     if not _has_daemon(item):
         return (yield)
-    from . import running
+    from .hooks import lifecycle
 
-    return (yield from running.teardown(item))
+    return (yield from lifecycle.teardown(item))
 
 
 def _asks(item: pytest.Item) -> bool:
@@ -222,9 +223,9 @@ def pytest_runtest_makereport(
     """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
     if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
         return (yield)
-    from . import failures
+    from .hooks import tracebacks
 
-    return (yield from failures.shortened(item.config, call.excinfo, call.excinfo.value))
+    return (yield from tracebacks.shortened(item.config, call.excinfo, call.excinfo.value))
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -234,9 +235,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
         return (yield)
     finally:
         if RUN in session.config.stash:
-            from . import running
+            from .hooks import lifecycle
 
-            running.leave(session)
+            lifecycle.leave(session)
 
 
 def pytest_terminal_summary(
@@ -244,6 +245,6 @@ def pytest_terminal_summary(
 ) -> None:
     """Say what was left behind, which daemons there were, how long each took, and which stay."""
     if SUMMARY in config.stash:
-        from . import running
+        from .hooks import lifecycle
 
-        running.summarize(terminalreporter, config)
+        lifecycle.summarize(terminalreporter, config)

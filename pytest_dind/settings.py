@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Mode = Literal["sysbox", "dind", "socket"]
-"""How a daemon is made; each has a module of the same name in `pytest_dind.backends`."""
+"""How a daemon is made; each has a module of the same name in `pytest_dind.backends.registry`."""
 MODES: tuple[str, ...] = get_args(Mode)
 ISOLATED = MODES[:-1]
 """In the order in which `auto` tries them. It never takes the last mode, the outer engine itself:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Before the clock starts: a test that names its fixture has them by then, and the peers theirs.
-import pytest_dind.sharing  # noqa: F401
+import pytest_dind.runs.run  # noqa: F401
 from pytest_dind import Settings
 
 from .conftest import Stopwatch

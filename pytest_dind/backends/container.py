@@ -10,21 +10,25 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from .. import health, images, labels, reaper, store
-from ..engine import Engine, answering
+from ..engine import exec as execution
+from ..engine import images
+from ..engine.engine import Engine, answering
 from ..errors import NoShell, NotShared
+from ..lifetime import labels, reaper
 from ..settings import Settings
-from . import creation, execution, restart, ways
-from .new import New, inspect
+from ..store import seeding
+from . import connection as ways
+from . import creation, readiness, restart
+from .engine_errors import failed_meanwhile
+from .new import StartingDaemon, inspect
 from .protocol import Home, Record
-from .refusals import failed_meanwhile
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from ..files import Files
-    from ..lease import Held
+    from ..lifetime.files import Files
+    from ..lifetime.lease import Held
     from .probe import Obstacle
 
 SIGHT = "sight"
@@ -61,12 +65,12 @@ class ContainerBackend:
         self._judge = judge
         self._held: list[Held] = []
 
-    def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
+    def start(self, home: Home, settings: Settings, progress: images.Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
-        supply = images.Supply(self._engine.client, say)
+        supply = images.Supply(self._engine.client, progress)
         with answering(self._engine):
             image = supply.ensure(settings.image)
-            ticket = store.ticket(settings, self._mode, image["Id"], supply)
+            ticket = seeding.ticket(settings, self._mode, image["Id"], supply)
             way = ways.new(self._engine, home)
         while True:
             try:
@@ -76,10 +80,10 @@ class ContainerBackend:
                 way = ways.other(way, error, self._engine, home)
             self.stop(home)
             if not way.supervised:
-                ticket = store.Ticket()
+                ticket = seeding.Ticket()
 
     @contextlib.contextmanager
-    def _explained(self, home: Home, way: ways.Way, settings: Settings) -> Iterator[None]:
+    def _explained(self, home: Home, way: ways.Connection, settings: Settings) -> Iterator[None]:
         """Say what it means that a client breaks off while a daemon starts."""
         from docker.errors import DockerException
         from requests.exceptions import RequestException
@@ -87,15 +91,15 @@ class ContainerBackend:
         try:
             yield
         except (DockerException, RequestException) as error:
-            raise failed_meanwhile(home, settings, error, health.log(way)) from error
+            raise failed_meanwhile(home, settings, error, readiness.log(way)) from error
 
     def _started(
         self,
         home: Home,
-        way: ways.Way,
+        way: ways.Connection,
         settings: Settings,
         image: Mapping[str, Any],
-        ticket: store.Ticket,
+        ticket: seeding.Ticket,
         supply: images.Supply,
     ) -> Record:
         plan = creation.Plan(home, settings, image, ticket, way, self._mode, self._host_config)
@@ -107,17 +111,17 @@ class ContainerBackend:
             if details:
                 # Else it has ended already, as the wait is to find out.
                 way.opened(details)
-        new = New(self._engine, home, way, settings, ticket, self._mode)
+        new = StartingDaemon(self._engine, home, way, settings, ticket, self._mode)
         api_version = new.wait(spent=supply.seconds)
         self._keep_hold(way)
         with new.client() as client:
             info = client.info()
-        health.check(new.subject, info, api_version)
+        readiness.check(new.subject, info, api_version)
         # Read only where somebody judges it: from an engine elsewhere it must be fetched.
         obstacle = self._judge(way.read(SIGHT) or "") if self._judge else None
         if obstacle is not None:
             raise obstacle.error(self._mode)
-        store.provide(ticket, settings, supply, new)
+        seeding.provide(ticket, settings, supply, new)
         return Record(
             mode=self._mode,
             home=home,
@@ -145,7 +149,7 @@ class ContainerBackend:
         """Hold it until `release`, or this process's end, where the run's lease doesn't."""
         self._keep_hold(ways.known(self._engine, record))
 
-    def _keep_hold(self, way: ways.Way) -> None:
+    def _keep_hold(self, way: ways.Connection) -> None:
         held = way.hold()
         if held is not None:
             self._held.append(held)
@@ -192,12 +196,12 @@ class ContainerBackend:
         """The exit code of a daemon that is gone, by its own word or by the engine's events."""
         with contextlib.closing(self._engine.patient(_POST_MORTEM_SECONDS)) as engine:
             files = ways.known(engine, record)
-            written = health.exit_code(files)
+            written = readiness.exit_code(files)
             if written is not None:
                 return written
             ends = _ends(engine.client.api, record.id)
             # It may have come to write it meanwhile.
-            written = health.exit_code(files)
+            written = readiness.exit_code(files)
         if written is not None:
             return written
         return int(ends[-1]) if ends and ends[-1] else None

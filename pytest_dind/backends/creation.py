@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import labels, store
+from ..lifetime import labels
 from ..settings import Settings
-from . import launch, network, ways
+from ..store import seeding
+from . import connection as ways
+from . import spec, subnets
+from .engine_errors import refused, unanswered
 from .protocol import Home
-from .refusals import refused, unanswered
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine.engine import Engine
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class Plan:
     home: Home
     settings: Settings
     image: Mapping[str, Any]
-    ticket: store.Ticket
-    way: ways.Way
+    ticket: seeding.Ticket
+    way: ways.Connection
     mode: str
     host_config: Mapping[str, Any]
 
@@ -69,25 +71,25 @@ def create(engine: Engine, plan: Plan, *, remove: Callable[[], None]) -> None:
     bindings = way.bindings()
     bindings |= {(port, protocol): (way.bind, port) for port, protocol in settings.ports()}
     try:
-        layout = network.nested(api.networks())
+        layout = subnets.nested(api.networks())
         in_place_of_another(
             remove,
             api.create_container,
             settings.image,
             name=home.label,
-            user=launch.SUPERUSER,
+            user=spec.SUPERUSER,
             labels=ours,
-            **launch.process(home, way, plan.image, settings, ticket, layout),
+            **spec.process(home, way, plan.image, settings, ticket, layout),
             ports=list(bindings),
             host_config=api.create_host_config(
-                mounts=[*way.mounts(), *launch.mounts(settings.image, ticket, ours)],
+                mounts=[*way.mounts(), *spec.mounts(settings.image, ticket, ours)],
                 # Without a supervisor nothing else keeps the log and the exit code.
                 auto_remove=way.supervised,
                 network_mode=way.network or None,
                 port_bindings={
                     f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
                 },
-                **launch.limits(settings),
+                **spec.limits(settings),
                 **plan.host_config,
             ),
         )

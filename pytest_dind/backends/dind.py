@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import security
+from ..engine import denials
 from .container import ContainerBackend
-from .probe import LEASES, LOOK, MOUNT, MOUNTED, SHARED, Obstacle, sections, unshared
-from .refusals import refusal
+from .engine_errors import refusal
+from .probe import LEASE_SEEN, LEASES, LOOK, MOUNT, MOUNTED, Obstacle, sections, unshared
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine.engine import Engine
     from .probe import Probe
 
 MODE = __name__.rpartition(".")[2]
@@ -21,25 +21,25 @@ def make(engine: Engine) -> ContainerBackend:
     return ContainerBackend(engine, mode=MODE, host_config={"privileged": True})
 
 
-def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
+def check(engine: Engine, probe: Probe) -> Obstacle | None:
     """Nothing that is known beforehand: an engine that refuses privilege says so at the start."""
     return None
 
 
-def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     """Why no privileged container can be had, or none that may mount; None where one could."""
     sight = probe(LOOK, shares=True, privileged=True)
     seen = sections(sight.output) if sight.ran else {}
     evidence = seen.get(MOUNT, "") if sight.ran else sight.output
     if evidence == MOUNTED:
-        return None if seen.get(LEASES) == SHARED else unshared()
+        return None if seen.get(LEASES) == LEASE_SEEN else unshared()
     if sight.ran:
         cause = "a --privileged container may not mount"
     elif sight.hangs:
         cause = "a --privileged container hangs"
     else:
         cause = "the engine refuses a --privileged container"
-    denial = security.recognized(evidence)
+    denial = denials.recognized(evidence)
     if denial is not None:
         return Obstacle(f"{cause}: {denial.cause}", evidence, denial.remedy)
     return Obstacle(cause, evidence, tuple(refusal(evidence)[1]))

@@ -6,28 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import health, store, transport
+from ..engine import http
 from ..settings import Settings
+from ..store import seeding
+from . import readiness
+from .connection import Connection
 from .protocol import Home
-from .ways import Way
 
 if TYPE_CHECKING:
     import docker
 
-    from ..engine import Engine
-    from ..files import Files
+    from ..engine.engine import Engine
+    from ..lifetime.files import Files
 
 
-class New:
+class StartingDaemon:
     """A daemon in a container that was started just now."""
 
     def __init__(
         self,
         engine: Engine,
         home: Home,
-        way: Way,
+        way: Connection,
         settings: Settings,
-        ticket: store.Ticket,
+        ticket: seeding.Ticket,
         mode: str,
     ) -> None:
         self._engine = engine
@@ -41,7 +43,7 @@ class New:
 
     def wait(self, *, spent: float = 0) -> str:
         """Wait until it serves; gives the newest API version it speaks."""
-        self._api_version = health.wait_until_ready(
+        self._api_version = readiness.wait_until_ready(
             self.subject,
             self.files,
             self._way.ping,
@@ -51,14 +53,14 @@ class New:
             gone=lambda: not inspect(self._engine, self._home),
             # The answer of a daemon that is about to be published doesn't count.
             remedy=self._way.remedy,
-            awaited=lambda: not self._ticket.key or bool(store.outcome(self.files)),
+            awaited=lambda: not self._ticket.key or bool(seeding.outcome(self.files)),
         )
         return self._api_version
 
     @contextmanager
     def client(self) -> Iterator[docker.DockerClient]:
         """A client on it, which need not ask for the version to speak: that takes some 10 ms."""
-        client = transport.client(self._way.host, self._way.certificates, version=self._api_version)
+        client = http.client(self._way.host, self._way.certificates, version=self._api_version)
         try:
             yield client
         finally:

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .. import certificates, images, labels, reaper, security, workspace
+from ..engine import denials, images
+from ..engine import tls as certificates
 from ..errors import ModeUnavailable
-from ..lease import LEASE
+from ..lifetime import directories, labels, reaper
+from ..lifetime.lease import LEASE
 from .creation import uninterrupted
-from .launch import HOME, SUPERUSER
-from .refusals import ELSEWHERE, ELSEWHERE_REMEDY
+from .engine_errors import ELSEWHERE, ELSEWHERE_REMEDY
+from .spec import HOME_IN_CONTAINER, SUPERUSER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..engine import Engine
+    from ..engine.engine import Engine
 
 # A container under Sysbox takes half a second; one on an emulated machine 25 times as long.
 _PROBE_SECONDS = 20
@@ -38,9 +40,9 @@ FILES = (
 )
 """What the kernel says of itself, as far as it matters to a daemon."""
 
-SHARED = "the lease is held outside"
+LEASE_SEEN = "the lease is held outside"
 # Opening a FIFO for reading waits until somebody has it open for writing, on the same kernel.
-SEE_LEASE = f"timeout 5 sh -c ': <{HOME}/{LEASE}' && echo {SHARED}"
+SEE_LEASE = f"timeout 5 sh -c ': <{HOME_IN_CONTAINER}/{LEASE}' && echo {LEASE_SEEN}"
 """A shell command that shows whether a container has part in the lease of its run."""
 
 MOUNT = "mount"
@@ -56,7 +58,7 @@ LOOK = (
     f"""
 see() {{ echo "=== $1"; shift; "$@" 2>&1; }}
 see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && echo {MOUNTED}'
-see {LEASES} sh -c '[ ! -e {HOME} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
+see {LEASES} sh -c '[ ! -e {HOME_IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
 see {DISK} df -Pk /
 see {IPTABLES} iptables --version
 for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
@@ -91,7 +93,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ProbeResult:
     """What a probe container wrote, or what the engine said of it.
 
     Attributes:
@@ -118,7 +120,7 @@ def unshared() -> Obstacle | None:
     """
     if certificates.available():
         return None
-    selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
+    selinux = denials.OPTIONS[denials.SELINUX] if denials.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
@@ -134,18 +136,18 @@ class Probe:
         engine: The outer engine.
         image: The daemon's image; it has what a daemon's container needs.
         run: The directory of the run on whose behalf this is done.
-        say: Where a line on what takes long goes.
+        progress: Where a line on what takes long goes.
 
     Attributes:
         pulled: Seconds that a pull of the image took; 0 where it was not missing.
     """
 
-    def __init__(self, engine: Engine, image: str, run: Path, say: images.Say) -> None:
+    def __init__(self, engine: Engine, image: str, run: Path, progress: images.Progress) -> None:
         self.pulled = 0.0
         self._engine = engine
         self._image = image
         self._run = run
-        self._say = say
+        self._progress = progress
 
     def __call__(
         self,
@@ -154,7 +156,7 @@ class Probe:
         shares: bool = False,
         seconds: int = _PROBE_SECONDS,
         **host_config: Any,
-    ) -> Sight:
+    ) -> ProbeResult:
         """Run a command in a container with this host configuration.
 
         Args:
@@ -166,13 +168,13 @@ class Probe:
         Raises:
             ImageUnavailable: the image is missing and can't be pulled.
         """
-        supply = images.Supply(self._engine.client, self._say)
+        supply = images.Supply(self._engine.client, self._progress)
         supply.ensure(self._image)
         self.pulled += supply.pulled
         if shares:
             from docker.types import Mount
 
-            host_config["mounts"] = [Mount(HOME, str(self._run), type="bind")]
+            host_config["mounts"] = [Mount(HOME_IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             sight = self._look(engine, command, host_config)
             if shares and not sight.ran and re.search(ELSEWHERE, sight.output):
@@ -181,7 +183,7 @@ class Probe:
                 sight = self._look(engine, command, host_config)
             return sight
 
-    def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> Sight:
+    def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> ProbeResult:
         from docker.errors import APIError
         from docker.types import LogConfig
         from requests.exceptions import ConnectionError as Broken
@@ -215,14 +217,14 @@ class Probe:
             # docker-py waits for ever unless it is told a time-out here too.
             code = api.wait(name, timeout=api.timeout)["StatusCode"]
             output = api.logs(name).decode(errors="replace")
-            return Sight(output, ran=code == 0)
+            return ProbeResult(output, ran=code == 0)
         except APIError as error:
-            return Sight(error.explanation or str(error), ran=False)
+            return ProbeResult(error.explanation or str(error), ran=False)
         except (Timeout, Broken) as error:
             # docker-py turns a time-out in the middle of an answer into a ConnectionError.
-            return Sight(str(error), ran=False, hangs=True)
+            return ProbeResult(str(error), ran=False, hangs=True)
         finally:
             api.timeout = _REMOVAL_SECONDS
             with contextlib.suppress(APIError, Timeout, Broken):
                 api.remove_container(name, force=True, v=True)
-            workspace.remove(home)
+            directories.remove(home)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .. import transport
+from ..engine import http
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from ..files import Files
-    from ..images import Say
+    from ..engine.images import Progress
+    from ..lifetime.files import Files
     from ..settings import Settings
 
 
@@ -91,13 +91,13 @@ class Record:
 
     def variables(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""
-        return transport.variables(self.host, self.certificates)
+        return http.variables(self.host, self.certificates)
 
 
 class Backend(Protocol):
     """One way to make a daemon."""
 
-    def start(self, home: Home, settings: Settings, say: Say) -> Record:
+    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
 
     def files(self, record: Record) -> Files:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import health, transport
+from ..engine import http
 from ..errors import NoShell
-from . import ways
+from . import connection as ways
+from . import readiness
 from .new import inspect
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine.engine import Engine
     from .protocol import Record
 
 RESTARTED = "restarted"
@@ -38,10 +39,10 @@ def start_anew(engine: Engine, record: Record, timeout: float) -> None:
     # The answer of the daemon that is about to end doesn't count.
     way.write(RESTARTED, "")
     engine.client.api.kill(record.id, "SIGALRM")
-    health.wait_until_ready(
+    readiness.wait_until_ready(
         f"{subject}, restarted,",
         way,
-        lambda patience: transport.ping(record.host, record.certificates, timeout=patience),
+        lambda patience: http.ping(record.host, record.certificates, timeout=patience),
         timeout=timeout,
         gone=lambda: not inspect(engine, home),
         awaited=lambda: bool(way.read(RESTARTED)),

@@ -9,25 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import health, images, labels, state, workspace
-from ..commands import gone
-from ..engine import Engine, answering
+from ..daemon.commands import gone
+from ..engine import exec as execution
+from ..engine import images
+from ..engine.engine import Engine, answering
 from ..errors import DaemonExited, SettingsError
-from ..files import Directory, Files
 from ..guard import launch, remains
 from ..guard.allow import BUILDKIT
 from ..guard.orders import Orders
 from ..guard.policy import OWN
 from ..guard.roles import CLIENT
-from ..lease import LEASE
-from ..reaper import GUARD, KEPT
+from ..lifetime import directories, labels
+from ..lifetime.directories import ROOT, SOCKET
+from ..lifetime.files import Directory, Files
+from ..lifetime.lease import LEASE
+from ..lifetime.reaper import GUARD, KEPT
 from ..settings import Settings
-from ..workspace import ROOT, SOCKET
-from . import execution
-from .launch import HOME, SUPERUSER
-from .probe import LEASES, LOOK, SHARED, Obstacle, sections
+from . import readiness, records
+from .engine_errors import ELSEWHERE_REMEDY
+from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import Home, Record
-from .refusals import ELSEWHERE_REMEDY
+from .spec import HOME_IN_CONTAINER, SUPERUSER
 
 if TYPE_CHECKING:
     import docker
@@ -50,7 +52,7 @@ def make(engine: Engine) -> SocketBackend:
     return SocketBackend(engine)
 
 
-def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
+def check(engine: Engine, probe: Probe) -> Obstacle | None:
     """Why there can be no guard: only an engine that is reached by a unix socket can have one."""
     if engine.url.startswith(_UNIX):
         return None
@@ -65,13 +67,13 @@ def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
     )
 
 
-def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     """Why not, and whether a container sees the directory that the guard's socket is to be in."""
-    obstacle = why_not(engine, probe)
+    obstacle = check(engine, probe)
     if obstacle is not None:
         return obstacle
     sight = probe(LOOK, shares=True)
-    if sight.ran and sections(sight.output).get(LEASES) == SHARED:
+    if sight.ran and sections(sight.output).get(LEASES) == LEASE_SEEN:
         return None
     return Obstacle(
         "containers have no part in this process's directories",
@@ -88,13 +90,13 @@ class SocketBackend:
         self._engine = engine
         self._settings = Settings()
 
-    def start(self, home: Home, settings: Settings, say: images.Say) -> Record:
+    def start(self, home: Home, settings: Settings, progress: images.Progress) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
         _demand_nothing_of_a_daemon(settings)
         self._settings = settings
-        supply = images.Supply(self._engine.client, say)
+        supply = images.Supply(self._engine.client, progress)
         with answering(self._engine):
             for name in settings.load:
                 supply.ensure(name)
@@ -137,7 +139,7 @@ class SocketBackend:
         if not launch.start(orders, settings.timeout):
             raise DaemonExited(
                 f"The guard of the daemon {home.name!r} did not start.",
-                evidence=health.log(Directory(home.path)) or "It has logged nothing.",
+                evidence=readiness.log(Directory(home.path)) or "It has logged nothing.",
                 remedy=[
                     "Mend what its last log lines say.",
                     "Use another mode: --dind-mode=auto.",
@@ -191,7 +193,7 @@ class SocketBackend:
         from docker.types import Mount
 
         api: Any = self._engine.client.api
-        with workspace.locked(home.path, CLIENT):
+        with directories.locked(home.path, CLIENT):
             with contextlib.suppress(NotFound):
                 there = api.inspect_container(home.label)
                 if not there["State"]["Running"]:
@@ -212,7 +214,7 @@ class SocketBackend:
                     mounts=[
                         Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind"),
                         # What processes that share the daemon put in front of the socket is there.
-                        Mount(HOME, str(home.path), type="bind", read_only=True),
+                        Mount(HOME_IN_CONTAINER, str(home.path), type="bind", read_only=True),
                     ]
                 ),
             )
@@ -232,7 +234,7 @@ class SocketBackend:
 
     def _started_with(self, home: Home) -> Settings:
         """The settings of a guard, which this process or another one has started."""
-        found = state.read(home)
+        found = records.read(home)
         return self._settings if found is None else found[1]
 
     def post_mortem(self, record: Record) -> int | None:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import security
+from ..engine import denials
 from ..errors import ImageUnavailable
 from .container import ContainerBackend
-from .launch import HOME
-from .probe import SEE_LEASE, SHARED, Obstacle, unshared
+from .probe import LEASE_SEEN, SEE_LEASE, Obstacle, unshared
+from .spec import HOME_IN_CONTAINER
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine.engine import Engine
     from .probe import Probe
 
 RUNTIME = "sysbox-runc"
@@ -24,7 +24,7 @@ MODE = __name__.rpartition(".")[2]
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {HOME} ] || {SEE_LEASE}"
+_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {HOME_IN_CONTAINER} ] || {SEE_LEASE}"
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
@@ -48,7 +48,7 @@ def make(engine: Engine) -> ContainerBackend:
     )
 
 
-def shows(engine: Engine) -> bool:
+def proved_by_start(engine: Engine) -> bool:
     """Whether a daemon's own container may be the proof: it sees what a probe's does.
 
     Not that Sysbox is too old for its Docker: with that a daemon starts, but nothing in it does.
@@ -57,7 +57,7 @@ def shows(engine: Engine) -> bool:
     return RUNTIME in runtimes and not _is_old(_installed(runtimes))
 
 
-def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
+def check(engine: Engine, probe: Probe) -> Obstacle | None:
     """Why Sysbox can't be had on this engine; None where a container proved that it works.
 
     Where the runtime isn't registered, this costs one question to the engine.
@@ -65,7 +65,7 @@ def why_not(engine: Engine, probe: Probe) -> Obstacle | None:
     return _tried(engine, probe, shares=False)
 
 
-def prove(engine: Engine, probe: Probe) -> Obstacle | None:
+def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     """The same, and whether its containers see this process's directories."""
     return _tried(engine, probe, shares=True)
 
@@ -83,11 +83,11 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     sight = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
     if sight.ran:
         obstacle = _judge(sight.output) or (_too_old(sysbox, sight.output) if is_old else None)
-        hidden = shares and obstacle is None and SHARED not in sight.output
+        hidden = shares and obstacle is None and LEASE_SEEN not in sight.output
         return unshared() if hidden else obstacle
     if sight.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", sight.output, _RESTART)
-    denial = security.recognized(sight.output)
+    denial = denials.recognized(sight.output)
     if denial is not None:
         return _obstacle(f"{RUNTIME}: {denial.cause}", sight.output, *denial.remedy)
     if re.search(_NO_SHELL, sight.output):

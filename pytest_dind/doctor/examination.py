@@ -8,53 +8,55 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from .. import images
-from ..backends.probe import DISK, IPTABLES, LOOK, Probe, Sight, sections
-from ..engine import Engine, answering
+from ..backends.probe import DISK, IPTABLES, LOOK, Probe, ProbeResult, sections
+from ..engine import images
+from ..engine.engine import Engine, answering
 from ..errors import DindError
 from ..settings import DOCTOR_FULL, MODES, Settings
 from . import kernel, outer, trial
 from .report import Report
 
 if TYPE_CHECKING:
-    from ..sharing import Run
+    from ..runs.run import Run
 
 # What an engine that isn't well may take to say what it is.
 _ENGINE_SECONDS = 10
 
 
-def examine(settings: Settings, say: images.Say) -> Report:
+def examine(settings: Settings, progress: images.Progress) -> Report:
     """Look into what these settings can have here; nothing of it is left.
 
     Args:
         settings: The mode asked for, the outer engine, and the daemon's image.
-        say: Where a line on what takes long goes.
+        progress: Where a line on what takes long goes.
     """
-    from ..sharing import Run
+    from ..runs.run import Run
 
     with contextlib.closing(Engine(settings.host, timeout=_ENGINE_SECONDS)) as engine:
         try:
             found = outer.ask(engine)
-            with contextlib.closing(Run.begin(say)) as run, answering(engine):
-                report = _looked(settings, engine, found, run, say)
+            with contextlib.closing(Run.begin(progress)) as run, answering(engine):
+                report = _looked(settings, engine, found, run, progress)
         except DindError as error:
             none = tuple(trial.failed(mode, error) for mode in MODES)
             return Report(asked=settings.mode, kernel=kernel.here(), modes=none, error=error)
     if settings.doctor != DOCTOR_FULL:
         return report
-    tried = (trial.start(found, settings, say) if found.works else found for found in report.modes)
+    tried = (
+        trial.start(found, settings, progress) if found.works else found for found in report.modes
+    )
     return dataclasses.replace(report, modes=tuple(tried))
 
 
 def _looked(
-    settings: Settings, engine: Engine, found: outer.Outer, run: Run, say: images.Say
+    settings: Settings, engine: Engine, found: outer.Outer, run: Run, progress: images.Progress
 ) -> Report:
     """All that can be known without a daemon."""
-    probe = _Once(engine, settings.image, run.path, say)
+    probe = _Once(engine, settings.image, run.path, progress)
     try:
         # Once for all modes.
         with answering(engine):
-            images.ensure(engine.client, settings.image, say)
+            images.ensure(engine.client, settings.image, progress)
     except DindError as error:
         probe.unavailable = error
     # A Ctrl-C waits for these threads, so that their containers are gone before it is obeyed.
@@ -88,9 +90,9 @@ class _Once(Probe):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.unavailable: DindError | None = None
-        self._seen: dict[str, Sight] = {}
+        self._seen: dict[str, ProbeResult] = {}
 
-    def __call__(self, command: Sequence[str], **options: Any) -> Sight:
+    def __call__(self, command: Sequence[str], **options: Any) -> ProbeResult:
         if self.unavailable is not None:
             raise self.unavailable
         key = repr((tuple(command), sorted(options.items())))

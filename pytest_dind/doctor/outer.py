@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import Engine, answering
+from ..engine.engine import Engine, answering
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import images, security
-from ..backends import prove
+from ..backends.registry import check_thoroughly
+from ..engine import denials, images
 from ..errors import DindError
 
 if TYPE_CHECKING:
-    from ..backends import Probe
-    from ..daemon import Daemon
-    from ..engine import Engine
+    from ..backends.registry import Probe
+    from ..daemon.handle import Daemon
+    from ..engine.engine import Engine
     from ..settings import Settings
 
 _NESTED_SECONDS = 30
@@ -82,7 +82,7 @@ def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
     from requests.exceptions import RequestException
 
     try:
-        obstacle = prove(mode, engine, probe)
+        obstacle = check_thoroughly(mode, engine, probe)
     except DindError as error:
         return failed(mode, error)
     except (DockerException, RequestException) as error:
@@ -93,7 +93,7 @@ def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
     return Verdict(mode, False, obstacle.cause, obstacle.evidence.strip(), obstacle.remedy)
 
 
-def start(verdict: Verdict, settings: Settings, say: images.Say) -> Verdict:
+def start(verdict: Verdict, settings: Settings, progress: images.Progress) -> Verdict:
     """Whether a mode that seems to work does: a daemon of it, and a nested container in that.
 
     Nothing of it is left, whatever happens: it is a run like any other.
@@ -101,12 +101,12 @@ def start(verdict: Verdict, settings: Settings, say: images.Say) -> Verdict:
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    from ..sharing import Run
+    from ..runs.run import Run
 
     mode = verdict.mode
     chosen = settings.replace(mode=mode, load=(), publish=(), keep="never", reuse="")
     try:
-        with contextlib.closing(Run.begin(say)) as run:
+        with contextlib.closing(Run.begin(progress)) as run:
             # Its container has just been tried.
             run.settle(chosen)
             return _nested(verdict, run.daemon(chosen))
@@ -137,7 +137,7 @@ def _nested(verdict: Verdict, daemon: Daemon) -> Verdict:
 
 
 def _unable(verdict: Verdict, started: Started, cause: str, evidence: str) -> Verdict:
-    denial = security.recognized(evidence)
+    denial = denials.recognized(evidence)
     remedy: Sequence[str] = [
         "Mend what the engine in the container says.",
         "Look into such a daemon: run a test with --dind-keep=always.",

@@ -132,7 +132,7 @@ class Exchange:
         raw = b"" if content is None else dump(content)
         streams = self.match.route.body in (STREAM, ANY)
         connection = h11.Connection(h11.CLIENT)
-        begun = head(
+        current_run = head(
             connection,
             self.request.method,
             target(self.version, path, self.match.query),
@@ -141,7 +141,7 @@ class Exchange:
             upgrade=self.request.upgrade,
         )
         async with self._engine.connected() as (reader, writer):
-            writer.write(begun if streams else begun + end(connection, raw))
+            writer.write(current_run if streams else current_run + end(connection, raw))
             async with self._sending(connection, writer, streams):
                 first, rest = await relay.read_head(reader)
                 if newest is not None:
@@ -208,12 +208,12 @@ class Exchange:
     async def _filter(
         self,
         connection: h11.Connection,
-        begun: bytes,
+        current_run: bytes,
         reader: asyncio.StreamReader,
         lines: Lines,
     ) -> None:
         """Pass an answer back line by line; each line as the engine wrote it, or not at all."""
-        connection.receive_data(begun)
+        connection.receive_data(current_run)
         rest = b""
         while True:
             event = connection.next_event()

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from typing import Any
 
-from ..events import failure
+from ..engine.streams import failure
 from .builds import stamp_changes
 from .calls import Calls
 from .exchange import Exchange

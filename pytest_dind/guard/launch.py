@@ -14,9 +14,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import labels
-from ..health import LOG
-from ..reaper import GUARD
+from ..backends.readiness import LOG
+from ..lifetime import labels
+from ..lifetime.reaper import GUARD
 from .orders import READY, Orders
 
 _POLL_SECONDS = 0.01

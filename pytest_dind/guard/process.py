@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from .. import labels
+from ..lifetime import labels
 from .orders import READY, Orders
 from .policy import Policy, real_roots
 from .server import Server
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
 
 def _clean_up(orders: Orders) -> None:
     """Remove what the tests made, and then the home, and the run's directory with its last."""
-    from ..engine import Engine as Outer
+    from ..engine.engine import Engine as Outer
     from .remains import purge
 
     home = Path(orders.home)

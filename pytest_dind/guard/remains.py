@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..reaper import GUARD
+from ..lifetime.reaper import GUARD
 from .listing import CONTAINERS, labelled
 from .roles import IMAGE, NETWORK, VOLUME
 from .stamp import created
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine.engine import Engine
 
 JOURNAL = "names"
 """In a daemon's home: the names that tests gave to images that stay, each after its image's id."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .. import labels
+from ..lifetime import labels
 from .body import parse_text
 from .refusal import malformed
 from .roles import CLIENT as CLIENT

@@ -14,12 +14,12 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import DindError, Settings
-from pytest_dind.backends import Probe, backend, why_not
 from pytest_dind.backends.protocol import Home
-from pytest_dind.daemon import Daemon
-from pytest_dind.engine import Engine
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.session import from_config
+from pytest_dind.backends.registry import Probe, backend, check
+from pytest_dind.daemon.handle import Daemon
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
 
 from ..support import remove_tree
@@ -49,7 +49,7 @@ def has_sysbox() -> bool:
     with contextlib.closing(Engine()) as engine, tempfile.TemporaryDirectory() as run:
         try:
             probe = Probe(engine, DAEMON_IMAGE, Path(run), print)
-            return why_not("sysbox", engine, probe) is None
+            return check("sysbox", engine, probe) is None
         except DindError:
             return False
 

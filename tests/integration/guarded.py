@@ -17,12 +17,12 @@ from uuid import uuid4
 import docker
 
 from conftest import NESTED_IMAGE
-from pytest_dind import labels
 from pytest_dind.guard import launch
 from pytest_dind.guard.orders import Orders
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.reaper import KEPT
-from pytest_dind.workspace import SOCKET
+from pytest_dind.lifetime import labels
+from pytest_dind.lifetime.directories import SOCKET
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.reaper import KEPT
 
 from ..support import until
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import certificates, images, transport
-from pytest_dind.engine import Engine
+from pytest_dind.engine import http, images
+from pytest_dind.engine import tls as certificates
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
 
@@ -59,15 +60,15 @@ class OtherHost:
         server, client = certificates.make([self.address])
         client.write(Path(self.certificates))
         self._api.put_archive(self.name, "/", server.archive("tls", "ready"))
-        until(lambda: transport.ping(self.url, self.certificates), 20, "the other host serves")
-        self.client = transport.client(self.url, self.certificates)
+        until(lambda: http.ping(self.url, self.certificates), 20, "the other host serves")
+        self.client = http.client(self.url, self.certificates)
         images.load(engine.client, self.client, [DAEMON_IMAGE, NESTED_IMAGE], print)
 
     @property
     def env(self) -> dict[str, str]:
         """What points a tool at it, together with what usually leads tools astray."""
         return {
-            **transport.variables(self.url, self.certificates),
+            **http.variables(self.url, self.certificates),
             "REQUESTS_CA_BUNDLE": "/dev/null",
             "HTTPS_PROXY": "http://127.0.0.1:1",
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from conftest import DAEMON_IMAGE
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 _CHUNK = 65536
 _PULLED = b'{"status":"Status: Downloaded"}\r\n'

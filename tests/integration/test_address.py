@@ -17,8 +17,9 @@ import pytest
 from docker.models.containers import Container
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Address, AddressUnreachable, Daemon, images
-from pytest_dind.engine import Engine
+from pytest_dind import Address, AddressUnreachable, Daemon
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
 from .conftest import StartDaemon

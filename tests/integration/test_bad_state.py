@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from .projects import Project
 from .traces import Traces

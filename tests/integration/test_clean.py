@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from conftest import NESTED_IMAGE
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from .projects import Project
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import labels
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import labels
 
 from ..support import until
 from .conftest import DeriveImage

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from .other import other_host
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from pytest_dind import labels
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import labels
 
 from ..support import until
 from .other import OtherHost

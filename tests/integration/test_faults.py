@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Daemon, images
-from pytest_dind.engine import Engine
+from pytest_dind import Daemon
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
 
 from .conftest import DeriveImage, StartDaemon
 from .projects import Project

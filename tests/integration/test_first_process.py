@@ -11,8 +11,9 @@ import pytest
 from docker.errors import NotFound
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Daemon, reaper
-from pytest_dind.engine import Engine
+from pytest_dind import Daemon
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import reaper
 
 from ..support import until
 from .conftest import DeriveImage, StartDaemon, Started

@@ -15,8 +15,8 @@ import docker
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import labels
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import labels
 
 from ..support import remove_tree, until
 from .guarded import Crowd

@@ -21,8 +21,8 @@ from docker.errors import APIError, NotFound
 from docker.utils import version_lt
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import labels
 from pytest_dind.guard import launch
+from pytest_dind.lifetime import labels
 
 from ..support import until
 from .guarded import ENGINE, Crowd, Guarded, guarded

@@ -17,8 +17,9 @@ import docker
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Daemon, images
-from pytest_dind.engine import Engine
+from pytest_dind import Daemon
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
 
 from .conftest import StartDaemon
 from .projects import Project

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import NESTED_IMAGE
 from pytest_dind import BuildFailed, Daemon, ImageUnavailable
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 
 @pytest.fixture

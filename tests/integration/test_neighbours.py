@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from .projects import Project
 from .traces import Traces

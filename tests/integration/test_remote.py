@@ -19,16 +19,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import (
-    AddressUnreachable,
-    Daemon,
-    EngineUnavailable,
-    Settings,
-    certificates,
-    transport,
-)
-from pytest_dind.engine import Engine
-from pytest_dind.sharing import Run
+from pytest_dind import AddressUnreachable, Daemon, EngineUnavailable, Settings
+from pytest_dind.engine import http
+from pytest_dind.engine import tls as certificates
+from pytest_dind.engine.engine import Engine
+from pytest_dind.runs.run import Run
 
 from ..support import until
 from .other import OtherHost
@@ -268,7 +263,7 @@ def test_keep(project: Project, traces: Traces, other: OtherHost) -> None:
     project.write("def test_it(dind_client): pass")
     output = project.run("--dind-keep=always", "-n2", "--dist=each")
     found = dict(re.findall(r"export (DOCKER_\w+)=(\S+)", output))
-    assert transport.ping(found["DOCKER_HOST"], found["DOCKER_CERT_PATH"])
+    assert http.ping(found["DOCKER_HOST"], found["DOCKER_CERT_PATH"])
     [name] = set(re.findall(r"pytest_dind rm (\S+)", output))
 
     other.client.api.remove_container(name, force=True, v=True)
@@ -291,17 +286,17 @@ def _answer(host: str, context: ssl.SSLContext) -> bytes:
 
 def test_client_without_its_certificate(far: Daemon, tmp_path: Path) -> None:
     """A client with another CA's certificate, or with none, is refused, and refuses the daemon."""
-    ca = Path(far.record.certificates, transport.CA)
-    assert b"200 OK" in _answer(far.host, transport.context(far.record.certificates))
+    ca = Path(far.record.certificates, http.CA)
+    assert b"200 OK" in _answer(far.host, http.context(far.record.certificates))
     assert _answer(far.host, ssl.create_default_context(cafile=str(ca))) == b""
 
     _, client = certificates.make(["other"])
     path = tmp_path / "tls"
     client.write(path)
-    assert transport.ping(far.host, str(path)) is None
-    assert not transport.is_served(far.host, str(path))
+    assert http.ping(far.host, str(path)) is None
+    assert not http.is_served(far.host, str(path))
     shutil.copy(ca, path)
-    assert _answer(far.host, transport.context(str(path))) == b""
+    assert _answer(far.host, http.context(str(path))) == b""
 
 
 def test_no_port_without_tls(far: Daemon, other: OtherHost) -> None:
@@ -357,7 +352,7 @@ def test_engine_and_certificates(
     _, client = certificates.make(["other"])
     client.write(tmp_path / "tls")
     if given == "wrong":
-        shutil.copy(Path(other.certificates, transport.CA), tmp_path / "tls")
+        shutil.copy(Path(other.certificates, http.CA), tmp_path / "tls")
     monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
     monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
     if given != "none":

@@ -10,9 +10,10 @@ import docker
 import pytest
 
 from conftest import NESTED_IMAGE
-from pytest_dind import DaemonLost, transport
-from pytest_dind.engine import Engine
-from pytest_dind.lost import lost
+from pytest_dind import DaemonLost
+from pytest_dind.daemon.loss import lost
+from pytest_dind.engine import http
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
 from .conftest import StartDaemon
@@ -86,7 +87,7 @@ def test_stop(start: StartDaemon, traces: Traces, tmp_path: Path) -> None:
     ):
         with pytest.raises(DaemonLost, match="is gone"):
             call()
-    assert not transport.is_served(daemon.host)
+    assert not http.is_served(daemon.host)
     assert lost(daemon) is not None
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import __main__ as command
-from pytest_dind import workspace
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import directories
 
 from ..support import until
 from .conftest import DeriveImage
@@ -41,7 +41,7 @@ def project(project: Project, monkeypatch: pytest.MonkeyPatch, engine: Engine) -
     project.write(_NOTE)
     yield project
     base = project.temp / f"pytest-dind-{os.getuid()}"
-    monkeypatch.setattr(workspace, "base", lambda: base)
+    monkeypatch.setattr(directories, "base", lambda: base)
     assert command.main(["rm", "--all", f"--host={engine.url}"]) == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import NESTED_IMAGE
 from pytest_dind import Daemon, Settings
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from .projects import Project
 from .traces import Traces

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dind import __main__ as command
-from pytest_dind import workspace
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import directories
 
 from .projects import Project
 from .slow import SlowEngine, slow_engine
@@ -107,7 +107,7 @@ def test_reuse(
         assert (pulled, ready < _TIMEOUT) == (0, True)
     finally:
         base = project.temp / f"pytest-dind-{os.getuid()}"
-        monkeypatch.setattr(workspace, "base", lambda: base)
+        monkeypatch.setattr(directories, "base", lambda: base)
         assert command.main(["rm", "--all", f"--host={engine.url}"]) == 0
 
 

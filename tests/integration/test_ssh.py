@@ -15,7 +15,7 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import EngineUnavailable
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
 from . import sshd

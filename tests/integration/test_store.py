@@ -19,13 +19,16 @@ import pytest
 from docker.types import Mount
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Settings, images, labels, store, workspace
+from pytest_dind import Settings
 from pytest_dind import __main__ as command
-from pytest_dind.backends.new import New
-from pytest_dind.cache import Cache, Root
-from pytest_dind.daemon import Daemon
-from pytest_dind.engine import Engine
-from pytest_dind.files import Directory
+from pytest_dind.backends.new import StartingDaemon
+from pytest_dind.daemon.handle import Daemon
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import directories, labels
+from pytest_dind.lifetime.files import Directory
+from pytest_dind.store import seeding
+from pytest_dind.store.contents import Cache, Root
 
 from ..support import until
 from .conftest import DeriveImage, StartDaemon
@@ -60,7 +63,7 @@ class Warm:
         api: Any = self._engine.client.api
         settings = Settings(arg=tuple(self.arg), load=names or (NESTED_IMAGE,))
         daemon = api.inspect_image(self.image)["Id"]
-        return store.ticket(
+        return seeding.ticket(
             settings, self._mode, daemon, images.Supply(self._engine.client, print)
         ).key
 
@@ -76,7 +79,7 @@ class Warm:
             [script, "sh", *arguments],
             entrypoint=["bash", "-euo", "pipefail", "-c"],
             working_dir="/store",
-            mounts=[Mount("/store", store.VOLUME)],
+            mounts=[Mount("/store", seeding.VOLUME)],
         )
         try:
             container.start()
@@ -105,7 +108,7 @@ class Warm:
 
 def _outcome(daemon: Any) -> str:
     """What became of a daemon's golden root."""
-    return store.outcome(Directory(daemon.home.path))
+    return seeding.outcome(Directory(daemon.home.path))
 
 
 @pytest.fixture(
@@ -160,7 +163,7 @@ def test_second_daemon_is_seeded(
     second = begin()
 
     assert capsys.readouterr().out == ""
-    assert _outcome(first) == _outcome(second) == store.SEEDED
+    assert _outcome(first) == _outcome(second) == seeding.SEEDED
     assert _works(first.daemon)
     assert _works(second.daemon)
     assert warm.made() == made
@@ -196,7 +199,7 @@ def test_isolation(begin: StartDaemon, warm: Warm) -> None:
     assert warm.checksum() == before
     assert _works(other.daemon)
     third = begin()
-    assert _outcome(third) == store.SEEDED
+    assert _outcome(third) == seeding.SEEDED
     assert _works(third.daemon)
     assert not _has(third.daemon, "spoilt:2")
 
@@ -205,7 +208,9 @@ def test_store_is_read_only(begin: StartDaemon) -> None:
     """Root in the daemon's container can't write to the store by mistake."""
     begin()
     daemon = begin().daemon
-    script = f"touch {store.PATH}/x || touch {store.PATH}/layers/*/x || rm -rf {store.PATH}/layers"
+    script = (
+        f"touch {seeding.PATH}/x || touch {seeding.PATH}/layers/*/x || rm -rf {seeding.PATH}/layers"
+    )
     done = daemon.exec(["sh", "-c", script], check=False)
     assert done.returncode
     assert "Read-only file system" in done.stderr
@@ -276,7 +281,7 @@ def test_files_are_as_loaded(begin: StartDaemon, special_image: str, mode: str) 
     loaded = _archive(begin(load=[special_image], cache="off").daemon, special_image)
     begin(load=[special_image])
     started = begin(load=[special_image])
-    assert _outcome(started) == store.SEEDED
+    assert _outcome(started) == seeding.SEEDED
     seeded = _archive(started.daemon, special_image)
 
     with tarfile.open(fileobj=io.BytesIO(seeded)) as tar:
@@ -381,7 +386,7 @@ def test_refresh(begin: StartDaemon, warm: Warm) -> None:
     """Made anew, while a daemon that has the old one keeps all of it, until it ends."""
     old = begin()
     made, refs = warm.made(), warm.refs()
-    assert _outcome(begin(cache="refresh")) == store.SEEDED
+    assert _outcome(begin(cache="refresh")) == seeding.SEEDED
 
     assert warm.made() != made
     removed = {ref for ref in refs - warm.refs() if ref.startswith("layers/")}
@@ -402,7 +407,7 @@ def test_off(begin: StartDaemon, warm: Warm) -> None:
     assert _works(daemon)
     assert warm.roots() == {}
     assert daemon.container is not None
-    assert store.PATH not in [mount["Destination"] for mount in daemon.container.attrs["Mounts"]]
+    assert seeding.PATH not in [mount["Destination"] for mount in daemon.container.attrs["Mounts"]]
 
 
 _WORKER = f"""
@@ -444,7 +449,7 @@ def test_reused_daemon(
         assert warm.cache.remove([warm.key()]).held == (warm.key(),)
         project.run(*options, "--dind-reuse=warm")
     finally:
-        monkeypatch.setattr(workspace, "base", lambda: base)
+        monkeypatch.setattr(directories, "base", lambda: base)
         assert command.main(["rm", "--all", f"--host={engine.url}"]) == 0
     assert not warm.roots()[warm.key()].held
 
@@ -452,13 +457,13 @@ def test_reused_daemon(
 @pytest.fixture
 def own_store(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Have a store that no other run has; gives what makes its volume, with driver options."""
-    monkeypatch.setattr(store, "VOLUME", f"pytest-dind-test-{uuid4().hex[:8]}")
+    monkeypatch.setattr(seeding, "VOLUME", f"pytest-dind-test-{uuid4().hex[:8]}")
 
     def make(**options: str) -> None:
-        engine.client.volumes.create(store.VOLUME, driver_opts=options)
+        engine.client.volumes.create(seeding.VOLUME, driver_opts=options)
 
     yield make
-    engine.client.volumes.get(store.VOLUME).remove()
+    engine.client.volumes.get(seeding.VOLUME).remove()
 
 
 @_one_kind
@@ -481,7 +486,7 @@ def test_limit(
 def test_volume(own_store: Callable[..., None], begin: StartDaemon, engine: Engine) -> None:
     """The store's volume says whose it is; it belongs to no run, so that no sweep takes it."""
     begin().daemon.stop()
-    found = engine.client.volumes.get(store.VOLUME).attrs["Labels"]
+    found = engine.client.volumes.get(seeding.VOLUME).attrs["Labels"]
 
     assert found[labels.ROLE] == "cache"
     assert found[labels.IMAGE] == DAEMON_IMAGE
@@ -500,7 +505,7 @@ def test_full_disk(
     started = begin()
     said = capsys.readouterr().out
 
-    assert _outcome(started) == store.FAILED
+    assert _outcome(started) == seeding.FAILED
     assert "without the warm store (it could not be written or mounted)" in said
     assert _works(started.daemon)
     assert warm.roots() == {}
@@ -519,7 +524,7 @@ def test_busybox(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
     made = warm.made()
     second = begin(image=warm.image)
 
-    assert _outcome(second) == store.SEEDED
+    assert _outcome(second) == seeding.SEEDED
     assert warm.made() == made
     assert _works(second.daemon)
 
@@ -543,7 +548,7 @@ def test_entrypoint_that_deletes_pid_files(
         # One that makes a golden root of its own may write to the store.
         begin(image=warm.image)
         seeded = begin(image=warm.image, load=[name])
-        assert _outcome(seeded) == store.SEEDED
+        assert _outcome(seeded) == seeding.SEEDED
         with contextlib.closing(seeded.daemon.client()) as client:
             client.containers.run(name, ["ls", "/docker-other.pid"])
     finally:
@@ -565,7 +570,7 @@ def test_damaged_root(begin: StartDaemon, warm: Warm, damage: str) -> None:
     warm.look(_DAMAGES[damage], warm.key())
     daemon = begin()
 
-    assert _outcome(daemon) == store.SEEDED
+    assert _outcome(daemon) == seeding.SEEDED
     assert _works(daemon.daemon)
     assert list(warm.roots()) == [warm.key()]
 
@@ -584,19 +589,19 @@ def _while_loading(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch) ->
         _kill(engine, traces)
         raise ConnectionError
 
-    patch.setattr("pytest_dind.images.bring", bring)
+    patch.setattr("pytest_dind.engine.images.bring", bring)
 
 
 def _while_publishing(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch) -> None:
-    publish = New.publish
+    publish = StartingDaemon.publish
 
-    def publish_and_die(new: New) -> None:
+    def publish_and_die(new: StartingDaemon) -> None:
         mark = new._home.path / "log"
-        begun = mark.stat().st_size
+        current_run = mark.stat().st_size
 
         def kill() -> None:
             # dockerd writes its last lines while it ends; what follows takes a tenth of a second.
-            until(lambda: mark.stat().st_size > begun, 10, "dockerd is told to end")
+            until(lambda: mark.stat().st_size > current_run, 10, "dockerd is told to end")
             _kill(engine, traces)
 
         killer = threading.Thread(target=kill)
@@ -606,7 +611,7 @@ def _while_publishing(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch)
         finally:
             killer.join()
 
-    patch.setattr(New, "publish", publish_and_die)
+    patch.setattr(StartingDaemon, "publish", publish_and_die)
 
 
 @pytest.mark.parametrize("moment", [_while_loading, _while_publishing])
@@ -625,7 +630,7 @@ def test_kill_in_the_middle(
     until(lambda: not traces.containers(), 10, "the container is gone")
     daemon = begin()
 
-    assert _outcome(daemon) == store.SEEDED
+    assert _outcome(daemon) == seeding.SEEDED
     assert _works(daemon.daemon)
     warm.cache.prune("10g")
     referred = warm.look("cat golden/*/refs making/*/refs old/*/refs 2>/dev/null || true").split()

@@ -13,10 +13,11 @@ from docker.errors import NotFound
 
 from conftest import NESTED_IMAGE
 from pytest_dind import __main__ as command
-from pytest_dind import labels, reaper, sweep, workspace
-from pytest_dind.engine import Engine
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.sweep import IN_USE, KEPT, STALE, UNKNOWN
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import directories, labels, reaper
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.runs import sweep
+from pytest_dind.runs.sweep import IN_USE, KEPT, STALE, UNKNOWN
 
 from .projects import Project
 
@@ -152,7 +153,7 @@ def test_label_that_leads_out(
         make(run, home=home)
     assert _use(engine, base) == dict.fromkeys(forged, UNKNOWN)
     sweep.sweep(base, engine)
-    monkeypatch.setattr(workspace, "base", lambda: base)
+    monkeypatch.setattr(directories, "base", lambda: base)
     names = [f"pytest-dind-{room.name}-{run}-main" for run in forged]
     assert command.main(["rm", "--all", f"--host={engine.url}"]) == 0
     assert command.main(["rm", *names, f"--host={engine.url}"]) == 0

@@ -19,9 +19,11 @@ import pytest
 from docker.errors import APIError, ContainerError
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Daemon, Settings, images, labels
-from pytest_dind.engine import Engine
-from pytest_dind.sharing import Run
+from pytest_dind import Daemon, Settings
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import labels
+from pytest_dind.runs.run import Run
 
 from ..support import until
 from .conftest import StartDaemon

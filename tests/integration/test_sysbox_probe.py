@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from conftest import NESTED_IMAGE
-from pytest_dind import images
-from pytest_dind.backends import Obstacle, Probe, why_not
-from pytest_dind.backends.probe import Sight
+from pytest_dind.backends.probe import ProbeResult
+from pytest_dind.backends.registry import Obstacle, Probe, check
 from pytest_dind.backends.sysbox import RUNTIME
-from pytest_dind.engine import Engine
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
 from .conftest import StartDaemon, Started
@@ -40,10 +40,10 @@ class _Outer:
         self.engine = Engine(started.daemon.host)
         images.load(machine.client, self.engine.client, [NESTED_IMAGE], print)
 
-    def why_not(self, probe: type[Probe] = Probe) -> Obstacle:
+    def check(self, probe: type[Probe] = Probe) -> Obstacle:
         """What the probe finds to be wrong with its Sysbox."""
         run = self.started.home.path / "0123abcd"
-        found = why_not("sysbox", self.engine, probe(self.engine, NESTED_IMAGE, run, print))
+        found = check("sysbox", self.engine, probe(self.engine, NESTED_IMAGE, run, print))
         assert found is not None
         return found
 
@@ -87,7 +87,7 @@ def outer(start: StartDaemon, engine: Engine, mode: str) -> Iterator[Callable[[s
 def test_plain_runc(outer: Callable[[str], _Outer]) -> None:
     """Plain runc under Sysbox's name is refused as not Sysbox, and its probe is gone."""
     engine = outer("runc")
-    found = engine.why_not()
+    found = engine.check()
 
     assert found.cause == f"what is registered as {RUNTIME} is not Sysbox"
     assert "root is the host's root" in found.evidence
@@ -98,7 +98,7 @@ def test_plain_runc(outer: Callable[[str], _Outer]) -> None:
 def test_program_is_missing(outer: Callable[[str], _Outer]) -> None:
     """A runtime whose program is missing is told apart, with the engine's words."""
     engine = outer("/nowhere/sysbox-runc")
-    found = engine.why_not()
+    found = engine.check()
 
     assert found.cause == f"{RUNTIME} is registered, but its program is missing"
     assert "/nowhere/sysbox-runc" in found.evidence
@@ -109,7 +109,7 @@ def test_program_is_missing(outer: Callable[[str], _Outer]) -> None:
 class _Hasty(Probe):
     """A probe that waits for less long."""
 
-    def __call__(self, command: Sequence[str], **options: Any) -> Sight:
+    def __call__(self, command: Sequence[str], **options: Any) -> ProbeResult:
         return super().__call__(command, **{**options, "seconds": 2})
 
 
@@ -128,7 +128,7 @@ def test_runtime_that_hangs(outer: Callable[[str], _Outer]) -> None:
     )
     hang.chmod(0o755)
     began = time.monotonic()
-    found = engine.why_not(_Hasty)
+    found = engine.check(_Hasty)
     seconds = time.monotonic() - began
     released.touch()
 

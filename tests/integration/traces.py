@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 
-from pytest_dind import labels
+from pytest_dind.lifetime import labels
 
 from ..support import until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import sweep
 from pytest_dind.__main__ import main
+from pytest_dind.runs import sweep
 
 _NOBODY = "--host=unix:///nonexistent/docker.sock"
 

@@ -11,8 +11,8 @@ from types import FrameType
 
 import pytest
 
-from pytest_dind.ahead import Ahead
 from pytest_dind.backends import creation
+from pytest_dind.runs.background import BackgroundStart
 
 
 class _Interrupt(BaseException):
@@ -37,7 +37,7 @@ def alarm() -> Iterator[None]:
 def test_interrupted_wait() -> None:
     """A start goes on when a Ctrl-C has broken off the waiting for it, and is known to go on."""
     gate = threading.Event()
-    ahead = Ahead(gate.wait)  # type: ignore[arg-type]
+    ahead = BackgroundStart(gate.wait)  # type: ignore[arg-type]
 
     def wait_and_be_interrupted() -> None:
         # Again and again: one that comes just before the wait begins does not break it off.
@@ -54,7 +54,7 @@ def test_interrupted_wait() -> None:
 
 def test_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child has nobody who would tell it that the start is done."""
-    ahead = Ahead(lambda: None)  # type: ignore[arg-type, return-value]
+    ahead = BackgroundStart(lambda: None)  # type: ignore[arg-type, return-value]
     assert ahead.is_here
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert not ahead.is_here

@@ -8,8 +8,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind.backends import backend, choose
 from pytest_dind.backends.protocol import Backend
+from pytest_dind.backends.registry import backend, choose
 from pytest_dind.settings import AUTO, MODES
 
 _METHODS = {name for name in vars(Backend) if not name.startswith("_")}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_dind import __main__ as command
-from pytest_dind import labels
-from pytest_dind.cache import Cache, Removal, Root
-from pytest_dind.store import VOLUME
+from pytest_dind.lifetime import labels
+from pytest_dind.store.contents import Cache, Removal, Root
+from pytest_dind.store.seeding import VOLUME
 
 from ..support import Answer, FakeEngine, Reply
 

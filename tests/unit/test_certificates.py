@@ -11,15 +11,17 @@ from threading import Thread
 
 import pytest
 
-from pytest_dind import ModeUnavailable, certificates, transport
+from pytest_dind import ModeUnavailable
+from pytest_dind.engine import http
+from pytest_dind.engine import tls as certificates
 
 
 def _server(identity: certificates.Identity, path: Path) -> ssl.SSLContext:
     identity.write(path)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.verify_mode = ssl.CERT_REQUIRED
-    made.load_verify_locations(path / transport.CA)
-    made.load_cert_chain(path / transport.CERTIFICATE, path / transport.KEY)
+    made.load_verify_locations(path / http.CA)
+    made.load_cert_chain(path / http.CERTIFICATE, path / http.KEY)
     return made
 
 
@@ -53,7 +55,7 @@ def test_names(tmp_path: Path, dialled: str, expected: bytes) -> None:
     """A client takes the server by the names and addresses it is made for, and by no others."""
     server, client = certificates.make(["192.0.2.7", "build.example"])
     client.write(tmp_path / "client")
-    strict = transport.context(str(tmp_path / "client"))
+    strict = http.context(str(tmp_path / "client"))
     strict.verify_flags |= getattr(ssl, "VERIFY_X509_STRICT", 0)
 
     assert _said(_server(server, tmp_path / "server"), strict, dialled) == expected
@@ -67,7 +69,7 @@ def test_each_daemon_has_a_ca_of_its_own(tmp_path: Path) -> None:
     for name, identity in {"stranger": stranger, "server itself": server}.items():
         posing = certificates.Identity(server.ca, identity.certificate, identity.key)
         posing.write(tmp_path / name)
-        assert _said(served, transport.context(str(tmp_path / name)), "localhost") == b""
+        assert _said(served, http.context(str(tmp_path / name)), "localhost") == b""
 
 
 def test_files_are_private(tmp_path: Path) -> None:

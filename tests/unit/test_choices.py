@@ -10,20 +10,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import (
-    ModeUnavailable,
-    Settings,
-    backends,
-    choices,
-    report,
-    sharing,
-    starting,
-    state,
-)
-from pytest_dind.backends import Choice, Obstacle, choose
+from pytest_dind import ModeUnavailable, Settings
+from pytest_dind.backends import protocol, records, registry
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.reaper import STATE
+from pytest_dind.backends.registry import Choice, Obstacle, choose
+from pytest_dind.hooks import terminal
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.reaper import STATE
+from pytest_dind.runs import modes
+from pytest_dind.runs import run as run_module
+from pytest_dind.runs import starter as starter_module
 from pytest_dind.settings import AUTO, MODES
 
 _DOWN = Obstacle("the services are down", "connection refused", ("Start them.", "Do without."))
@@ -38,11 +34,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Judge], list[str]]:
     def replace(judge: _Judge) -> list[str]:
         asked: list[str] = []
 
-        def why_not(mode: str, engine: object, probe: object) -> Obstacle | None:
+        def check(mode: str, engine: object, probe: object) -> Obstacle | None:
             asked.append(mode)
             return judge(mode)
 
-        monkeypatch.setattr(backends, "why_not", why_not)
+        monkeypatch.setattr(registry, "check", check)
         return asked
 
     return replace
@@ -89,14 +85,14 @@ def test_mode_that_is_asked_for(judged: Judged, mode: str, obstacle: Obstacle | 
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[sharing.Run]:
+def run(tmp_path: Path) -> Iterator[run_module.Run]:
     """A run of this process, on no engine."""
-    run = sharing.Run(tmp_path, begins=False, say=print)
+    run = run_module.Run(tmp_path, begins=False, progress=print)
     yield run
     run.close()
 
 
-def test_choice_is_made_once(judged: Judged, run: sharing.Run) -> None:
+def test_choice_is_made_once(judged: Judged, run: run_module.Run) -> None:
     """A run asks once for the same settings; what a daemon is told doesn't matter, its image does.
 
     Sysbox's own answer may depend on the image.
@@ -113,7 +109,7 @@ def test_choice_is_made_once(judged: Judged, run: sharing.Run) -> None:
     assert asked == ["sysbox", "sysbox", "dind", "sysbox"]
 
 
-def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> None:
+def test_choice_is_shared(judged: Judged, run: run_module.Run, tmp_path: Path) -> None:
     """Another process of the run takes the answer over, an obstacle too, and asks nothing."""
     asked = judged(lambda mode: _DOWN if mode == "sysbox" else None)
     choice = run.choice(Settings())
@@ -121,7 +117,7 @@ def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> N
         run.choice(Settings(mode="sysbox"))
     assert asked == ["sysbox", "dind", "sysbox"]
 
-    other = sharing.Run.join(tmp_path, print)
+    other = run_module.Run.join(tmp_path, print)
     try:
         assert other.choice(Settings()) == choice
         with pytest.raises(ModeUnavailable) as second:
@@ -135,11 +131,11 @@ def test_choice_is_shared(judged: Judged, run: sharing.Run, tmp_path: Path) -> N
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a daemon's start be the proof of mode sysbox."""
-    monkeypatch.setattr(choices, "shows", lambda mode, engine: mode == "sysbox")
+    monkeypatch.setattr(modes, "shows", lambda mode, engine: mode == "sysbox")
 
 
 @pytest.mark.usefixtures("shown")
-def test_daemon_is_the_proof(judged: Judged, run: sharing.Run, tmp_path: Path) -> None:
+def test_daemon_is_the_proof(judged: Judged, run: run_module.Run, tmp_path: Path) -> None:
     """A mode that its daemon proves isn't tried before; what was proved is known to all."""
     asked = judged(lambda mode: None)
 
@@ -151,7 +147,7 @@ def test_daemon_is_the_proof(judged: Judged, run: sharing.Run, tmp_path: Path) -
     assert run.choice(Settings(mode="dind"), proved=False) == Choice("dind")
     assert asked == ["dind"]
     run.settle(Settings(mode="sysbox"))
-    other = sharing.Run.join(tmp_path, print)
+    other = run_module.Run.join(tmp_path, print)
     try:
         assert other.choice(Settings(mode="sysbox")) == Choice("sysbox")
     finally:
@@ -160,7 +156,7 @@ def test_daemon_is_the_proof(judged: Judged, run: sharing.Run, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("shown")
-def test_proof_to_the_contrary(judged: Judged, run: sharing.Run) -> None:
+def test_proof_to_the_contrary(judged: Judged, run: run_module.Run) -> None:
     """What is known to stand in the way is said, also to who would leave it to the daemon."""
     judged(lambda mode: _DOWN)
     with pytest.raises(ModeUnavailable):
@@ -175,7 +171,7 @@ def test_proof_to_the_contrary(judged: Judged, run: sharing.Run) -> None:
 def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An image that is pulled to find out the mode was pulled for the first daemon that has it."""
 
-    def choose(asked: str, engine: object, probe: backends.Probe) -> Choice:
+    def choose(asked: str, engine: object, probe: registry.Probe) -> Choice:
         probe.pulled = 4
         return Choice("dind")
 
@@ -183,14 +179,14 @@ def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_p
         known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
         return Record(**{**known, "home": home, "id": home.name, "pulled": 1})
 
-    monkeypatch.setattr(choices, "choose", choose)
-    monkeypatch.setattr(starting, "backend", lambda mode, engine: Mock(start=start))
+    monkeypatch.setattr(modes, "choose", choose)
+    monkeypatch.setattr(starter_module, "backend", lambda mode, engine: Mock(start=start))
     engine = Mock(url="unix:///nowhere", elsewhere="")
-    found = choices.Choices(tmp_path, tmp_path, lambda settings: engine, print)
+    found = modes.Choices(tmp_path, tmp_path, lambda settings: engine, print)
     # Nothing to sweep: as if another start had done it.
     (tmp_path / "swept").touch()
     lease = Lease(tmp_path / LEASE)
-    starter = starting.Starter(found, tmp_path, tmp_path, lambda settings: engine, print)
+    starter = starter_module.Starter(found, tmp_path, tmp_path, lambda settings: engine, print)
     try:
         one = starter.started(Home(tmp_path / "one"), Settings(), pulled=2)
         two = starter.started(Home(tmp_path / "two"), Settings())
@@ -198,10 +194,10 @@ def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_p
         lease.release()
 
     assert (one.record.pulled, two.record.pulled) == (7, 1)
-    assert state.read(one.record.home) is not None
+    assert records.read(one.record.home) is not None
 
 
-def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:
+def test_mode_that_is_not_available(judged: Judged, run: run_module.Run) -> None:
     """The error has the cause, what was seen, and every way on."""
     judged(lambda mode: _DOWN)
     with pytest.raises(ModeUnavailable) as caught:
@@ -217,7 +213,7 @@ def test_mode_that_is_not_available(judged: Judged, run: sharing.Run) -> None:
     )
 
 
-def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) -> None:
+def test_choices_that_failed_are_not_reported(judged: Judged, run: run_module.Run) -> None:
     """What a run reports at its end are modes in force; an obstacle was an error already."""
     judged(lambda mode: _DOWN if mode == "sysbox" else None)
     with pytest.raises(ModeUnavailable):
@@ -225,56 +221,56 @@ def test_choices_that_failed_are_not_reported(judged: Judged, run: sharing.Run) 
     run.choice(Settings())
 
     assert run.choices == [Choice("dind", "the services are down")]
-    assert report.summary(run.choices, [], []) == [
+    assert terminal.summary(run.choices, [], []) == [
         ("", "dind: auto: dind, because the services are down")
     ]
 
 
 def test_report_of_a_mode_that_was_asked_for() -> None:
     """A mode by its name is told without a reason, and at the end not at all."""
-    assert report.choice(Choice("dind")) == ["dind: mode dind"]
-    assert report.summary([Choice("dind")], [], []) == []
+    assert terminal.choice(Choice("dind")) == ["dind: mode dind"]
+    assert terminal.summary([Choice("dind")], [], []) == []
 
 
 def test_file_of_choices(tmp_path: Path) -> None:
     """Choices come back as they were written."""
     made = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
-    state.write_choices(tmp_path, made)
+    records.write_choices(tmp_path, made)
 
-    assert state.read_choices(tmp_path) == made
+    assert records.read_choices(tmp_path) == made
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '"x'])
 def test_file_of_choices_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     """Without a file, or with a broken one, nothing is known."""
     if content is not None:
-        (tmp_path / state.CHOICES).write_text(content)
+        (tmp_path / records.CHOICES).write_text(content)
 
-    assert state.read_choices(tmp_path) == {}
+    assert records.read_choices(tmp_path) == {}
 
 
 def test_user_namespace_is_in_the_state(tmp_path: Path) -> None:
     """Whether a user namespace isolates a daemon is known to those who attach to it."""
-    home = backends.protocol.Home(tmp_path / "main")
+    home = protocol.Home(tmp_path / "main")
     home.path.mkdir()
     fields: dict[str, Any] = dict.fromkeys(
         ["id", "host", "address", "version", "api_version", "driver"], ""
     )
-    record = backends.protocol.Record(
+    record = protocol.Record(
         mode="sysbox", home=home, published=(), user_namespace=True, seconds=1, **fields
     )
-    state.write(record, Settings())
-    found = state.read(home)
+    records.write(record, Settings())
+    found = records.read(home)
     assert found is not None
     assert found[0].user_namespace
 
     written = json.loads((home.path / STATE).read_text())
     del written["record"]["user_namespace"]
     (home.path / STATE).write_text(json.dumps(written))
-    assert state.read(home) is None, "the state of a version that didn't know"
+    assert records.read(home) is None, "the state of a version that didn't know"
 
 
-def test_run_without_a_daemon(run: sharing.Run, tmp_path: Path) -> None:
+def test_run_without_a_daemon(run: run_module.Run, tmp_path: Path) -> None:
     """A choice makes no daemon, and nothing but the file of choices and its locks."""
     run.choice(Settings(mode="dind"))
 

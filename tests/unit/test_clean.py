@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 
-from pytest_dind.clean import Images
+from pytest_dind.cleanup.removal import Images
 
 from ..support import Answer, FakeEngine
 

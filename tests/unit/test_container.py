@@ -20,37 +20,29 @@ from pytest_dind import (
     Settings,
     SettingsError,
     StartTimeout,
-    images,
-    store,
-    workspace,
 )
-from pytest_dind.backends import (
-    container,
-    creation,
-    launch,
-    network,
-    refusals,
-    restart,
-    socket,
-    ways,
-)
+from pytest_dind.backends import connection as ways
+from pytest_dind.backends import container, creation, engine_errors, restart, socket, spec, subnets
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.engine import Engine
+from pytest_dind.engine import images
+from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
+from pytest_dind.lifetime import directories
+from pytest_dind.store import seeding
 
 from ..support import Answer, FakeEngine
 
 _HOME = Home(Path("/h/0123abcd/main"))
-_LAYOUT = network.nested([])
+_LAYOUT = subnets.nested([])
 _BIP, _POOL = _LAYOUT.arguments()
-_TICKET = store.Ticket("k-1", refresh=True, limit=2048)
+_TICKET = seeding.Ticket("k-1", refresh=True, limit=2048)
 
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
     image = {"Config": {"Entrypoint": entrypoint}}
     settings = Settings(arg=arguments, timeout=timeout)
-    made = launch.process(_HOME, ways.Shared(_HOME), image, settings, _TICKET, _LAYOUT)
+    made = spec.process(_HOME, ways.SharedDirectory(_HOME), image, settings, _TICKET, _LAYOUT)
     assert made["entrypoint"][:2] == ["sh", "-c"]
     found = made["command"]
     assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
@@ -98,8 +90,8 @@ def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
 def test_image_without_a_shell() -> None:
     """Where nothing can supervise dockerd, it is the first process itself."""
     image = {"Config": {"Entrypoint": ["tini", "--"]}}
-    way = ways.Alone(cast("Engine", None), _HOME)
-    made = launch.process(_HOME, way, image, Settings(), store.Ticket(), _LAYOUT)
+    way = ways.Unsupervised(cast("Engine", None), _HOME)
+    made = spec.process(_HOME, way, image, Settings(), seeding.Ticket(), _LAYOUT)
 
     assert made["entrypoint"][:3] == ["tini", "--", "dockerd"]
     assert made["command"] == []
@@ -239,7 +231,7 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
 @pytest.mark.parametrize(("kind", "remedy", "text"), _REFUSALS)
 def test_refusal(kind: type[DindError], remedy: str, text: str) -> None:
     """What engines say (Docker, Docker Desktop, runc, crun) becomes an error with a remedy."""
-    error = refusals.refused(_HOME, Settings(image="i:t"), text)
+    error = engine_errors.refused(_HOME, Settings(image="i:t"), text)
 
     assert type(error) is kind
     assert str(error).startswith("The outer engine cannot start the daemon 'main' (image i:t).\n")
@@ -299,7 +291,7 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
 
 def test_refusal_without_a_pattern() -> None:
     """What nobody foresaw is told as the engine said it, with ways on all the same."""
-    error = refusals.refused(_HOME, Settings(image="i:t"), "no space left on device")
+    error = engine_errors.refused(_HOME, Settings(image="i:t"), "no space left on device")
 
     assert type(error) is ModeUnavailable
     assert str(error) == (
@@ -314,7 +306,7 @@ def test_refusal_without_a_pattern() -> None:
 
 def test_engine_that_does_not_answer() -> None:
     """An engine that never says whether it started a container is told as that."""
-    error = refusals.unanswered(_HOME, Settings(image="x"), TimeoutError("read timed out"))
+    error = engine_errors.unanswered(_HOME, Settings(image="x"), TimeoutError("read timed out"))
 
     assert isinstance(error, StartTimeout)
     text = str(error)
@@ -392,7 +384,7 @@ def _slow(short_path: Path, home: Home) -> Iterator[Engine]:
     }
     with (
         FakeEngine(short_path / "d", answers) as fake,
-        FakeEngine(home.path / workspace.SOCKET, inner),
+        FakeEngine(home.path / directories.SOCKET, inner),
         contextlib.closing(Engine(fake.host)) as engine,
     ):
         yield engine
@@ -437,8 +429,8 @@ def test_pull_while_a_daemon_gets_its_images(
         assert not supply.pulled
         supply.ensure("l:t")
 
-    monkeypatch.setattr(store, "provide", provide)
-    monkeypatch.setattr(store, "ticket", lambda *given: store.Ticket())
+    monkeypatch.setattr(seeding, "provide", provide)
+    monkeypatch.setattr(seeding, "ticket", lambda *given: seeding.Ticket())
     with _slow(short_path, home) as engine:
         backend = container.ContainerBackend(engine, mode="dind", host_config={})
         there = {"Id": "sha256:1", "Config": {}}
@@ -478,8 +470,8 @@ def test_registries() -> None:
     settings = Settings(
         registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
     )
-    way = ways.Shared(_HOME)
-    found = launch.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
+    way = ways.SharedDirectory(_HOME)
+    found = spec.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
 
     assert "--registry-mirror=http://m:5000" in found
     assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)
@@ -487,8 +479,8 @@ def test_registries() -> None:
 
 def test_limits() -> None:
     """Limits are the container's, without swap in addition; none are set unasked."""
-    assert launch.limits(Settings()) == {}
-    assert launch.limits(Settings(memory="2g", cpus="0.5")) == {
+    assert spec.limits(Settings()) == {}
+    assert spec.limits(Settings(memory="2g", cpus="0.5")) == {
         "mem_limit": "2g",
         "memswap_limit": "2g",
         "nano_cpus": 500_000_000,

@@ -12,16 +12,10 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from pytest_dind import (
-    Address,
-    AddressUnreachable,
-    Daemon,
-    DaemonLost,
-    SettingsError,
-    address,
-)
+from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
 from pytest_dind.backends.protocol import Backend, Home, Record
-from pytest_dind.files import Directory
+from pytest_dind.daemon import ports
+from pytest_dind.lifetime.files import Directory
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -262,7 +256,7 @@ def test_address_beside_the_daemon(short_path: Path) -> None:
     daemon = _daemon(certificates="/nowhere")
     with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
         client = docker.DockerClient(engine.host, version="1.51")
-        found = address.find(daemon, client, "web", 80, "tcp", wait=False)
+        found = ports.find(daemon, client, "web", 80, "tcp", wait=False)
         client.close()
 
     assert found == ("172.17.0.9", 8080)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError, certificates
+from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
 from pytest_dind.__main__ import main
-from pytest_dind.backends import Probe
-from pytest_dind.backends.probe import LOOK, MOUNTED, SHARED, Sight
+from pytest_dind.backends.probe import LEASE_SEEN, LOOK, MOUNTED, ProbeResult
+from pytest_dind.backends.registry import Probe
 from pytest_dind.doctor import Report, examination, examine, trial
 from pytest_dind.doctor.trial import Started, Verdict
+from pytest_dind.engine import tls as certificates
 from pytest_dind.settings import ISOLATED, MODES
 
 from ..support import Answer, FakeEngine
@@ -34,17 +35,17 @@ _INFO = {
     "DefaultRuntime": "runc",
     "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin"],
 }
-_SEEN = Sight(
-    f"=== mount\n{MOUNTED}\n=== lease\n{SHARED}\n"
+_SEEN = ProbeResult(
+    f"=== mount\n{MOUNTED}\n=== lease\n{LEASE_SEEN}\n"
     "=== df\nFilesystem 1024-blocks Used Available Capacity Mounted on\n"
     "overlay 10485760 1048576 8388608 11% /\n"
     "=== iptables\niptables v1.8.11 (nf_tables)\n"
     "=== /proc/filesystems\nnodev\toverlay\n",
     ran=True,
 )
-_SYSBOX = Sight(f"0 100000 65536\nsysboxfs /proc/sys\n{SHARED}\n", ran=True)
-_NO_SYSBOX = Sight("0 0 4294967295\n", ran=True)
-_DENIED = Sight(
+_SYSBOX = ProbeResult(f"0 100000 65536\nsysboxfs /proc/sys\n{LEASE_SEEN}\n", ran=True)
+_NO_SYSBOX = ProbeResult("0 0 4294967295\n", ran=True)
+_DENIED = ProbeResult(
     "privileged mode is incompatible with user namespaces.  You must run the container in the host "
     "namespace when running privileged mode",
     ran=False,
@@ -63,7 +64,7 @@ class _Shown:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
 
-    def __call__(self, probe: Probe, command: Sequence[str], **how: Any) -> Sight:
+    def __call__(self, probe: Probe, command: Sequence[str], **how: Any) -> ProbeResult:
         self.asked.append({"command": tuple(command), **how})
         if "runtime" in how:
             return self.sysbox
@@ -137,7 +138,12 @@ def test_each_mode_has_a_verdict(on_engine: _Examine) -> None:
     ],
 )
 def test_mode_and_exit_code(
-    on_engine: _Examine, shown: _Shown, asked: str, privileged: Sight, sysbox: Sight, mode: str
+    on_engine: _Examine,
+    shown: _Shown,
+    asked: str,
+    privileged: ProbeResult,
+    sysbox: ProbeResult,
+    mode: str,
 ) -> None:
     """The exit code is 0 where the mode asked for works; auto: where any does."""
     shown.privileged, shown.sysbox = privileged, sysbox
@@ -170,13 +176,13 @@ def test_privilege_refused(on_engine: _Examine, shown: _Shown) -> None:
     assert dind.cause == "the engine refuses a --privileged container"
     assert "incompatible with user namespaces" in dind.evidence
     assert any("userns-remap" in remedy for remedy in dind.remedy)
-    shown.plain = Sight("no space left on device", ran=False)
+    shown.plain = ProbeResult("no space left on device", ran=False)
     assert "neither does it run other containers" in str(on_engine(mode="dind"))
 
 
 def test_mount_denied(on_engine: _Examine, shown: _Shown) -> None:
     """Privilege that may not mount is none; a security module's denial is told as one."""
-    shown.privileged = Sight(
+    shown.privileged = ProbeResult(
         "=== mount\nmount: permission denied (are you root?)\n=== lease\n", ran=True
     )
     dind = _verdict(on_engine(), "dind")
@@ -188,7 +194,7 @@ def test_mount_denied(on_engine: _Examine, shown: _Shown) -> None:
 
 def test_container_that_hangs(on_engine: _Examine, shown: _Shown) -> None:
     """A container that doesn't end is no proof."""
-    shown.privileged = Sight("Read timed out.", ran=False, hangs=True)
+    shown.privileged = ProbeResult("Read timed out.", ran=False, hangs=True)
 
     assert _verdict(on_engine(), "dind").cause == "a --privileged container hangs"
 
@@ -199,8 +205,8 @@ def test_directories_are_elsewhere(
 ) -> None:
     """Where containers don't see this process's directories, it takes certificates (Desktop)."""
     monkeypatch.setattr(certificates, "available", lambda: certified)
-    shown.privileged = shown.plain = Sight(_SEEN.output.replace(SHARED, ""), ran=True)
-    shown.sysbox = Sight(_SYSBOX.output.replace(SHARED, ""), ran=True)
+    shown.privileged = shown.plain = ProbeResult(_SEEN.output.replace(LEASE_SEEN, ""), ran=True)
+    shown.sysbox = ProbeResult(_SYSBOX.output.replace(LEASE_SEEN, ""), ran=True)
     report = on_engine()
 
     assert report.exit_code == (0 if certified else 1)
@@ -278,10 +284,10 @@ def test_runs_directory_that_is_somebody_elses(
 ) -> None:
     """What stands in the way besides the engine is told as a problem of its own."""
 
-    def begin(say: object) -> None:
+    def begin(progress: object) -> None:
         raise SettingsError("/tmp/x cannot be written.", evidence="full", remedy=["Make room."])
 
-    monkeypatch.setattr("pytest_dind.sharing.Run.begin", begin)
+    monkeypatch.setattr("pytest_dind.runs.run.Run.begin", begin)
     text = str(on_engine())
 
     assert text.startswith("Problem\n  /tmp/x cannot be written.\n")
@@ -338,11 +344,11 @@ def test_nested(
 def test_full_that_fails(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mode whose daemon does not start does not work, whatever a container showed."""
 
-    def begin(say: object) -> None:
+    def begin(progress: object) -> None:
         raise ModeUnavailable("It cannot.", evidence="seen", remedy=["Do it."])
 
     verdict = Verdict("dind", True)
-    monkeypatch.setattr("pytest_dind.sharing.Run.begin", begin)
+    monkeypatch.setattr("pytest_dind.runs.run.Run.begin", begin)
 
     assert trial.start(verdict, Settings(), print) == Verdict(
         "dind", False, "It cannot", "seen", ("Do it.",)

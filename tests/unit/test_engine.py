@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind import EngineUnavailable
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from ..support import Answer, FakeEngine
 

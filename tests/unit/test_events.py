@@ -11,7 +11,7 @@ from requests.exceptions import ConnectionError as Broken
 from requests.exceptions import ReadTimeout
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from pytest_dind import events
+from pytest_dind.engine import streams
 
 _LATE = ReadTimeoutError(None, "", "timed out")  # type: ignore[arg-type]
 
@@ -34,16 +34,16 @@ _LATE = ReadTimeoutError(None, "", "timed out")  # type: ignore[arg-type]
 )
 def test_failure(event: dict[str, Any], text: str) -> None:
     """A failure is known by each of the ways in which engines tell of one."""
-    assert events.failure(event) == text
+    assert streams.failure(event) == text
 
 
 def test_events_before_a_failure() -> None:
     """What comes before a failure is given; nothing after it is."""
     given = [{"status": "1"}, {"errorDetail": {"message": "no"}}, {"status": "2"}]
-    stream = events.read(lambda: given)
+    stream = streams.read(lambda: given)
 
     assert next(stream) == {"status": "1"}
-    with pytest.raises(events.Failed, match=r"^no$"):
+    with pytest.raises(streams.Failed, match=r"^no$"):
         next(stream)
 
 
@@ -51,13 +51,13 @@ def test_events_before_a_failure() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (APIError("500 Server Error", explanation="no"), events.Failed),
-        (StreamParseError("no"), events.Failed),
-        (Broken("no"), events.Failed),
-        (ProtocolError("no"), events.Failed),
-        (ReadTimeout("no"), events.Silent),
-        (_LATE, events.Silent),
-        (Broken(_LATE), events.Silent),
+        (APIError("500 Server Error", explanation="no"), streams.Failed),
+        (StreamParseError("no"), streams.Failed),
+        (Broken("no"), streams.Failed),
+        (ProtocolError("no"), streams.Failed),
+        (ReadTimeout("no"), streams.Silent),
+        (_LATE, streams.Silent),
+        (Broken(_LATE), streams.Silent),
     ],
     ids=repr,
 )
@@ -71,8 +71,8 @@ def test_stream_that_breaks(error: Exception, kind: type[Exception], at_once: bo
     def refused() -> Iterator[dict[str, Any]]:
         raise error
 
-    with pytest.raises(events.Failed) as caught:
-        list(events.read(refused if at_once else stream))
+    with pytest.raises(streams.Failed) as caught:
+        list(streams.read(refused if at_once else stream))
 
     assert type(caught.value) is kind
     assert caught.value.__cause__ is error

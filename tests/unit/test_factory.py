@@ -12,8 +12,9 @@ import pytest
 import requests
 from docker.errors import APIError, NotFound
 
-from pytest_dind import DindError, Settings, reaper
-from pytest_dind.factory import Factory
+from pytest_dind import DindError, Settings
+from pytest_dind.lifetime import reaper
+from pytest_dind.runs.factory import Factory
 
 
 def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import labels
 from pytest_dind.guard import stamp
 from pytest_dind.guard.builds import stamp_changes
 from pytest_dind.guard.refusal import Refusal
+from pytest_dind.lifetime import labels
 
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import labels
 from pytest_dind.guard import launch
 from pytest_dind.guard.orders import Orders
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.reaper import GUARD
+from pytest_dind.lifetime import labels
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.reaper import GUARD
 
 from ..support import Answer, FakeEngine, until
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dind import labels
 from pytest_dind.guard import allow, mounts, names, networks, stamp
 from pytest_dind.guard.containers import Checks
 from pytest_dind.guard.policy import Policy, real_roots
 from pytest_dind.guard.refusal import Refusal
+from pytest_dind.lifetime import labels
 
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
 _VOLUME = _STAMP.labels(stamp.VOLUME)

@@ -19,11 +19,11 @@ import h11
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_dind import labels
 from pytest_dind.guard import stamp
 from pytest_dind.guard.policy import Policy
 from pytest_dind.guard.server import Server
 from pytest_dind.guard.upstream import Engine
+from pytest_dind.lifetime import labels
 
 _HOME = "/base/run/main"
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))

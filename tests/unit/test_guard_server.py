@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import labels
 from pytest_dind.guard import process, stamp
 from pytest_dind.guard.orders import Orders
 from pytest_dind.guard.policy import Policy
 from pytest_dind.guard.server import Server
 from pytest_dind.guard.upstream import Engine
+from pytest_dind.lifetime import labels
 
 _HOME = "/base/run/main"
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))

@@ -17,10 +17,10 @@ from pytest_dind import (
     EngineUnavailable,
     ImageUnavailable,
     StartTimeout,
-    health,
-    transport,
 )
-from pytest_dind.files import Directory
+from pytest_dind.backends import readiness
+from pytest_dind.engine import http
+from pytest_dind.lifetime.files import Directory
 
 from ..support import PING, Answer, FakeEngine
 
@@ -30,19 +30,19 @@ _LONG = 30.0
 
 
 def _wait(home: Path, *, timeout: float = _LONG, gone: Callable[[], bool] = lambda: False) -> str:
-    return health.wait_until_ready(
+    return readiness.wait_until_ready(
         _SUBJECT, Directory(home), _pings(home), timeout=timeout, gone=gone
     )
 
 
 def _pings(home: Path) -> Callable[[float], str | None]:
-    return lambda seconds: transport.ping(f"unix://{home / 'docker.sock'}", timeout=seconds)
+    return lambda seconds: http.ping(f"unix://{home / 'docker.sock'}", timeout=seconds)
 
 
 @pytest.fixture
 def home(short_path: Path) -> Path:
     """A daemon's home, with a log as its container's first process begins it."""
-    (short_path / health.LOG).touch()
+    (short_path / readiness.LOG).touch()
     return short_path
 
 
@@ -62,15 +62,15 @@ def test_ping_that_becomes_good(home: Path) -> None:
 
 def test_good_ping_beats_an_exit(home: Path) -> None:
     """A daemon that answers is ready, whatever an earlier one left in the home."""
-    (home / health.EXIT).write_text("1\n")
+    (home / readiness.EXIT).write_text("1\n")
     with FakeEngine(home / "docker.sock", {}):
         assert _wait(home) == "1.51"
 
 
 def test_exit_first(home: Path) -> None:
     """A daemon that ended is reported at once, with its exit code and its last 20 log lines."""
-    (home / health.EXIT).write_text("3\n")
-    (home / health.LOG).write_text("".join(f"line {number}\n" for number in range(30)))
+    (home / readiness.EXIT).write_text("3\n")
+    (home / readiness.LOG).write_text("".join(f"line {number}\n" for number in range(30)))
     began = time.monotonic()
     with pytest.raises(DaemonExited) as caught:
         _wait(home)
@@ -86,10 +86,10 @@ def test_exit_first(home: Path) -> None:
 
 def test_exit_with_a_page_of_options(home: Path) -> None:
     """What dockerd says before it prints all its options is the evidence, not the options."""
-    (home / health.EXIT).write_text("1\n")
+    (home / readiness.EXIT).write_text("1\n")
     said = "iptables v1.8.11\nStatus: unknown flag: --nonsense\nSee 'dockerd --help'.\n"
     options = "".join(f"      --option{number}\n" for number in range(200))
-    (home / health.LOG).write_text(f"{said}\nUsage:\tdockerd [OPTIONS]\n{options}, Code: 125\n")
+    (home / readiness.LOG).write_text(f"{said}\nUsage:\tdockerd [OPTIONS]\n{options}, Code: 125\n")
     with pytest.raises(DaemonExited) as caught:
         _wait(home)
 
@@ -111,7 +111,7 @@ def test_exit_between_two_looks(home: Path, code: int) -> None:
     """A container that goes just after its exit code was looked for still has that code."""
 
     def gone() -> bool:
-        (home / health.EXIT).write_text(f"{code}\n")
+        (home / readiness.EXIT).write_text(f"{code}\n")
         return True
 
     with pytest.raises(DaemonExited, match=f"ended with exit code {code} before"):
@@ -120,7 +120,7 @@ def test_exit_between_two_looks(home: Path, code: int) -> None:
 
 def test_deadline_first(home: Path) -> None:
     """A daemon that neither answers nor ends is a time-out, with what it logged last."""
-    (home / health.LOG).write_text("still at it\n")
+    (home / readiness.LOG).write_text("still at it\n")
     with pytest.raises(StartTimeout) as caught:
         _wait(home, timeout=0.05)
 
@@ -144,7 +144,7 @@ def test_deadline_counts_from_the_request(home: Path) -> None:
     """Time spent before the wait is part of the time-out; the text has the user's number."""
     began = time.monotonic()
     with pytest.raises(StartTimeout, match=r"was not ready after 5 s\."):
-        health.wait_until_ready(
+        readiness.wait_until_ready(
             _SUBJECT,
             Directory(home),
             _pings(home),
@@ -182,7 +182,7 @@ def test_home_not_shared(short_path: Path) -> None:
 
 def test_no_dockerd(home: Path) -> None:
     """An image without dockerd is the image's fault, and told so."""
-    (home / health.EXIT).write_text("127\n")
+    (home / readiness.EXIT).write_text("127\n")
     with pytest.raises(ImageUnavailable) as caught:
         _wait(home)
 
@@ -200,22 +200,22 @@ def test_no_dockerd(home: Path) -> None:
 )
 def test_log(home: Path, tail: int | None, expected: str) -> None:
     """The log is read from its end, whatever bytes are in it."""
-    (home / health.LOG).write_bytes(b"\xff\na\nb\n")
+    (home / readiness.LOG).write_bytes(b"\xff\na\nb\n")
 
-    assert health.log(Directory(home), tail) == expected
+    assert readiness.log(Directory(home), tail) == expected
 
 
 def test_log_and_exit_of_nothing(tmp_path: Path) -> None:
     """A home without log and exit code has an empty log and no exit code."""
-    assert health.log(Directory(tmp_path)) == ""
-    assert health.exit_code(Directory(tmp_path)) is None
+    assert readiness.log(Directory(tmp_path)) == ""
+    assert readiness.exit_code(Directory(tmp_path)) is None
 
 
 @pytest.mark.parametrize("driver", ["vfs", "native"])
 def test_copying_storage_driver(driver: str) -> None:
     """A storage driver that copies whole layers is a warning that names the remedies."""
     with pytest.warns(DindWarning) as caught:
-        health.check(_SUBJECT, {"Driver": driver}, "1.51")
+        readiness.check(_SUBJECT, {"Driver": driver}, "1.51")
 
     text = str(caught[0].message)
     assert f"{_SUBJECT} uses the storage driver {driver}, which copies each layer whole" in text
@@ -228,14 +228,14 @@ def test_good_storage_driver(driver: str) -> None:
     """A storage driver with copy-on-write is no matter for a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        health.check(_SUBJECT, {"Driver": driver}, "1.51")
-    assert driver not in health._COPYING_DRIVERS
+        readiness.check(_SUBJECT, {"Driver": driver}, "1.51")
+    assert driver not in readiness._COPYING_DRIVERS
 
 
 def test_old_api() -> None:
     """An API older than docker-py speaks is an error that names both versions."""
     with pytest.raises(DaemonUnhealthy) as caught:
-        health.check(_SUBJECT, {"Driver": "overlay2"}, "1.9")
+        readiness.check(_SUBJECT, {"Driver": "overlay2"}, "1.9")
 
     assert str(caught.value) == (
         f"{_SUBJECT} speaks an API too old to work with.\n"
@@ -250,5 +250,5 @@ def test_oldest_api_is_docker_pys() -> None:
     """The oldest API that passes is docker-py's own."""
     from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-    assert ".".join(map(str, health._OLDEST_API)) == MINIMUM_DOCKER_API_VERSION
-    health.check(_SUBJECT, {"Driver": "overlay2"}, MINIMUM_DOCKER_API_VERSION)
+    assert ".".join(map(str, readiness._OLDEST_API)) == MINIMUM_DOCKER_API_VERSION
+    readiness.check(_SUBJECT, {"Driver": "overlay2"}, MINIMUM_DOCKER_API_VERSION)

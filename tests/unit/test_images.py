@@ -12,7 +12,8 @@ from typing import Any
 import docker
 import pytest
 
-from pytest_dind import BuildFailed, ImageUnavailable, images, transfer
+from pytest_dind import BuildFailed, ImageUnavailable
+from pytest_dind.engine import images, transfer
 
 from ..support import Answer, FakeEngine, Reply
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import labels
+from pytest_dind.lifetime import labels
 
 
 def test_labels_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind.lease import Lease, is_held
+from pytest_dind.lifetime.lease import Lease, is_held
 
 
 class _Reader:
@@ -141,7 +141,7 @@ def test_forked_child_does_not_end_it(lease: Lease, reader: _Reader) -> None:
 def test_killed_holder(lease: Lease, reader: _Reader, path: Path) -> None:
     """A holder that is killed, and can't say so, lets go all the same."""
     source = (
-        "import sys; from pathlib import Path; from pytest_dind.lease import Lease\n"
+        "import sys; from pathlib import Path; from pytest_dind.lifetime.lease import Lease\n"
         "lease = Lease(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

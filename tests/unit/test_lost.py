@@ -15,8 +15,8 @@ from docker.errors import NullResource
 
 from pytest_dind import Daemon, DaemonLost
 from pytest_dind.backends.protocol import Backend, Home, Record
-from pytest_dind.files import Directory
-from pytest_dind.lost import lost, lost_behind
+from pytest_dind.daemon.loss import lost, lost_behind
+from pytest_dind.lifetime.files import Directory
 
 from ..support import FakeEngine
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.backends.network import Network, nested
+from pytest_dind.backends.subnets import Network, nested
 
 _DOCKERS_OWN = "172.17.0.0/16"
 

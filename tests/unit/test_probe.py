@@ -14,9 +14,11 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from requests.exceptions import ConnectionError as Broken
 from requests.exceptions import ReadTimeout
 
-from pytest_dind import ImageUnavailable, labels, reaper
-from pytest_dind.backends import Probe, probe
-from pytest_dind.engine import Engine
+from pytest_dind import ImageUnavailable
+from pytest_dind.backends import probe
+from pytest_dind.backends.registry import Probe
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import labels, reaper
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -33,7 +35,7 @@ class _Engine:
         self.api.wait.return_value = {"StatusCode": 0}
         self.api.logs.return_value = b"seen\n"
 
-    def look(self, *command: str, **how: Any) -> probe.Sight:
+    def look(self, *command: str, **how: Any) -> probe.ProbeResult:
         return Probe(self.engine, "i:t", self.run, print)(command, **how)
 
     @property
@@ -60,7 +62,7 @@ def test_container(fake: _Engine) -> None:
 
     Its log is one that can be read, whichever the engine's default is.
     """
-    assert fake.look("cat", "/x", runtime="r") == probe.Sight("seen\n", ran=True)
+    assert fake.look("cat", "/x", runtime="r") == probe.ProbeResult("seen\n", ran=True)
 
     assert fake.api.create_container.call_args.args == ("i:t",)
     assert (fake.created["entrypoint"], fake.created["command"]) == (["cat", "/x"], [])
@@ -123,7 +125,7 @@ def test_command_that_fails(fake: _Engine) -> None:
     """A command with another exit code than 0 did not run; what it wrote is kept."""
     fake.api.wait.return_value = {"StatusCode": 3}
 
-    assert fake.look("false") == probe.Sight("seen\n", ran=False)
+    assert fake.look("false") == probe.ProbeResult("seen\n", ran=False)
 
 
 @pytest.mark.parametrize("call", ["create_container", "start", "wait", "logs"])
@@ -131,7 +133,7 @@ def test_engine_that_refuses(fake: _Engine, call: str) -> None:
     """An engine's refusal is its own words; the container, if there is one, is removed."""
     getattr(fake.api, call).side_effect = _error("OCI runtime create failed: no")
 
-    assert fake.look("true") == probe.Sight("OCI runtime create failed: no", ran=False)
+    assert fake.look("true") == probe.ProbeResult("OCI runtime create failed: no", ran=False)
     assert fake.api.remove_container.called
 
 
@@ -141,7 +143,7 @@ def test_container_that_hangs(fake: _Engine, call: str, error: Exception) -> Non
     """A call that doesn't end in time is a container that hangs; it is removed."""
     getattr(fake.api, call).side_effect = error
 
-    assert fake.look("true") == probe.Sight("timed out", ran=False, hangs=True)
+    assert fake.look("true") == probe.ProbeResult("timed out", ran=False, hangs=True)
     assert fake.api.remove_container.called
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import reaper
-from pytest_dind.lease import Lease
+from pytest_dind.lifetime import reaper
+from pytest_dind.lifetime.lease import Lease
 
 from ..support import Answer, FakeEngine, Reply, until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.report import summary
+from pytest_dind.hooks.terminal import summary
 
 
 def _record(id_: str, **more: Any) -> Record:

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_dind import requirements
-from pytest_dind.backends import Choice
+from pytest_dind.backends.registry import Choice
+from pytest_dind.hooks import markers
 from pytest_dind.settings import MODES
 
 
@@ -30,16 +30,16 @@ def _mark(name: str, *args: Any, **kwargs: Any) -> pytest.Mark:
 
 
 def _mistakes(*nodes: _Node) -> list[str]:
-    return list(map(str, requirements.mistakes(cast("list[pytest.Item]", nodes))))
+    return list(map(str, markers.mistakes(cast("list[pytest.Item]", nodes))))
 
 
-def _unmet(choice: Choice, *marks: pytest.Mark) -> list[requirements.Unmet]:
-    return list(requirements.unmet(cast("pytest.Item", _Node(list(marks))), choice))
+def _unmet(choice: Choice, *marks: pytest.Mark) -> list[markers.Unmet]:
+    return list(markers.unmet(cast("pytest.Item", _Node(list(marks))), choice))
 
 
-def _unmet_by(version: str, *specifiers: str) -> list[requirements.Unmet]:
+def _unmet_by(version: str, *specifiers: str) -> list[markers.Unmet]:
     node = _Node([_mark("requires_engine", specifier) for specifier in specifiers])
-    return list(requirements.unmet_by_engine(cast("pytest.Item", node), lambda: version))
+    return list(markers.unmet_by_engine(cast("pytest.Item", node), lambda: version))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_requires_sysbox() -> None:
 
     assert _unmet(Choice("sysbox"), mark) == []
     assert _unmet(Choice("dind"), mark) == [
-        requirements.Unmet(
+        markers.Unmet(
             "sysbox",
             "requires_sysbox: the mode in force is dind. To run it, use an engine with Sysbox and "
             "--dind-mode=sysbox or auto",
@@ -193,7 +193,7 @@ def test_dind_modes() -> None:
     assert _unmet(Choice("sysbox"), mark) == []
     assert _unmet(Choice("dind"), _mark("dind_modes", "sysbox", "dind")) == []
     assert _unmet(Choice("dind"), mark) == [
-        requirements.Unmet(
+        markers.Unmet(
             "modes",
             "dind_modes: the mode in force is dind. To run it, use --dind-mode=sysbox",
         )
@@ -251,7 +251,7 @@ def test_version_that_will_do(version: str, specifier: str) -> None:
 def test_version_that_will_not_do(version: str, specifier: str) -> None:
     """Another release is told with what was asked for; a version without a number is older."""
     assert _unmet_by(version, specifier) == [
-        requirements.Unmet(
+        markers.Unmet(
             "engine",
             f"requires_engine: the daemon's engine is {version}, not {specifier}. To run it, name "
             "another image: --dind-image",
@@ -261,7 +261,7 @@ def test_version_that_will_not_do(version: str, specifier: str) -> None:
 
 def test_names() -> None:
     """Every marker has a description, and the other way round."""
-    assert requirements.NAMES == (
+    assert markers.NAMES == (
         "requires_sysbox",
         "requires_isolation",
         "requires_engine",

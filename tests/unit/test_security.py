@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import (
-    DaemonExited,
-    EngineUnavailable,
-    ModeUnavailable,
-    Settings,
-    StartTimeout,
-    health,
-    security,
-)
-from pytest_dind.backends import refusals
+from pytest_dind import DaemonExited, EngineUnavailable, ModeUnavailable, Settings, StartTimeout
+from pytest_dind.backends import engine_errors, readiness
 from pytest_dind.backends.protocol import Home
-from pytest_dind.files import Directory
+from pytest_dind.engine import denials
+from pytest_dind.lifetime.files import Directory
 
-SELINUX, APPARMOR, EITHER = security.SELINUX, security.APPARMOR, security.EITHER
+SELINUX, APPARMOR, EITHER = denials.SELINUX, denials.APPARMOR, denials.EITHER
 
 _RUNC = "OCI runtime create failed: container_linux.go:345: starting container process caused "
 
@@ -183,25 +176,25 @@ _HOME = Home(Path("/h/0123abcd/main"))
 @pytest.mark.parametrize(("module", "remedy", "text"), _TEXTS.values(), ids=_TEXTS)
 def test_denials(module: str, remedy: str, text: str) -> None:
     """A recorded denial is recognised: the module, the line that tells it, and the options."""
-    denial = security.recognized(f"level=info msg=before\n{text}\nafter")
+    denial = denials.recognized(f"level=info msg=before\n{text}\nafter")
 
     assert denial is not None
     assert denial.module == module
     assert denial.line in text.splitlines()
     assert remedy in "\n".join(denial.remedy)
-    assert set(security.OPTIONS[module]) <= set(denial.remedy)
+    assert set(denials.OPTIONS[module]) <= set(denial.remedy)
 
 
 @pytest.mark.parametrize("text", _INNOCENT.values(), ids=_INNOCENT)
 def test_no_denial(text: str) -> None:
     """What only reads like a denial is not taken for one."""
-    assert security.recognized(text) is None
+    assert denials.recognized(text) is None
 
 
 @pytest.mark.parametrize(("module", "remedy", "text"), _TEXTS.values(), ids=_TEXTS)
 def test_refused_container(module: str, remedy: str, text: str) -> None:
     """An engine that can't start the daemon's container for it: the error says so, with options."""
-    error = refusals.refused(_HOME, Settings(image="i:t"), text)
+    error = engine_errors.refused(_HOME, Settings(image="i:t"), text)
 
     assert type(error) is ModeUnavailable
     assert str(error).startswith("The outer engine cannot start the daemon 'main' (image i:t). ")
@@ -210,7 +203,7 @@ def test_refused_container(module: str, remedy: str, text: str) -> None:
 
 def _wait(home: Path, timeout: float = 5) -> str:
     with pytest.raises((DaemonExited, StartTimeout, EngineUnavailable)) as caught:
-        health.wait_until_ready(
+        readiness.wait_until_ready(
             "The daemon",
             Directory(home),
             lambda seconds: None,
@@ -223,8 +216,8 @@ def _wait(home: Path, timeout: float = 5) -> str:
 def test_denied_daemon(tmp_path: Path) -> None:
     """A daemon that ended for it: the error says so, and has dockerd's advice after the options."""
     _, remedy, text = _TEXTS["moby/moby#40904"]
-    (tmp_path / health.LOG).write_text(f"{text}\nfailed to start daemon: driver not supported")
-    (tmp_path / health.EXIT).write_text("1")
+    (tmp_path / readiness.LOG).write_text(f"{text}\nfailed to start daemon: driver not supported")
+    (tmp_path / readiness.EXIT).write_text("1")
     error = _wait(tmp_path)
 
     assert error.startswith(
@@ -236,7 +229,7 @@ def test_denied_daemon(tmp_path: Path) -> None:
 def test_denied_and_not_ready(tmp_path: Path) -> None:
     """A daemon that does not become ready for it: the error says so too."""
     _, remedy, text = _TEXTS["google/nsjail#236"]
-    (tmp_path / health.LOG).write_text(text)
+    (tmp_path / readiness.LOG).write_text(text)
     error = _wait(tmp_path, timeout=0.05)
 
     assert error.startswith("The daemon was not ready after 0.05 s. AppArmor denied a mount.\n")
@@ -246,8 +239,8 @@ def test_denied_and_not_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize("enforces", [True, False])
 def test_hidden_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enforces: bool) -> None:
     """A container that can't see its directory may be a matter of labels, on a SELinux host."""
-    monkeypatch.setattr(security, "enforces_selinux", lambda: enforces)
-    (tmp_path / health.EXIT).write_text("125")
+    monkeypatch.setattr(denials, "enforces_selinux", lambda: enforces)
+    (tmp_path / readiness.EXIT).write_text("125")
     error = _wait(tmp_path)
 
     assert "does not see the directory" in error

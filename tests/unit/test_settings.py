@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_dind import Settings, SettingsError
-from pytest_dind.session import from_config
+from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO, ISOLATED, MODES
 
 

@@ -12,13 +12,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pytest_dind import DaemonLost, Settings, SettingsError, sharing, starting, state, workspace
+from pytest_dind import DaemonLost, Settings, SettingsError
+from pytest_dind.backends import records
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.daemon import Daemon
-from pytest_dind.files import Directory
-from pytest_dind.lease import LEASE, is_held
+from pytest_dind.daemon.handle import Daemon
+from pytest_dind.lifetime import directories
+from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.lease import LEASE, is_held
+from pytest_dind.runs import run as run_module
+from pytest_dind.runs import starter
+from pytest_dind.runs.run import Run
 from pytest_dind.settings import MAIN
-from pytest_dind.sharing import Run
 
 from ..support import until
 
@@ -40,7 +44,7 @@ class Backend:
         self.certificates = ""
         self.held = 0
 
-    def start(self, home: Home, settings: Settings, say: object) -> Record:
+    def start(self, home: Home, settings: Settings, progress: object) -> Record:
         """Start one."""
         self.there.add(home.path)
         self.started.append(home.path)
@@ -76,9 +80,9 @@ class Backend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
     """The only backend there is."""
     made = Backend()
-    monkeypatch.setattr(starting, "backend", lambda mode, engine: made)
-    monkeypatch.setattr(starting, "sweep", lambda base, engine: None)
-    for module in (sharing, starting):
+    monkeypatch.setattr(starter, "backend", lambda mode, engine: made)
+    monkeypatch.setattr(starter, "sweep", lambda base, engine: None)
+    for module in (run_module, starter):
         monkeypatch.setattr(module, "lost", lambda daemon, **how: None)
     return made
 
@@ -202,7 +206,7 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(daemon)
         return DaemonLost("Lost.", evidence="seen", remedy=["none"])
 
-    monkeypatch.setattr(sharing, "lost", lost)
+    monkeypatch.setattr(run_module, "lost", lost)
     first, second = run.lost(), run.lost()
 
     assert len(asked) == 1
@@ -243,7 +247,7 @@ def test_no_fifos(temp: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> Non
     assert "/lease, which daemons of this user need, cannot be written." in text
     assert "Operation not permitted" in text
     monkeypatch.setattr(tempfile, "tempdir", str(temp))
-    base = workspace.base()
+    base = directories.base()
     until(
         lambda: not [path for path in base.glob("*") if path.is_dir()], 10, "no directory is left"
     )
@@ -265,7 +269,7 @@ def test_home_that_cannot_be_written(
 def test_directory_that_a_cleaner_took(temp: Path, backend: Backend) -> None:
     """A run whose directory is gone can be joined by nobody, and ends all the same."""
     run = Run.begin(print)
-    workspace.remove(run.path)
+    directories.remove(run.path)
     with pytest.raises(SettingsError, match="cannot be written"):
         Run.join(run.path, print)
     assert run.close() == []
@@ -276,7 +280,7 @@ def test_two_runs(temp: Path, backend: Backend) -> None:
     first, second = Run.begin(print), Run.begin(print)
     assert first.daemon(SETTINGS).id != second.daemon(SETTINGS).id
     first.close()
-    assert state.read(Home(second.path / MAIN)) is not None
+    assert records.read(Home(second.path / MAIN)) is not None
     second.close()
     assert not backend.there
     gc.collect()
@@ -301,7 +305,7 @@ def test_daemon_elsewhere_that_is_gone(
     backend.certificates = "/tls"
     first = run.daemon(SETTINGS)
     gone = DaemonLost("It is gone.", remedy=[])
-    monkeypatch.setattr(starting, "lost", lambda daemon: gone if daemon == first else None)
+    monkeypatch.setattr(starter, "lost", lambda daemon: gone if daemon == first else None)
 
     assert other.daemon(SETTINGS) != first
     assert backend.started == [run.path / MAIN] * 2
@@ -322,14 +326,14 @@ def test_kept_by_the_last_who_holds_it(
 def test_swept_once(temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """What others left is looked for at the first start of a test run, in none of its others."""
     swept = []
-    monkeypatch.setattr(starting, "sweep", lambda base, engine: swept.append(base))
+    monkeypatch.setattr(starter, "sweep", lambda base, engine: swept.append(base))
     run = Run.begin(print)
     other = Run.begin(print, beside=run.path)
     other.daemon(SETTINGS)
     run.daemon(SETTINGS)
     other.close()
     run.close()
-    assert swept == [workspace.base()]
+    assert swept == [directories.base()]
 
     next_one = Run.begin(print)
     next_one.daemon(SETTINGS)

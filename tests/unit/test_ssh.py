@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind import EngineUnavailable
-from pytest_dind.ssh import Tunnel
+from pytest_dind.engine.ssh import Tunnel
 
 
 def test_long_temp_dir(tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.census import BY
-from pytest_dind.stamp import Stamp
+from pytest_dind.cleanup.inventory import BY
+from pytest_dind.cleanup.labelling_proxy import Stamp
 
 
 class _Daemon:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import Settings, SettingsError, state
-from pytest_dind.backends import Choice, Obstacle
+from pytest_dind import Settings, SettingsError
+from pytest_dind.backends import records
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.reaper import STATE
+from pytest_dind.backends.registry import Choice, Obstacle
+from pytest_dind.lifetime.reaper import STATE
 
 SETTINGS = Settings(arg=("--debug",), publish=("8080",), reuse="name", timeout=7.5)
 
@@ -37,14 +38,14 @@ def record(tmp_path: Path) -> Record:
 
 def test_read_as_written(record: Record) -> None:
     """Record and settings come back whole."""
-    state.write(record, SETTINGS)
+    records.write(record, SETTINGS)
 
-    assert state.read(record.home) == (record, SETTINGS)
+    assert records.read(record.home) == (record, SETTINGS)
 
 
 def test_none(record: Record) -> None:
     """There is none before it is written."""
-    assert state.read(record.home) is None
+    assert records.read(record.home) is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_corrupt(record: Record, content: str) -> None:
     """What is no state reads as none."""
     (record.home.path / STATE).write_bytes(content.encode(errors="surrogateescape"))
 
-    assert state.read(record.home) is None
+    assert records.read(record.home) is None
 
 
 @pytest.mark.parametrize(
@@ -86,18 +87,18 @@ def test_corrupt(record: Record, content: str) -> None:
 )
 def test_of_another_version(record: Record, part: str, changes: Any) -> None:
     """A state with other fields or values than this version's reads as none."""
-    state.write(record, SETTINGS)
+    records.write(record, SETTINGS)
     path = record.home.path / STATE
     content = json.loads(path.read_text())
     content[part] = content[part] | changes if isinstance(changes, dict) else changes
     path.write_text(json.dumps(content))
 
-    assert state.read(record.home) is None
+    assert records.read(record.home) is None
 
 
 def test_written_whole(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails half-way leaves the state that was there, and says what failed."""
-    state.write(record, SETTINGS)
+    records.write(record, SETTINGS)
 
     def full(self: Path, text: str) -> None:
         with self.open("w") as file:
@@ -106,10 +107,10 @@ def test_written_whole(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SettingsError, match=f"{STATE}, which daemons of this user need, cannot"):
-        state.write(record, SETTINGS.replace(reuse="other"))
+        records.write(record, SETTINGS.replace(reuse="other"))
     monkeypatch.undo()
 
-    assert state.read(record.home) == (record, SETTINGS)
+    assert records.read(record.home) == (record, SETTINGS)
 
 
 def test_choices(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_choices(tmp_path: Path) -> None:
         "one": Choice("dind", "because"),
         "two": Choice("sysbox", obstacle=Obstacle("cause", "evidence", ("remedy",))),
     }
-    assert state.read_choices(tmp_path) == {}
-    state.write_choices(tmp_path, choices)
+    assert records.read_choices(tmp_path) == {}
+    records.write_choices(tmp_path, choices)
 
-    assert state.read_choices(tmp_path) == choices
+    assert records.read_choices(tmp_path) == choices

@@ -15,10 +15,12 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_dind import ImageUnavailable, Settings, images, store
-from pytest_dind.backends import launch
+from pytest_dind import ImageUnavailable, Settings
+from pytest_dind.backends import spec
 from pytest_dind.backends.protocol import Home
-from pytest_dind.files import Directory, Files
+from pytest_dind.engine import images
+from pytest_dind.lifetime.files import Directory, Files
+from pytest_dind.store import seeding
 
 from ..support import until
 
@@ -35,7 +37,7 @@ def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _key(mode: str = "dind", image: str = "sha256:1", **settings: Any) -> str:
     given = Settings(load=("a", "b")).replace(**settings)
-    return store.ticket(given, mode, image, _supply([])).key
+    return seeding.ticket(given, mode, image, _supply([])).key
 
 
 @pytest.mark.parametrize("settings", [{"cache": "off"}, {"load": []}])
@@ -85,7 +87,7 @@ def test_key_follows_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_size(text: str, kibibytes: int) -> None:
     """A size is in KiB for the script, in whatever unit it was given."""
-    assert store.kibibytes(text) == kibibytes
+    assert seeding.kibibytes(text) == kibibytes
 
 
 class _New:
@@ -108,7 +110,7 @@ class _New:
 
     def publish(self) -> None:
         self.restarts += 1
-        assert not store.outcome(self.files), "the next outcome is told from the last"
+        assert not seeding.outcome(self.files), "the next outcome is told from the last"
         self._begin()
 
 
@@ -124,8 +126,8 @@ def _provide(new: _New, **settings: Any) -> list[str]:
     given = Settings(load=("a",)).replace(**settings)
     said: list[str] = []
     supply = _supply(said)
-    ticket = store.ticket(given, "dind", "sha256:1", supply)
-    store.provide(ticket, given, supply, new)
+    ticket = seeding.ticket(given, "dind", "sha256:1", supply)
+    seeding.provide(ticket, given, supply, new)
     return said
 
 
@@ -218,7 +220,7 @@ class Disk:
     def run(self, script: str, *arguments: str) -> str:
         """Run what calls the store's functions."""
         constants = f"store={self.path} home={self.home} data={self.path / 'data'}"
-        lists = launch.script("store.sh").replace("/run/pytest-dind.", f"{self.path}/run.")
+        lists = spec.script("store/store.sh").replace("/run/pytest-dind.", f"{self.path}/run.")
         text = f"{lists}\n{constants}\n{script}\n"
         done = subprocess.run(
             [*self._shell, "-c", text, "sh", *arguments], capture_output=True, text=True

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pytest_dind import __main__ as command
-from pytest_dind import labels, workspace
-from pytest_dind.engine import Engine
-from pytest_dind.lease import LEASE, Lease
-from pytest_dind.reaper import ENGINE, GUARD, KEPT
-from pytest_dind.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import directories, labels
+from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.reaper import ENGINE, GUARD, KEPT
+from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -30,7 +30,7 @@ def base(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of all runs."""
     path = short_path / "base"
     path.mkdir(mode=0o700)
-    monkeypatch.setattr(workspace, "base", lambda: path)
+    monkeypatch.setattr(directories, "base", lambda: path)
     return path
 
 
@@ -202,7 +202,7 @@ def test_ps(
     ]
     # No second passes between the second one's label and the look at it.
     made = labels.created(listed[1]["Labels"])
-    monkeypatch.setattr("pytest_dind.sweep.time", SimpleNamespace(time=lambda: made))
+    monkeypatch.setattr("pytest_dind.runs.sweep.time", SimpleNamespace(time=lambda: made))
     with listing(base, *listed) as (engine, _):
         assert command.main(["ps", "--host", engine.url]) == 0
         table = capsys.readouterr().out.splitlines()
@@ -360,7 +360,7 @@ def test_lock_of_a_daemon_that_is_taken_up(base: Path) -> None:
     """A lock file goes with the last daemon of its name, but not while somebody holds it."""
     for name in ("free", "held"):
         (base / f"reuse-{name}.lock").touch()
-    with listing(base) as (engine, _), workspace.locked(base, "reuse-held"):
+    with listing(base) as (engine, _), directories.locked(base, "reuse-held"):
         sweep(base, engine)
         left = {path.name for path in base.glob("reuse-*")}
 

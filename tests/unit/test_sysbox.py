@@ -12,8 +12,9 @@ from unittest.mock import Mock
 import pytest
 
 from pytest_dind import ImageUnavailable
-from pytest_dind.backends import Obstacle, sysbox
-from pytest_dind.backends.probe import Sight
+from pytest_dind.backends import sysbox
+from pytest_dind.backends.probe import ProbeResult
+from pytest_dind.backends.registry import Obstacle
 
 # As a container under Sysbox 0.7 writes it; shortened.
 _UID_MAP = "         0     100000      65536\n"
@@ -25,20 +26,22 @@ _MOUNTS = (
 _SEEN = _UID_MAP + _DOCKER + _MOUNTS
 
 
-def _why_not(sight: Sight | str, runtimes: Any = None, path: str = "sysbox-runc") -> Obstacle:
+def _why_not(sight: ProbeResult | str, runtimes: Any = None, path: str = "sysbox-runc") -> Obstacle:
     """The obstacle that `why_not` finds; what was seen is given as text, or as the whole sight."""
     found = _look(sight, runtimes, path)
     assert found is not None
     return found
 
 
-def _look(sight: Sight | str, runtimes: Any = None, path: str = "sysbox-runc") -> Obstacle | None:
+def _look(
+    sight: ProbeResult | str, runtimes: Any = None, path: str = "sysbox-runc"
+) -> Obstacle | None:
     engine = Mock()
     engine.client.info.return_value = {
         "Runtimes": {"runc": {}, "sysbox-runc": {"path": path}} if runtimes is None else runtimes
     }
-    seen = Sight(sight, ran=True) if isinstance(sight, str) else sight
-    return sysbox.why_not(engine, Mock(return_value=seen))
+    seen = ProbeResult(sight, ran=True) if isinstance(sight, str) else sight
+    return sysbox.check(engine, Mock(return_value=seen))
 
 
 def test_sysbox() -> None:
@@ -51,7 +54,7 @@ def test_not_registered(runtimes: dict[str, Any] | None) -> None:
     """Where the runtime isn't registered no container is made; the others are named."""
     engine, probe = Mock(), Mock()
     engine.client.info.return_value = {"Runtimes": runtimes}
-    found = sysbox.why_not(engine, probe)
+    found = sysbox.check(engine, probe)
 
     assert found is not None
     assert found.cause == "the runtime sysbox-runc is not registered"
@@ -74,10 +77,10 @@ def test_container() -> None:
 
     It is the mode's own host configuration.
     """
-    probe = Mock(return_value=Sight(_SEEN, ran=True))
+    probe = Mock(return_value=ProbeResult(_SEEN, ran=True))
     engine = Mock()
     engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {}}}
-    sysbox.why_not(engine, probe)
+    sysbox.check(engine, probe)
 
     (how,) = (call.kwargs for call in probe.mock_calls)
     assert {name: value for name, value in how.items() if value} == {"runtime": "sysbox-runc"}
@@ -104,7 +107,7 @@ def test_what_a_daemon_shows(program: Callable[[str], str], version: str, shows:
     path = program(_says(version)) if version else "/nonexistent"
     engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {"path": path}}}
 
-    assert sysbox.shows(engine) is shows
+    assert sysbox.proved_by_start(engine) is shows
 
 
 def test_runtime_that_is_missing_shows_nothing() -> None:
@@ -112,7 +115,7 @@ def test_runtime_that_is_missing_shows_nothing() -> None:
     engine = Mock()
     engine.client.info.return_value = {"Runtimes": {"runc": {}}}
 
-    assert not sysbox.shows(engine)
+    assert not sysbox.proved_by_start(engine)
 
 
 def test_plain_runc() -> None:
@@ -164,7 +167,7 @@ def test_ids_beyond_what_is_mapped(
 
 def test_hangs() -> None:
     """A container that hangs is told as one."""
-    found = _why_not(Sight("timed out", ran=False, hangs=True))
+    found = _why_not(ProbeResult("timed out", ran=False, hangs=True))
 
     assert found.cause == "a container under sysbox-runc hangs"
     assert found.evidence == "timed out"
@@ -204,7 +207,7 @@ _SAID = [
 @pytest.mark.parametrize(("cause", "said"), _SAID)
 def test_registered_but(cause: str, said: str) -> None:
     """What the engine says of a start that failed tells its causes apart; its words are kept."""
-    found = _why_not(Sight(said, ran=False))
+    found = _why_not(ProbeResult(said, ran=False))
 
     assert found.cause == f"sysbox-runc is registered, but {cause}"
     assert found.evidence == said
@@ -223,7 +226,7 @@ def test_registered_but(cause: str, said: str) -> None:
 def test_image_without_a_shell(said: str) -> None:
     """That the image can't be looked into is the image's fault, not that of a missing program."""
     with pytest.raises(ImageUnavailable) as caught:
-        _why_not(Sight(said, ran=False))
+        _why_not(ProbeResult(said, ran=False))
 
     assert str(caught.value) == (
         "The daemon's image has no shell.\n"
@@ -237,7 +240,7 @@ def test_image_without_a_shell(said: str) -> None:
 @pytest.mark.parametrize("said", ["something new", ""])
 def test_failure_that_nobody_foresaw(said: str) -> None:
     """Any other failure is told as the engine said it, with ways on all the same."""
-    found = _why_not(Sight(said, ran=False))
+    found = _why_not(ProbeResult(said, ran=False))
 
     assert found.cause == "sysbox-runc cannot run a container"
     assert found.evidence == said
@@ -293,10 +296,10 @@ def test_docker_is_asked_only_where_it_matters(
     program: Callable[[str], str], version: str, asks: bool
 ) -> None:
     """The image's dockerd, which may be slow to answer, isn't run where any version will do."""
-    engine, probe = Mock(), Mock(return_value=Sight(_SEEN, ran=True))
+    engine, probe = Mock(), Mock(return_value=ProbeResult(_SEEN, ran=True))
     path = program(_says(version)) if version else "/nonexistent"
     engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {"path": path}}}
-    sysbox.why_not(engine, probe)
+    sysbox.check(engine, probe)
     ((command,), _) = probe.call_args
 
     assert ("dockerd" in command[-1]) is asks

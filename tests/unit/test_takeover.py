@@ -13,7 +13,7 @@ from pytest_dind.backends import creation
 from pytest_dind.backends.container import ContainerBackend
 from pytest_dind.backends.creation import in_place_of_another
 from pytest_dind.backends.protocol import Home
-from pytest_dind.engine import Engine
+from pytest_dind.engine.engine import Engine
 
 from ..support import Answer, FakeEngine, Reply
 

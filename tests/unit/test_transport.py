@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from pytest_dind.transport import ping
+from pytest_dind.engine.http import ping
 
 from ..support import PING, Answer, FakeEngine
 

@@ -11,11 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_dind import DaemonUnhealthy, transport
-from pytest_dind.backends import remote, ways
+from pytest_dind import DaemonUnhealthy
+from pytest_dind.backends import connection as ways
+from pytest_dind.backends import tls_connection
 from pytest_dind.backends.protocol import Home
-from pytest_dind.engine import Engine
-from pytest_dind.workspace import SOCKET
+from pytest_dind.engine import http
+from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime.directories import SOCKET
 
 from ..support import Answer, FakeEngine
 
@@ -50,7 +52,7 @@ def test_elsewhere(monkeypatch: pytest.MonkeyPatch, host: str, reason: str) -> N
 
     assert engine.elsewhere == reason
     said = f"engine {host}: over TLS, because {reason}" if reason else ""
-    assert remote.because(engine) == said
+    assert tls_connection.because(engine) == said
 
 
 def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPat
     """A socket that stays another group's is an error soon, not a wait for a daemon to be ready."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    way = ways.Shared(Home(short_path))
+    way = ways.SharedDirectory(Home(short_path))
     assert way.ping(1) is None
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(str(short_path / SOCKET))
@@ -97,18 +99,18 @@ def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("url", "address", "expected"),
     [
-        ("tcp://x", "build.example", remote.Place("build.example", "0.0.0.0")),
-        ("ssh://x", "192.0.2.7", remote.Place("192.0.2.7", "0.0.0.0")),
-        ("tcp://x", "localhost", remote.Place("127.0.0.1", "127.0.0.1")),
-        ("tcp://x", "127.0.0.1", remote.Place("127.0.0.1", "127.0.0.1")),
+        ("tcp://x", "build.example", tls_connection.Place("build.example", "0.0.0.0")),
+        ("ssh://x", "192.0.2.7", tls_connection.Place("192.0.2.7", "0.0.0.0")),
+        ("tcp://x", "localhost", tls_connection.Place("127.0.0.1", "127.0.0.1")),
+        ("tcp://x", "127.0.0.1", tls_connection.Place("127.0.0.1", "127.0.0.1")),
     ],
 )
-def test_place(url: str, address: str, expected: remote.Place) -> None:
+def test_place(url: str, address: str, expected: tls_connection.Place) -> None:
     """Ports are published on loopback for this machine alone, and everywhere for others."""
     engine = _Engine(url)
     engine.address = address
 
-    assert remote.place(cast("Engine", engine)) == expected
+    assert tls_connection.place(cast("Engine", engine)) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,19 +131,19 @@ def test_own_network(
     version = {"GET /version": Answer(body={"ApiVersion": "1.51"})}
     with FakeEngine(short_path / "s", {**answers, **version}) as fake:
         engine = Engine(fake.host)
-        found = remote.place(engine)
+        found = tls_connection.place(engine)
         engine.close()
 
-    assert found == remote.Place("127.0.0.1", "127.0.0.1", network)
+    assert found == tls_connection.Place("127.0.0.1", "127.0.0.1", network)
 
 
-def _remote(place: remote.Place) -> remote.Remote:
-    return remote.Remote(cast("Engine", _Engine("tcp://x")), _HOME, place)
+def _remote(place: tls_connection.Place) -> tls_connection.TlsConnection:
+    return tls_connection.TlsConnection(cast("Engine", _Engine("tcp://x")), _HOME, place)
 
 
 def test_never_without_certificates() -> None:
     """Dockerd is told to take clients with certificates alone, and of one port only."""
-    way = _remote(remote.Place("x", "0.0.0.0"))
+    way = _remote(tls_connection.Place("x", "0.0.0.0"))
 
     assert "--tlsverify" in way.arguments()
     assert [a for a in way.arguments() if a.startswith("--host")] == ["--host=tcp://0.0.0.0:2376"]
@@ -151,7 +153,7 @@ def test_never_without_certificates() -> None:
 
 def test_no_port_in_a_network_of_both() -> None:
     """Where both containers are in one network, no port is published."""
-    assert _remote(remote.Place("x", "127.0.0.1", "ci")).bindings() == {}
+    assert _remote(tls_connection.Place("x", "127.0.0.1", "ci")).bindings() == {}
 
 
 def test_environment() -> None:
@@ -164,7 +166,7 @@ def test_environment() -> None:
         "PATH": "/bin",
     }
 
-    assert transport.environment(inherited, "tcp://192.0.2.7:5", "/tls") == {
+    assert http.environment(inherited, "tcp://192.0.2.7:5", "/tls") == {
         "DOCKER_HOST": "tcp://192.0.2.7:5",
         "DOCKER_TLS_VERIFY": "1",
         "DOCKER_CERT_PATH": "/tls",
@@ -172,4 +174,4 @@ def test_environment() -> None:
         "no_proxy": "192.0.2.7",
         "PATH": "/bin",
     }
-    assert transport.environment(inherited, "unix:///s")["REQUESTS_CA_BUNDLE"] == "/ca"
+    assert http.environment(inherited, "unix:///s")["REQUESTS_CA_BUNDLE"] == "/ca"

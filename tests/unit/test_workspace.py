@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind import SettingsError, workspace
-from pytest_dind.reaper import LOCK
+from pytest_dind import SettingsError
+from pytest_dind.lifetime import directories
+from pytest_dind.lifetime.reaper import LOCK
 
 _NAME = f"pytest-dind-{os.getuid()}"
 
@@ -28,11 +29,11 @@ def temp(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_made_in_the_temp_dir(temp: Path) -> None:
     """The base is in the temp dir, private to the user; asked for again it is the same."""
-    base = workspace.base()
+    base = directories.base()
 
     assert base == temp / _NAME
     assert stat.filemode(base.stat().st_mode) == "drwx------"
-    assert workspace.base() == base
+    assert directories.base() == base
 
 
 def test_long_temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,20 +42,22 @@ def test_long_temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
 
-    assert workspace.base() == Path("/tmp").resolve() / _NAME
+    assert directories.base() == Path("/tmp").resolve() / _NAME
     assert not list(long.iterdir())
 
 
 def test_longest_socket_fits(temp: Path) -> None:
     """A socket of the longest run and daemon that `base` allows for fits in the kernel's limit."""
-    room = 103 - len(os.fsencode(workspace.base() / workspace._LONGEST_HOME / workspace.SOCKET))
+    room = 103 - len(
+        os.fsencode(directories.base() / directories._LONGEST_HOME / directories.SOCKET)
+    )
     deep = temp / ("x" * (room - 1))
     deep.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(deep))
-        assert workspace.base() == deep / _NAME
+        assert directories.base() == deep / _NAME
         patch.setattr(tempfile, "tempdir", f"{deep}x")
-        assert workspace.base() == Path("/tmp").resolve() / _NAME
+        assert directories.base() == Path("/tmp").resolve() / _NAME
 
 
 def test_no_temp_dir_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,14 +68,14 @@ def test_no_temp_dir_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
     with pytest.raises(SettingsError, match="No usable temporary directory found"):
-        workspace.base()
+        directories.base()
 
 
 def test_no_temp_dir_is_short_enough(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is short enough, the error says what was tried."""
-    monkeypatch.setattr(workspace, "_SOCKET_PATH_LIMIT", 20)
+    monkeypatch.setattr(directories, "_SOCKET_PATH_LIMIT", 20)
     with pytest.raises(SettingsError) as caught:
-        workspace.base()
+        directories.base()
 
     text = str(caught.value)
     assert text.startswith("No temp dir is short enough for the daemon's socket.")
@@ -82,7 +85,7 @@ def test_no_temp_dir_is_short_enough(temp: Path, monkeypatch: pytest.MonkeyPatch
 
 def _refused() -> str:
     with pytest.raises(SettingsError) as caught:
-        workspace.base()
+        directories.base()
     return str(caught.value)
 
 
@@ -127,19 +130,19 @@ def test_cannot_be_made(temp: Path) -> None:
 
 def test_remove(temp: Path) -> None:
     """Removing takes all that is in it; a second time is fine."""
-    run = workspace.base() / "run"
+    run = directories.base() / "run"
     (run / "home").mkdir(parents=True)
     (run / "home" / "log").touch()
-    workspace.remove(run)
-    workspace.remove(run)
+    directories.remove(run)
+    directories.remove(run)
 
-    assert not list(workspace.base().iterdir())
+    assert not list(directories.base().iterdir())
 
 
 def test_lock_of_a_process_that_is_stopped(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait for the lock of all runs ends, with the id of the process that holds it."""
-    monkeypatch.setattr(workspace, "_PATIENCE_SECONDS", 0.05)
-    base = workspace.base()
+    monkeypatch.setattr(directories, "_PATIENCE_SECONDS", 0.05)
+    base = directories.base()
     program = f"""
 import fcntl, signal
 file = open({str(base / LOCK)!r}, "w")
@@ -152,7 +155,7 @@ signal.pause()
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
             holder.send_signal(signal.SIGSTOP)
-            with pytest.raises(SettingsError) as caught, workspace.locked(base):
+            with pytest.raises(SettingsError) as caught, directories.locked(base):
                 pass
         finally:
             holder.kill()
@@ -161,5 +164,5 @@ signal.pause()
     assert f"{base / LOCK}, the lock of all runs of this user, is not to be had." in text
     assert f"It is held by process {holder.pid}, for more than 0.05 s." in text
     assert f"continue or end it: ps -o pid,stat,args {holder.pid}." in text
-    with workspace.locked(base):
+    with directories.locked(base):
         assert (base / LOCK).exists()

@@ -1,0 +1,117 @@
+"""What an engine says that starts no container, what it means, and the ways on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..engine import denials
+from ..errors import (
+    DaemonUnhealthy,
+    DindError,
+    ImageUnavailable,
+    ModeUnavailable,
+    NoShell,
+    NotShared,
+    SettingsError,
+    StartTimeout,
+)
+from ..settings import Settings
+from .protocol import Home
+
+
+def refused(home: Home, settings: Settings, text: str) -> DindError:
+    """The error for an engine that did not create or start the container."""
+    subject = f"the daemon {home.name!r} (image {settings.image})"
+    denial = denials.recognized(text)
+    if denial is not None:
+        return ModeUnavailable(
+            f"The outer engine cannot start {subject}. {denial.cause}.",
+            evidence=text,
+            remedy=denial.remedy,
+        )
+    error, remedy = refusal(text)
+    if error is None:
+        what = f"The outer engine refused the container of {subject}."
+        return ModeUnavailable(what, evidence=text, remedy=remedy)
+    return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
+
+
+def unanswered(home: Home, settings: Settings, error: Exception) -> StartTimeout:
+    """The error for an engine that does not say whether it started the container."""
+    return StartTimeout(
+        f"The outer engine does not start the daemon {home.name!r} (image {settings.image}); "
+        "it does not answer.",
+        evidence=str(error),
+        remedy=[
+            "Look at the engine's own log: journalctl -u docker.",
+            "Restart the engine, or its runtime, which may hang.",
+        ],
+    )
+
+
+def failed_meanwhile(home: Home, settings: Settings, error: Exception, log: str) -> DaemonUnhealthy:
+    """The error for an engine, or a daemon, that fails once the daemon's container is there."""
+    said = str(getattr(error, "explanation", None) or error)
+    return DaemonUnhealthy(
+        f"The daemon {home.name!r} (image {settings.image}) could not be brought into use: the "
+        "outer engine or the daemon itself broke off.",
+        evidence=f"{said}\n{log}",
+        remedy=[
+            "Look at the engine's own log: journalctl -u docker.",
+            "Look for what ended the daemon in the log lines above.",
+        ],
+    )
+
+
+def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
+    """What an engine means that starts no container: the error, where it is known, and ways on."""
+    for pattern, error, remedy in _REFUSALS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return error, remedy
+    return None, [
+        "Mend what the engine says.",
+        "Try it without the plugin: docker run --rm --privileged IMAGE dockerd.",
+    ]
+
+
+ELSEWHERE = r"bind source path does not exist|mounts denied|not shared from"
+"""What engines say that can't mount this process's directories."""
+ELSEWHERE_REMEDY = [
+    "Run the tests on the engine's own machine.",
+    "If they run in a container that has the engine's socket mounted, mount the temp dir "
+    "into it under the same path.",
+    "Set TMPDIR to a directory that the engine may mount.",
+]
+
+# What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
+_REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
+    (
+        r"port is already allocated|address already in use|ports are not available",
+        SettingsError,
+        [
+            "Name another port: --dind-publish PORT.",
+            "End what holds the port (ss -ltnp shows it).",
+        ],
+    ),
+    (
+        r"privileged|unable to apply caps|operation not permitted|authorization denied",
+        ModeUnavailable,
+        [
+            "Use an engine that allows --privileged: --dind-host HOST.",
+            "Where the engine remaps user namespaces (userns-remap) or its policy forbids "
+            "--privileged, ask who runs it for an exception.",
+        ],
+    ),
+    (ELSEWHERE, NotShared, ELSEWHERE_REMEDY),
+    (
+        r'exec: "sh"|stat sh: no such file|executable file `sh` not found',
+        NoShell,
+        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
+    ),
+    (
+        r"executable file (`\w+` )?not found",
+        ImageUnavailable,
+        ["Name a Docker-in-Docker image: --dind-image docker:dind."],
+    ),
+]

@@ -1,0 +1,171 @@
+"""Removal of what a test made in a daemon, and of nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DindError
+from .inventory import CONTAINER, NETWORK, VOLUME, Resource, Resources
+
+if TYPE_CHECKING:
+    import docker
+
+# What is made or restarted while it is looked at shows in the next round.
+_ROUNDS = 5
+_THREADS = 8
+_REMOVED_SECONDS = 10
+
+
+def remove(client: docker.DockerClient, left: Callable[[], Resources]) -> None:
+    """Remove what is left, until nothing is.
+
+    Args:
+        client: On the daemon.
+        left: What there is to remove, looked up anew each time.
+
+    Raises:
+        DindError: something can't be removed.
+    """
+    refusals: list[str] = []
+    for _ in range(_ROUNDS):
+        things = list(left().values())
+        if not things:
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            refusals = _round(client, things, pool)
+    things = list(left().values())
+    if things:
+        raise DindError(
+            f"dind_clean cannot remove {', '.join(map(str, things))}.",
+            evidence="\n".join(refusals),
+            remedy=[
+                "Stop what makes such things again and again before the test ends.",
+                "A container of a wider fixture may use it: let the fixture make it, too.",
+            ],
+        )
+
+
+def _round(
+    client: docker.DockerClient, things: list[Resource], pool: ThreadPoolExecutor
+) -> list[str]:
+    """Remove things; why some could not be."""
+
+    def of(*kinds: str) -> list[Resource]:
+        return [thing for thing in things if thing.kind in kinds]
+
+    def attempt(some: list[Resource]) -> list[str]:
+        return [*filter(None, pool.map(lambda thing: _remove(client, thing), some))]
+
+    # A network takes as long to remove as a container does. Once nothing is connected to it, both
+    # can go at the same time; and containers end faster when there is nothing to disconnect.
+    ends = [end for ends in pool.map(lambda net: _ends(client, net), of(NETWORK)) for end in ends]
+    list(pool.map(lambda end: _disconnect(client, *end), ends))
+    # A volume in use can't be removed.
+    return attempt(of(CONTAINER, NETWORK)) + attempt(of(VOLUME))
+
+
+def _ends(client: docker.DockerClient, network: Resource) -> list[tuple[str, str]]:
+    """A network's containers, those of a wider fixture too, which stay; each with the network."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        found: dict[str, Any] = client.api.inspect_network(network.id)
+        return [(container, network.id) for container in found.get("Containers") or {}]
+    return []
+
+
+def _disconnect(client: docker.DockerClient, container: str, network: str) -> None:
+    from docker.errors import APIError
+
+    api: Any = client.api
+    with contextlib.suppress(APIError):
+        api.disconnect_container_from_network(container, network, force=True)
+
+
+def _remove(client: docker.DockerClient, thing: Resource) -> str:
+    """Remove one thing; why it could not be, if so."""
+    from docker.errors import APIError, NotFound
+
+    api: Any = client.api
+    try:
+        if thing.kind == CONTAINER:
+            # Three times faster than a removal that has to kill; one that doesn't run is refused.
+            with contextlib.suppress(APIError):
+                api.kill(thing.id)
+            # Of one that restarts it is the end, too; its anonymous volumes go with it.
+            api.remove_container(thing.id, force=True, v=True)
+        elif thing.kind == NETWORK:
+            api.remove_network(thing.id)
+        else:
+            api.remove_volume(thing.id, force=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        # 409: the engine is removing it already, as one with --rm that has ended.
+        if thing.kind == CONTAINER and error.status_code == HTTPStatus.CONFLICT:
+            with contextlib.suppress(NotFound):
+                api.wait(thing.id, condition="removed", timeout=_REMOVED_SECONDS)
+        return f"{thing}: {error.explanation}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images and the build cache of a daemon at a moment."""
+
+    tags: dict[str, str]
+    ids: frozenset[str]
+    cache: frozenset[str]
+
+    @classmethod
+    def take(cls, client: docker.DockerClient, *, cache: bool) -> Images:
+        """What there is now; the build cache only where it is asked for."""
+        api: Any = client.api
+        found = api.images()
+        tags = {tag: item["Id"] for item in found for tag in item["RepoTags"] or []}
+        tags.pop("<none>:<none>", None)
+        # Those between two layers of a build, too.
+        ids = frozenset(item["Id"] for item in api.images(all=True))
+        return cls(tags, ids, frozenset(_cache(api) if cache else ()))
+
+
+def restore(
+    client: docker.DockerClient, before: Images, *, images: bool, build_cache: bool
+) -> None:
+    """Remove images and build cache that were not there before, and set names right again."""
+    from docker.errors import APIError
+    from docker.utils import parse_repository_tag
+
+    api: Any = client.api
+    now = Images.take(client, cache=build_cache)
+    if images:
+        for tag in now.tags.keys() - before.tags.keys():
+            with contextlib.suppress(APIError):
+                api.remove_image(tag)
+        for tag, id_ in before.tags.items():
+            if now.tags.get(tag) != id_ and id_ in now.ids:
+                repository, name = parse_repository_tag(tag)
+                # In mode socket somebody else may have moved it, who keeps it.
+                with contextlib.suppress(APIError):
+                    api.tag(id_, repository, name)
+        for id_ in Images.take(client, cache=False).ids - before.ids:
+            with contextlib.suppress(APIError):
+                api.remove_image(id_, force=True)
+    for id_ in now.cache - before.cache:
+        filters = json.dumps({"id": {id_: True}})
+        answer = api._post(api._url("/build/prune"), params={"all": "1", "filters": filters})
+        api._raise_for_status(answer)
+
+
+def _cache(api: Any) -> Iterable[str]:
+    answer = api._get(api._url("/system/df"), params={"type": "build-cache", "verbose": "1"})
+    found = api._result(answer, True)
+    # From API 1.53 on it is in another place.
+    items = (found.get("BuildCacheUsage") or {}).get("Items") or found.get("BuildCache") or []
+    return [item["ID"] for item in items]

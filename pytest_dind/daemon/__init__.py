@@ -1,0 +1,1 @@
+"""What a test holds: the daemon's handle, addresses of its containers, commands in it."""

@@ -1,0 +1,319 @@
+"""`Daemon`, what a test holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ..backends import readiness
+from ..backends.protocol import Address, Backend, Record
+from ..engine import http, images, transfer
+from ..errors import DindError
+from . import commands
+from . import ports as ports_module
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+    from ..lifetime.files import Files
+
+
+RESTARTING = "restarting"
+"""In a daemon's home while it restarts: that nothing answers is no loss."""
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A Docker daemon for tests, healthy when handed over."""
+
+    record: Record = field(repr=False)
+    _backend: Backend = field(repr=False, compare=False)
+    # Where a line on what takes long goes.
+    _progress: images.Progress = field(default=_quiet, repr=False, compare=False)
+    # Its URL in its own container, where commands are to use another than its own.
+    _inside: str = field(default="", repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"Daemon(name={self.name!r}, mode={self.mode!r}, host={self.host!r})"
+
+    @property
+    def mode(self) -> str:
+        """The mode in force."""
+        return self.record.mode
+
+    @property
+    def name(self) -> str:
+        """Its name among the daemons of this run."""
+        return self.record.home.name
+
+    @property
+    def id(self) -> str:
+        """The id of its outer container."""
+        return self.record.id
+
+    @property
+    def host(self) -> str:
+        """Its URL, as `DOCKER_HOST` has it."""
+        return self.record.host
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The `DOCKER_*` variables that point a tool at it."""
+        return self.record.variables()
+
+    @property
+    def version(self) -> str:
+        """The version of its engine."""
+        return self.record.version
+
+    @property
+    def user_namespace(self) -> bool:
+        """Whether a user namespace isolates it: root in it is not root on the engine's machine."""
+        return self.record.user_namespace
+
+    @property
+    def container(self) -> Container | None:
+        """Its container on the outer engine, where it has one."""
+        return self._backend.container(self.record)
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with what leads tools to an engine replaced.
+
+        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
+        tools; testcontainers learns where published ports are reached.
+        """
+        found = http.environment(os.environ, self.host, self.record.certificates)
+        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
+        return found | ports
+
+    def client(self, **kwargs: Any) -> docker.DockerClient:
+        """A new docker client on it; close it after use.
+
+        Args:
+            kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
+
+        Raises:
+            DaemonLost: the daemon is gone.
+        """
+        from .loss import lost
+
+        # Looked at first: docker-py leaves a socket open where nobody answers.
+        loss = lost(self)
+        if loss is not None:
+            raise loss
+        record = self.record
+        return http.client(
+            record.host, record.certificates, **{"version": record.api_version, **kwargs}
+        )
+
+    @contextmanager
+    def _connected(self, **kwargs: Any) -> Iterator[docker.DockerClient]:
+        """A client on it; what fails because the daemon is gone, says so."""
+        from requests.exceptions import RequestException
+
+        from .loss import lost
+
+        with closing(self.client(**kwargs)) as client:
+            try:
+                yield client
+            except (DindError, RequestException) as error:
+                loss = lost(self, asks=True)
+                if loss is None:
+                    raise
+                raise loss from error
+
+    @overload
+    def exec(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        check: bool = ...,
+        env: Mapping[str, str] | None = ...,
+        workdir: str | None = ...,
+        stdin: str | bytes | None = ...,
+        timeout: float | None = ...,
+        text: Literal[True] = ...,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+    @overload
+    def exec(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        check: bool = ...,
+        env: Mapping[str, str] | None = ...,
+        workdir: str | None = ...,
+        stdin: str | bytes | None = ...,
+        timeout: float | None = ...,
+        text: Literal[False],
+    ) -> subprocess.CompletedProcess[bytes]: ...
+
+    def exec(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        stdin: str | bytes | None = None,
+        timeout: float | None = None,
+        text: bool = True,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the daemon's container, where the `docker` CLI talks to the daemon.
+
+        Args:
+            command: The program and its arguments.
+            check: Raise when it exits with another code than 0.
+            env: Further environment variables.
+            workdir: The directory to run in.
+            stdin: What it reads; without, its stdin is empty.
+            timeout: Seconds until it is killed, with the processes it has started.
+            text: Give its outputs as text; false gives them as bytes, every byte as it was.
+
+        Raises:
+            subprocess.CalledProcessError: it failed, and `check` is true; both outputs are in the
+                error's text.
+            subprocess.TimeoutExpired: it was killed after `timeout` seconds.
+            DindError: it could not be run: there is no such directory, or no such daemon any more.
+        """
+        return commands.run(
+            self._backend,
+            self.record,
+            command,
+            check=check,
+            env=commands.environment(self._inside, env),
+            workdir=workdir,
+            stdin=stdin,
+            timeout=timeout,
+            text=text,
+        )
+
+    def address(
+        self,
+        container: Container | str,
+        port: int | str,
+        protocol: str = "tcp",
+        *,
+        wait: bool | float = False,
+    ) -> Address:
+        """Where the test process reaches a published port of a nested container.
+
+        Args:
+            container: The nested container: the object, its name or its id.
+            port: The port inside the container, as `80` or `"80/udp"`.
+            protocol: `tcp`, `udp` or `sctp`.
+            wait: Wait until the port accepts connections, 10 seconds or as many as given; of tcp
+                alone that can be known.
+
+        Raises:
+            AddressUnreachable: the port is not published, the container is not there or does not
+                run, or nothing accepts.
+        """
+        with self._connected() as client:
+            return ports_module.find(self, client, container, port, protocol, wait=wait)
+
+    def nested_address(self, container: Container | str, network: str = "") -> str:
+        """A nested container's own IP address, for what runs beside it in the daemon.
+
+        Args:
+            container: The nested container: the object, its name or its id.
+            network: The network to look at, where it is on several.
+
+        Raises:
+            AddressUnreachable: it is not there, does not run, or has no address there.
+        """
+        with self._connected() as client:
+            return ports_module.nested(self, client, container, network)
+
+    def load(self, *sources: str | os.PathLike[str]) -> list[str]:
+        """Bring images into the daemon.
+
+        Args:
+            sources: Each the name or id of an image of the outer engine, which pulls it when it is
+                missing; or the path of an archive that `docker save` made: a `Path`, or text that
+                begins with `/`, `./`, `../` or `~` or ends as archives do (`.tar`, `.tar.gz`).
+
+        Returns:
+            What the daemon has of them, by name; by id what has no name.
+
+        Raises:
+            ImageUnavailable: one is missing and can't be pulled, or is no image.
+        """
+        transfer.demand_sources(sources)
+        archives = [source for source in sources if transfer.is_archive(source)]
+        names = [str(source) for source in sources if not transfer.is_archive(source)]
+        with self._connected() as client:
+            loaded = (
+                images.load(self._backend.outer(), client, names, self._progress) if names else []
+            )
+            for archive in archives:
+                loaded += transfer.load_archive(client, archive, self._progress)
+        return loaded
+
+    def build(self, path: str | os.PathLike[str], tag: str, **options: Any) -> str:
+        """Build a Dockerfile's directory in the daemon.
+
+        Args:
+            path: The directory.
+            tag: The image's name.
+            options: Further ones of docker-py's `build`, such as `buildargs` or `dockerfile`.
+
+        Returns:
+            The image's id.
+
+        Raises:
+            BuildFailed: a step fails; the last lines of the build are in the text.
+        """
+        with self._connected(timeout=transfer.SILENCE_SECONDS) as client:
+            return transfer.build(client, path, tag, self._progress, options)
+
+    def logs(self, tail: int | None = None) -> str:
+        """The daemon's own log; its last `tail` lines where given."""
+        return readiness.log(self._files, tail)
+
+    @property
+    def _files(self) -> Files:
+        """What its container and this process tell each other."""
+        return self._backend.files(self.record)
+
+    def exit_code(self) -> int | None:
+        """The code it ended with; None while it runs, and where nobody knows."""
+        return self._backend.post_mortem(self.record)
+
+    def restart(self, timeout: float = 60) -> None:
+        """Restart the daemon, and wait until it serves again.
+
+        Containers with a restart policy run again then; images, volumes and the other containers
+        are there still. This handle, its clients and its address stay the same.
+
+        Args:
+            timeout: Seconds it may take to end and to be ready again.
+
+        Raises:
+            DindError: it ended instead, or was not ready in time.
+        """
+        from docker.errors import NotFound
+
+        if not isinstance(timeout, (int, float)):
+            raise commands.bad("restart", "timeout", timeout, "a number of seconds")
+        mark = self.record.home.path / RESTARTING
+        try:
+            mark.touch()
+            self._backend.restart(self.record, timeout)
+        except (NotFound, FileNotFoundError) as error:
+            raise commands.gone(self.record, error) from error
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Remove it for good with all that is in it; again is fine."""
+        self._backend.stop(self.record.home)

@@ -1,0 +1,275 @@
+"""The outer engine: finding it as the docker CLI does, and saying why it can't be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import EngineUnavailable
+from . import http, ssh
+
+if TYPE_CHECKING:
+    import docker
+
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_KNOCK_SECONDS = 5
+_FIRST_SECONDS = 10
+_PORT = 2375
+# Docker Desktop's own socket, on Linux.
+_DESKTOP = "/.docker/desktop/"
+
+_START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
+# Of OpenSSL, requests, docker-py and Go's server.
+_ABOUT_TLS = r"certificate|SSL:|SSLError|TLS configuration|HTTPS server"
+_CERTIFICATES = (
+    "Give the certificates that the engine takes: DOCKER_TLS_VERIFY=1, and in DOCKER_CERT_PATH a "
+    "directory with its ca.pem, and a cert.pem and key.pem of a client's.",
+    "Use the name of the engine's host that is in its certificate.",
+)
+_POINT = "Name another engine with --dind-host or DOCKER_HOST."
+
+
+class Engine:
+    """The outer engine; connected to when it is first needed.
+
+    Args:
+        host: A URL (`unix:///…`, `tcp://…`, `ssh://…`) or a docker context's name; empty means as
+            the docker CLI finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
+        timeout: Seconds a call may take.
+    """
+
+    def __init__(self, host: str = "", *, timeout: int = 60) -> None:
+        self._host = host
+        self._timeout = timeout
+        self._client: docker.DockerClient | None = None
+        self._connecting = threading.Lock()
+        self._tunnel: ssh.Tunnel | None = None
+        self._reached = ""
+
+    @cached_property
+    def _where(self) -> dict[str, Any]:
+        from docker.errors import DockerException
+
+        try:
+            return _resolve(self._host)
+        except DockerException as error:
+            # Of what is read here only the variables can be wrong: DOCKER_TLS_VERIFY, as a rule.
+            raise _unavailable(os.environ.get("DOCKER_HOST", _DEFAULT_HOST), error) from error
+
+    @property
+    def url(self) -> str:
+        """The engine's URL."""
+        return str(self._where["base_url"])
+
+    @property
+    def place(self) -> str:
+        """Its URL, with a socket's path as it is without symbolic links."""
+        path = self.url.removeprefix("unix://")
+        return self.url if path == self.url else f"unix://{os.path.realpath(path)}"
+
+    @property
+    def address(self) -> str:
+        """The host that it is on, for one that has no unix socket."""
+        if self.url.startswith("ssh://"):
+            return ssh.address(self.url)
+        return urlsplit(self.url).hostname or ""
+
+    @cached_property
+    def elsewhere(self) -> str:
+        """Why its containers don't see this process's directories; empty where they may.
+
+        Whoever finds that they don't sets it.
+        """
+        if not self.url.startswith("unix://"):
+            return "its file system is not shared"
+        if sys.platform == "darwin" or _DESKTOP in self.url:
+            return "it runs in a virtual machine"
+        return ""
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """A docker client on it.
+
+        Raises:
+            EngineUnavailable: nothing answers there, or not this user.
+        """
+        from docker.errors import DockerException
+
+        # Daemons may be asked for in several threads.
+        with self._connecting:
+            if self._client is None:
+                try:
+                    self._client = self._connected()
+                except (OSError, ValueError, DockerException) as error:
+                    # A ValueError: of a URL that is none.
+                    raise _unavailable(self.url, error) from error
+            return self._client
+
+    def _connected(self) -> docker.DockerClient:
+        import docker
+
+        url = self._reached or self.url
+        if url.startswith("ssh://"):
+            self._tunnel = ssh.Tunnel(url)
+            url = self._tunnel.host
+        self._reached = url
+        # A host that is there and says nothing is not waited for as a call that takes long is.
+        first = self._timeout if url.startswith("unix://") else min(self._timeout, _FIRST_SECONDS)
+        where = {"timeout": first, "version": _knock(url, first), **self._where, "base_url": url}
+        make = http.tls_client if "tls" in where else docker.DockerClient
+        made: docker.DockerClient = make(**where)
+        made.api.timeout = self._timeout
+        return made
+
+    def patient(self, seconds: int) -> Engine:
+        """The same engine over a connection of its own, on which a call may take so long."""
+        other = Engine(self._host, timeout=seconds)
+        # A test may have changed the environment since.
+        other._where = self._where
+        other._reached = self._reached
+        return other
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._tunnel is not None:
+            self._tunnel.close()
+            self._tunnel = None
+            self._reached = ""
+
+
+@contextlib.contextmanager
+def answering(engine: Engine) -> Iterator[None]:
+    """Say of an engine that is there and gives no answer, or no good one, that it is unavailable.
+
+    Raises:
+        EngineUnavailable: instead of what the docker client raises.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise EngineUnavailable(
+            f"The Docker engine at {engine.url} does not answer as it should.",
+            evidence=str(getattr(error, "explanation", None) or error),
+            remedy=[
+                "Look at the engine's own log (journalctl -u docker), and restart it if it hangs.",
+                _POINT,
+            ],
+        ) from error
+
+
+def _resolve(host: str) -> dict[str, Any]:
+    """What docker-py must know to reach the engine that `host` names: `base_url`, and `tls`."""
+    from docker.utils import kwargs_from_env
+
+    if host.startswith("unix://"):
+        return {"base_url": host}
+    if "://" in host:
+        # Its certificates are where the docker CLI looks for them.
+        return dict(kwargs_from_env({**os.environ, "DOCKER_HOST": host}))
+    found: dict[str, Any] = {} if host else dict(kwargs_from_env())
+    return {"base_url": _DEFAULT_HOST} | (found if "base_url" in found else _context(host))
+
+
+def _context(host: str) -> dict[str, Any]:
+    """What the context has: the one named, or that of `DOCKER_CONTEXT`, or the current one."""
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name
+
+    name = host or os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    remedy = [
+        "Give --dind-host a URL (unix:///…) or the name of a context that exists.",
+        "Correct the variable DOCKER_CONTEXT, if the name comes from there.",
+        "Change the current context, if it is that: docker context use default.",
+    ]
+    try:
+        found = ContextAPI.get_context(name)
+        known = [] if found else [context.Name for context in ContextAPI.contexts()]
+    except Exception as error:  # docker-py has no other for a file that it can't read
+        raise EngineUnavailable(
+            f"The docker context {name!r} cannot be read.",
+            evidence=str(error),
+            remedy=["Make that context anew: docker context rm, docker context create.", *remedy],
+        ) from error
+    if found is None:
+        raise EngineUnavailable(
+            f"The docker context {name!r} does not exist.",
+            evidence=f"Contexts found: {', '.join(known)}.",
+            remedy=remedy,
+        )
+    return dict(ContextAPI.kwargs_from_context(name))
+
+
+def _knock(url: str, seconds: float) -> str | None:
+    """See whether anybody listens; docker-py leaves a socket open, with a warning, if not.
+
+    Returns:
+        The API version to speak, where it costs nothing to ask: docker-py would ask in a way that
+        takes the engine some 10 ms.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "tcp" and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or _PORT), _KNOCK_SECONDS).close()
+    if not url.startswith("unix://"):
+        return None
+    with contextlib.suppress(HTTPException):
+        return http.greeting(url, timeout=seconds)
+    return None
+
+
+def _unavailable(where: str, error: Exception) -> EngineUnavailable:
+    """The error for an engine that can't be reached, told apart by what its socket looks like."""
+    what = f"The Docker engine at {where} cannot be used."
+    if re.search(_ABOUT_TLS, str(error)):
+        return EngineUnavailable(what, evidence=str(error), remedy=[*_CERTIFICATES, _POINT])
+    if not where.startswith("unix://"):
+        return EngineUnavailable(
+            what,
+            evidence=str(error),
+            remedy=["Check that the engine runs and is reachable from here.", _POINT],
+        )
+    path = Path(where.removeprefix("unix://"))
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except PermissionError:
+        return _denied(what, path)
+    except OSError:
+        return EngineUnavailable(
+            what, evidence=f"There is no socket {path}.", remedy=[_START, _POINT]
+        )
+    if not is_socket:
+        return EngineUnavailable(what, evidence=f"{path} is not a socket.", remedy=[_POINT])
+    if not os.access(path, os.W_OK):
+        return _denied(what, path)
+    return EngineUnavailable(
+        what,
+        evidence=f"The socket {path} is there, but: {error}",
+        remedy=["Start the engine; the socket may be left from one that ended.", _POINT],
+    )
+
+
+def _denied(what: str, path: Path) -> EngineUnavailable:
+    return EngineUnavailable(
+        what,
+        evidence=f"This user (uid {os.getuid()}) may not write to the socket {path}.",
+        remedy=[
+            "Add the user to the socket's group (sudo usermod -aG docker $USER) and log in again.",
+            "Use an engine of the user's own (rootless Docker) through --dind-host.",
+        ],
+    )

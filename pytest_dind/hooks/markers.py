@@ -1,0 +1,192 @@
+"""The markers that say what a test needs: checked as tests are collected, applied as they run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from ..errors import SettingsError
+from ..options import CLEAN, MARKERS, current_run
+from ..settings import ISOLATED, MODES
+from .fixtures import unavailable
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
+    from ..backends.registry import Choice
+    from ..settings import Settings
+
+
+class Unmet(NamedTuple):
+    """A requirement that is not met.
+
+    Attributes:
+        requirement: Its name, as `--dind-require` has it.
+        reason: Why, and how to run the test.
+    """
+
+    requirement: str
+    reason: str
+
+
+# What the marker dind_clean may ask for.
+_CLEANS = {"images", "build_cache"}
+NAMES = tuple(name for name in MARKERS if name != CLEAN)
+
+
+def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsError]:
+    """What is wrong with the arguments of these nodes' own markers; the texts name valid ones."""
+    found: dict[int, SettingsError] = {}
+    for node in nodes:
+        for mark in node.own_markers:
+            error = _mistake(node, mark)
+            if error is not None:
+                # The parameter sets of a function share its markers.
+                found.setdefault(id(mark), error)
+    return list(found.values())
+
+
+def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> SettingsError | None:
+    if mark.name in ("requires_sysbox", "requires_isolation") and (mark.args or mark.kwargs):
+        return _bad(node, mark, "It takes no arguments.", f"@pytest.mark.{mark.name}")
+    if mark.name == "requires_engine":
+        try:
+            _specifier(mark)
+        except ValueError as error:
+            evidence = f"It takes one version specifier (PEP 440): {error}."
+            return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
+    if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEANS):
+        evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEANS))}."
+        return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
+    if mark.name == "dind_modes" and (
+        mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
+    ):
+        valid = ", ".join(map(repr, MODES))
+        return _bad(node, mark, f"Valid modes: {valid}.", f"@pytest.mark.dind_modes({valid})")
+    return None
+
+
+def _specifier(mark: pytest.Mark) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
+    text = mark.args[0] if len(mark.args) == 1 and not mark.kwargs else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("one text, and nothing else")
+    return SpecifierSet(text)
+
+
+def _bad(
+    node: pytest.Item | pytest.Collector, mark: pytest.Mark, evidence: str, example: str
+) -> SettingsError:
+    arguments = [*map(repr, mark.args), *(f"{key}={val!r}" for key, val in mark.kwargs.items())]
+    return SettingsError(
+        f"{node.nodeid}: the marker {mark.name}({', '.join(arguments)}) is not valid.",
+        evidence=evidence,
+        remedy=[f"Write it like this: {example}."],
+    )
+
+
+def apply(request: pytest.FixtureRequest, settings: Settings, *, proved: bool) -> None:
+    """Skip a test whose markers ask for what isn't there, or fail it with `--dind-require`.
+
+    Args:
+        request: The test's.
+        settings: The daemon's settings.
+        proved: Whether that the mode works must be known, as where the test starts no daemon.
+    """
+
+    def version() -> str:
+        return str(request.getfixturevalue("dind_daemon").version)
+
+    with unavailable(settings):
+        choice = current_run(request.config, settings).choice(settings, proved=proved)
+    found = list(unmet(request.node, choice)) or list(unmet_by_engine(request.node, version))
+    for one in found:
+        if {one.requirement, "all"}.intersection(settings.require):
+            pytest.fail(f"{one.reason} (--dind-require)", pytrace=False)
+    if found:
+        pytest.skip(found[0].reason)
+
+
+def required(item: pytest.Item, require: Sequence[str]) -> list[str]:
+    """The markers of a test that `--dind-require` names."""
+    names = [name for name in NAMES if item.get_closest_marker(name)]
+    return [name for name in names if {name.rpartition("_")[2], "all"}.intersection(require)]
+
+
+def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
+    """What a test requires and doesn't have, as far as that is known without a daemon.
+
+    Args:
+        item: The test.
+        choice: The mode in force, and why.
+    """
+    mode = choice.mode
+    for mark in item.iter_markers("requires_sysbox"):
+        if mode != "sysbox":
+            yield Unmet(
+                "sysbox",
+                f"{mark.name}: the mode in force is {mode}"
+                + (f" (auto: {choice.because})" if choice.because else "")
+                + ". To run it, use an engine with Sysbox and --dind-mode=sysbox or auto",
+            )
+    for mark in item.iter_markers("requires_isolation"):
+        if mode not in ISOLATED:
+            yield Unmet(
+                "isolation",
+                f"{mark.name}: mode {mode} is not isolated. To run it, use "
+                f"--dind-mode={' or --dind-mode='.join(ISOLATED)}",
+            )
+    for mark in item.iter_markers("dind_modes"):
+        if mode not in mark.args:
+            yield Unmet(
+                "modes",
+                f"{mark.name}: the mode in force is {mode}. To run it, use "
+                f"--dind-mode={' or --dind-mode='.join(mark.args)}",
+            )
+
+
+def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
+    """What a test requires of the daemon's engine and doesn't have.
+
+    Args:
+        item: The test.
+        version: Gives the version of the daemon's engine; starts the daemon.
+    """
+    for mark in item.iter_markers("requires_engine"):
+        specifier, found = _specifier(mark), version()
+        if not specifier.contains(_release(found), prereleases=True):
+            yield Unmet(
+                "engine",
+                f"{mark.name}: the daemon's engine is {found}, not {specifier}. To run it, name "
+                "another image: --dind-image",
+            )
+
+
+def _release(version: str) -> Version:
+    """An engine's version without its distribution's suffix (`28.5.2+dfsg4`, `20.10.24-ce`)."""
+    from packaging.version import Version
+
+    match = re.match(r"\d+(\.\d+)*", version)
+    return Version(match[0] if match else "0")
+
+
+def needs_daemon(items: Sequence[pytest.Item], fixtures: frozenset[str]) -> bool:
+    """Whether one of these tests is certain to need the daemon that the options describe.
+
+    One that a marker may skip is not; and where a conftest.py has a `dind_config` of its own, what
+    it gives isn't known yet.
+    """
+    using = [item for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))]
+    if any(_overrides(item) for item in using):
+        return False
+    return any(not any(map(item.get_closest_marker, (*NAMES, "skip", "skipif"))) for item in using)
+
+
+def _overrides(item: pytest.Item) -> bool:
+    info: Any = getattr(item, "_fixtureinfo", None)
+    return info is None or len(info.name2fixturedefs.get("dind_config", ())) != 1

@@ -1,0 +1,77 @@
+"""What a failed test shows of this plugin's errors: their text, and the test's own lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytest
+
+from ..errors import DindError
+
+_PYTEST = {"_pytest", "pluggy"}
+_PLUGIN = {__name__.partition(".")[0]}
+
+
+def shortened(
+    config: pytest.Config, info: pytest.ExceptionInfo[BaseException], error: DindError
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make the report of a test that failed on this error, as a wrapper of pytest's hook does."""
+    # Without pytest's terminal there are no such options.
+    style = config.getoption("tbstyle", "auto")
+    if style == "native" or config.getoption("fulltrace", False):
+        return (yield)
+    last = _last(info.tb)
+    if last is None:
+        report = yield
+        shown: Any = info.getrepr(style="value", chain=False)
+        # As pytest shows an error below a traceback: marked, and in its colour.
+        entry = shown.reprtraceback.reprentries[-1]
+        entry.style, entry.lines = "long", [f"E   {line}" for line in info.exconly().splitlines()]
+        report.longrepr = shown
+    else:
+        rest, last.tb_next = last.tb_next, None
+        whole, info.traceback = info.traceback, type(info.traceback)(info.tb)
+        try:
+            report = yield
+        finally:
+            last.tb_next, info.traceback = rest, whole
+        shown = report.longrepr
+        if hasattr(shown, "chain") and not _is_tests(error.__cause__):
+            shown.chain = shown.chain[-1:]
+    if getattr(shown, "reprcrash", None) is not None:
+        # The line of the summary is cut where the terminal ends.
+        shown.reprcrash.message = f"{type(error).__name__}: {error.what}"
+    return report
+
+
+def _last(entry: TracebackType | None) -> TracebackType | None:
+    """The last entry that is the test's or a fixture's; None where pytest called the plugin."""
+    found = None
+    below_plugin = False  # What the plugin calls, such as tenacity, is no line of the test's.
+    while entry is not None:
+        package = _package(entry.tb_frame)
+        if package in _PYTEST:
+            found, below_plugin = None, False
+        elif package in _PLUGIN:
+            below_plugin = True
+        elif not below_plugin and package not in sys.stdlib_module_names:
+            found = entry
+        entry = entry.tb_next
+    return found
+
+
+def _is_tests(error: BaseException | None) -> bool:
+    """Whether an error came up through pytest, as what a test failed on does."""
+    entry = error.__traceback__ if error is not None else None
+    while entry is not None:
+        if _package(entry.tb_frame) in _PYTEST:
+            return True
+        entry = entry.tb_next
+    return False
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

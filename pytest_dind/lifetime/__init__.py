@@ -1,0 +1,1 @@
+"""Who uses a daemon, and what ends it: directories, leases, labels, the reaper."""

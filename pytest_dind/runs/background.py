@@ -1,0 +1,59 @@
+"""The boot, hidden: a daemon that starts while tests run that don't need it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..daemon.handle import Daemon
+
+
+class BackgroundStart:
+    """A daemon on its way, in a thread of its own.
+
+    Args:
+        start: Starts it.
+    """
+
+    def __init__(self, start: Callable[[], Daemon]) -> None:
+        self._start = start
+        self._process = os.getpid()
+        self._daemon: Daemon | None = None
+        self._error: BaseException | None = None
+        # Waited for instead of the thread: up to Python 3.12, a `join` that a Ctrl-C breaks off
+        # takes a thread that goes on for one that has ended.
+        self._done = threading.Event()
+        # It doesn't keep the process alive: what it leaves behind goes with the run's lease.
+        threading.Thread(target=self._run, name="pytest-dind", daemon=True).start()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that it starts in."""
+        return self._process == os.getpid()
+
+    def _run(self) -> None:
+        try:
+            self._daemon = self._start()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is there, or failed to be; false when that took longer."""
+        return self._done.wait(seconds)
+
+    def result(self) -> Daemon:
+        """The daemon, once it is there.
+
+        Raises:
+            DindError: it can't be had.
+        """
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._daemon is not None
+        return self._daemon

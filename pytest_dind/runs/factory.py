@@ -1,0 +1,182 @@
+"""More daemons: of other images and modes, on one network, all gone in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DindError, SettingsError
+from ..lifetime import labels, reaper
+from ..lifetime.directories import ROOT
+from ..settings import ISOLATED
+from ..validation import bad
+
+if TYPE_CHECKING:
+    from ..daemon.handle import Daemon
+    from ..engine.engine import Engine
+    from ..settings import Settings
+    from .run import Run
+
+# Files in a run's directory, where daemons have their homes.
+_TAKEN = frozenset({reaper.LEASE, reaper.NETWORK, ROOT})
+# Short: it is part of a unix socket's path, and of a host name.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
+
+
+class Factory:
+    """Starts daemons that reach each other by name; may be called from several threads.
+
+    Args:
+        run: A run of this factory's own; closing the factory ends it.
+        settings: What daemons have unless told otherwise.
+        unavailable: What becomes of a test for which no daemon of settings can be had.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        settings: Settings,
+        unavailable: Callable[[Settings], AbstractContextManager[None]],
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._unavailable = unavailable
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        # The engines that have the network.
+        self._networks: list[Engine] = []
+
+    def __call__(
+        self,
+        name: str = "",
+        *,
+        image: str = "",
+        mode: str = "",
+        args: Sequence[str] = (),
+        **settings: Any,
+    ) -> Daemon:
+        """Start one more daemon.
+
+        Args:
+            name: Its name, by which the factory's other daemons reach it: lower-case letters,
+                digits and `-`; without, one is made up.
+            image: Its image; without, that of `dind_daemon`.
+            mode: How it is made; without, as `dind_daemon` is.
+            args: Further dockerd arguments.
+            settings: Further settings, named as the options are, such as `load` or `memory`.
+
+        Raises:
+            DindError: it can't be had; nothing of it is left.
+        """
+        if isinstance(args, str):
+            raise bad("arg", args, [f"a list of values, such as [{args!r}]"])
+        name = name or f"extra-{next(self._numbers)}"
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise SettingsError(
+                f"dind_factory: {name!r} is not a valid name.",
+                evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
+                f"{', '.join(sorted(_TAKEN))}.",
+                remedy=["Give a valid name, or none."],
+            )
+        chosen = self._settings.replace(
+            **{
+                # Two daemons can't have the same port of the engine's machine.
+                "publish": [],
+                "reuse": "",
+                "keep": "never",
+                "arg": [*self._settings.arg, *args],
+                **({"image": image} if image else {}),
+                **({"mode": mode} if mode else {}),
+                **settings,
+            }
+        )
+        with self._unavailable(chosen):
+            daemon = self._run.another(name, chosen)
+        try:
+            # The outer engine itself, in mode socket, has no container to be reached by name.
+            if daemon.mode in ISOLATED:
+                self._connect(daemon, name, self._run.engine(chosen))
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def _connect(self, daemon: Daemon, name: str, engine: Engine) -> None:
+        """Connect a daemon to the network of the daemons on its engine.
+
+        Raises:
+            DindError: the engine refuses that.
+        """
+        from docker.errors import APIError
+
+        network = reaper.network(self._run.path)
+        try:
+            self._make_network(network, engine)
+            engine.client.api.connect_container_to_network(daemon.id, network, aliases=[name])
+        except APIError as error:
+            raise DindError(
+                f"dind_factory: the daemon {name!r} cannot be connected to the network {network}, "
+                "in which daemons reach each other by name.",
+                evidence=f"{engine.url}: {error.explanation or error}",
+                remedy=[
+                    "Look at the engine's networks: docker network ls. Those that nobody uses are "
+                    "removed by docker network prune.",
+                ],
+            ) from error
+
+    def _make_network(self, name: str, engine: Engine) -> None:
+        """Make the network on this engine, for the first of its daemons."""
+        from docker.errors import APIError
+
+        with self._lock:
+            if engine in self._networks:
+                return
+            path = self._run.path
+            mark = path / reaper.NETWORK
+            # Who ends the run in this process's place is told before there is one.
+            with mark.open("a") as note:
+                note.write(f"{engine.url}\n")
+            ours = labels.make(path.name, mode="", keep="never", home=mark)
+            ours[labels.ROLE] = "network"
+            api: Any = engine.client.api
+            try:
+                # Older engines make a second one of the same name unless told otherwise.
+                api.create_network(name, driver="bridge", labels=ours, check_duplicate=True)
+            except APIError as error:
+                # Two URLs may lead to one engine, which has the network by the other one then.
+                if error.status_code != HTTPStatus.CONFLICT or not _has(api, name, ours):
+                    raise
+            self._networks.append(engine)
+
+    def close(self) -> None:
+        """End all of its daemons; remove their network."""
+        from docker.errors import APIError
+
+        try:
+            for daemon in self._run.others:
+                daemon.stop()
+            for engine in self._networks:
+                # What is still in its way, the reaper or the next run's sweep removes.
+                with contextlib.suppress(APIError):
+                    engine.client.api.remove_network(reaper.network(self._run.path))
+        finally:
+            # One that can't be removed holds up neither the others nor the leases.
+            self._run.close()
+
+
+def _has(api: Any, name: str, ours: Mapping[str, str]) -> bool:
+    """Whether an engine's network of this name is this run's."""
+    from docker.errors import NotFound
+
+    try:
+        found = api.inspect_network(name)["Labels"] or {}
+    except NotFound:
+        return False
+    same = (labels.RUN, labels.OWNER, labels.HOME)
+    return all(found.get(label) == ours[label] for label in same)

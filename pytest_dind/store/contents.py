@@ -1,0 +1,210 @@
+"""The warm store as the command shows and empties it: through a short-lived container."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from ..backends import spec
+from ..backends.creation import uninterrupted
+from ..backends.protocol import Home
+from ..engine import images
+from ..engine.engine import Engine
+from ..errors import DindError, ImageUnavailable
+from ..lifetime import directories, labels
+from ..settings import Settings
+from . import seeding
+
+_SCRIPTS = ("store/store.sh", "store/cache.sh")
+
+
+@dataclass(frozen=True)
+class Root:
+    """A golden root of the store.
+
+    Attributes:
+        key: Its name in the store.
+        size: Bytes, with all its layers, also those that other golden roots have too.
+        used: When a daemon last started with it, in seconds since 1970.
+        images: The images in it.
+        held: Whether a daemon has it.
+        daemons: The names of those daemons.
+    """
+
+    key: str
+    size: int
+    used: int
+    images: tuple[str, ...]
+    held: bool
+    daemons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What became of golden roots that were to be removed.
+
+    Attributes:
+        gone: They are removed.
+        held: A daemon has them, so they are still there.
+        missing: They were not there.
+    """
+
+    gone: tuple[str, ...]
+    held: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Cache:
+    """The store on an outer engine.
+
+    Args:
+        engine: The outer engine.
+        image: The image that looks into the store, which the engine has; empty means the one that
+            made it, or else the default one.
+    """
+
+    def __init__(self, engine: Engine, image: str) -> None:
+        self._engine = engine
+        self._image = image
+
+    def roots(self) -> tuple[list[Root], int]:
+        """The golden roots, the last used first, and the bytes that the store takes on disk."""
+        found = self._run("list")
+        size = sum(1024 * int(kib) for _, kib in _pick(found, "all"))
+        daemons = self._daemons()
+        roots = []
+        for index, line in enumerate(found):
+            if line[0] == "root":
+                _, key, kib, used, held = line
+                here = _until(found[index + 1 :], "root")
+                names = tuple(name for _, _, name in _pick(here, "image"))
+                having = tuple(daemons.get(key, ())) if held == "yes" else ()
+                roots.append(Root(key, 1024 * int(kib), int(used), names, held == "yes", having))
+        return sorted(roots, key=lambda root: -root.used), size
+
+    def remove(self, keys: Sequence[str]) -> Removal:
+        """Remove golden roots, and the layers that no other one has; what a daemon has stays."""
+        return _removal(self._run("remove", *keys))
+
+    def prune(self, size: str) -> Removal:
+        """Remove what killed runs left, and the least recently used ones above a size."""
+        return _removal(self._run("prune", str(seeding.kibibytes(size))))
+
+    def discard(self) -> bool:
+        """Remove the volume itself, if nothing is in use in it; whether it is gone."""
+        from docker.errors import APIError, NotFound
+
+        try:
+            self._engine.client.api.remove_volume(seeding.VOLUME)
+        except NotFound:
+            pass
+        except APIError:
+            return False
+        return True
+
+    def _daemons(self) -> dict[str, list[str]]:
+        """The names of daemons, by the key of their golden root."""
+        found: dict[str, list[str]] = {}
+        for item in self._engine.client.api.containers(filters={"label": labels.CACHE}):
+            names = item["Names"] or [item["Id"]]
+            found.setdefault(item["Labels"][labels.CACHE], []).append(names[0].lstrip("/"))
+        return found
+
+    def _volume(self) -> Mapping[str, Any] | None:
+        from docker.errors import NotFound
+
+        try:
+            found: Mapping[str, Any] = self._engine.client.api.inspect_volume(seeding.VOLUME)
+        except NotFound:
+            return None
+        return found
+
+    def _local(self, made_by: str) -> str:
+        """The image that looks into the store. A look is no reason to pull one.
+
+        Raises:
+            ImageUnavailable: the engine has none.
+        """
+        asked = [self._image] if self._image else [*filter(None, [made_by]), Settings().image]
+        names = list(dict.fromkeys(asked))
+        for name in names:
+            if images.find(self._engine.client, name) is not None:
+                return name
+        raise ImageUnavailable(
+            f"No image is there to look into the warm store (volume {seeding.VOLUME}) with.",
+            evidence=f"The engine has no image {' and no image '.join(names)}.",
+            remedy=[
+                "Name an image of the engine that has a shell, flock and du: --image IMAGE.",
+                f"Bring it there: docker pull {names[0]}.",
+                f"Remove the whole store: docker volume rm {seeding.VOLUME}.",
+            ],
+        )
+
+    def _run(self, *arguments: str) -> list[list[str]]:
+        """The lines that cache.sh writes, by their fields; none where there is no store."""
+        volume = self._volume()
+        if volume is None:
+            # A name that was asked for is missing all the same.
+            return [["missing", key] for key in arguments[1:] if arguments[0] == "remove"]
+        made_by = (volume["Labels"] or {}).get(labels.IMAGE, "")
+        image = self._local(made_by)
+        api = self._engine.client.api
+        home = Home(directories.base() / f"cache-{uuid4().hex[:8]}" / "cache")
+        ours = labels.make(home.run, mode="", keep="never", home=home.path)
+        try:
+            uninterrupted(
+                lambda: api.create_container(
+                    image,
+                    name=home.label,
+                    user=spec.SUPERUSER,
+                    entrypoint=["sh", "-c", spec.script(*_SCRIPTS), "sh"],
+                    command=list(arguments),
+                    labels=ours | {labels.ROLE: "cache"},
+                    host_config=api.create_host_config(
+                        network_mode="none",
+                        mounts=[spec.volume(seeding.PATH, seeding.VOLUME, labels.of_store(image))],
+                    ),
+                )
+            )
+            api.start(home.label)
+            code = api.wait(home.label)["StatusCode"]
+            output = api.logs(home.label, stderr=False).decode(errors="replace")
+            errors = api.logs(home.label, stdout=False).decode(errors="replace")
+        finally:
+            self._remove(home.label)
+        if code:
+            raise DindError(
+                f"The warm store (volume {seeding.VOLUME}) could not be read or changed.",
+                evidence=f"Exit code {code} in a container of {image}.\n{errors}",
+                remedy=[
+                    "Name another image that has a shell, flock and du: --image docker:dind.",
+                    f"Remove the whole store: docker volume rm {seeding.VOLUME}.",
+                ],
+            )
+        return [line.split("\t") for line in output.splitlines()]
+
+    def _remove(self, name: str) -> None:
+        from docker.errors import APIError
+
+        with contextlib.suppress(APIError):
+            self._engine.client.api.remove_container(name, force=True, v=True)
+
+
+def _pick(lines: Sequence[Sequence[str]], kind: str) -> list[Sequence[str]]:
+    return [line for line in lines if line[0] == kind]
+
+
+def _until(lines: Sequence[Sequence[str]], kind: str) -> Sequence[Sequence[str]]:
+    """The lines before the first of this kind."""
+    ends = (index for index, line in enumerate(lines) if line[0] == kind)
+    return lines[: next(ends, len(lines))]
+
+
+def _removal(lines: Sequence[Sequence[str]]) -> Removal:
+    gone, held, missing = (
+        tuple(key for _, key in _pick(lines, kind)) for kind in ("gone", "held", "missing")
+    )
+    return Removal(gone, held, missing)
