@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Set
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
+from . import journal
+from .journal import Journal
 from .names import full
 from .policy import Policy
 from .refusal import Refusal, forbidden, missing
@@ -17,36 +16,35 @@ from .stamp import IMAGE, Stamp, created
 from .upstream import Engine
 
 
-def read_journal(journal: Path) -> Iterator[tuple[str, str]]:
-    """The names that tests gave to images that stay, each with its image's id."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            image, _, name = line.partition(" ")
-            yield name, image
-
-
 class Images:
     """What this run has made of images.
 
     An image that was built, committed or imported carries the run's labels. One that was pulled or
-    loaded can't, and neither can a name, so these are kept here.
+    loaded can't, and neither can a name, so these are kept here, and in the journal for a guard
+    that is started anew.
 
     Args:
         engine: The outer engine.
         stamp: The run's labels.
         policy: The rules.
-        journal: A file that has, a line each, the names given to images that stay: who cleans up
-            after a guard that was killed reads it.
+        written: The journal, which says what earlier guards of the home have learned.
     """
 
-    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, journal: Path) -> None:
+    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, written: Journal) -> None:
         self._engine = engine
         self._stamp = stamp
         self._policy = policy
-        self._journal = journal
-        self._since = time.time()
-        self._names: dict[str, str] = dict(read_journal(journal))
+        self._journal = written
+        self._since = written.begin()
+        self._names: dict[str, str] = {}
         self._ids: set[str] = set()
+        for kind, image, name in written.read():
+            if kind in (journal.GAVE, journal.BROUGHT):
+                self._names[name] = image
+            elif kind == journal.IMAGE:
+                self._ids.add(image)
+            elif kind == journal.GONE:
+                self._ids.discard(image)
         self.changing = asyncio.Lock()
         """Held from a look at the host's names until what could move them is done."""
 
@@ -75,20 +73,23 @@ class Images:
 
     def learn(self, image_id: str) -> None:
         """Take note of an image that this run brought."""
+        self._journal.write(journal.IMAGE, image_id)
         self._ids.add(image_id)
 
     def forget(self, image_id: str) -> None:
         """Take note that an image is gone; whoever brings it again, it is another one."""
-        self._ids.discard(image_id)
+        if image_id in self._ids:
+            self._journal.write(journal.GONE, image_id)
+            self._ids.discard(image_id)
 
     def named(self, name: str, image_id: str) -> None:
         """Take note of a name under which this run brought an image that was there already."""
+        self._journal.write(journal.BROUGHT, image_id, name)
         self._names[name] = image_id
 
     def record(self, name: str, image_id: str) -> None:
-        """Take note of a name given to an image that stays, also beyond this process."""
-        with self._journal.open("a", encoding="utf-8") as lines:
-            lines.write(f"{image_id} {name}\n")
+        """Take note of a name given to an image that stays, to be taken back in the end."""
+        self._journal.write(journal.GAVE, image_id, name)
         self._names[name] = image_id
 
     async def demand_free(self, name: str) -> None:
@@ -129,7 +130,7 @@ class Images:
     async def parents(self, name: str) -> list[str]:
         """The images of single steps below an image that is to be removed, as far as it is known.
 
-        The older builder makes them, without labels. Older ones than this guard are the host's.
+        The older builder makes them, without labels. Those from before the run are the host's.
         """
         found: list[str] = []
         details = await self.inspect(name)

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..lifetime.reaper import GUARD
+from .journal import GAVE, Journal
 from .listing import CONTAINERS, labelled
 from .roles import IMAGE, NETWORK, VOLUME
 from .stamp import created
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
-
-JOURNAL = "names"
-"""In a daemon's home: the names that tests gave to images that stay, each after its image's id."""
 
 _NO_NAME = "<none>:<none>"
 # What is still being made when its maker is killed is there after a moment.
@@ -28,13 +25,12 @@ _PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
 def purge(engine: Engine, home: Path) -> None:
     """Remove all that carries the labels of the daemon of this home, and the names it gave."""
     api: Any = engine.client.api
-    try:
-        since = (home / GUARD).stat().st_mtime
-    except OSError:
-        since = float("inf")
+    journal = Journal(home)
+    # Where no guard has begun, nothing is known to be this run's.
+    since = journal.since() or float("inf")
     patience = iter(_PATIENCE_SECONDS)
     for _ in range(_PASSES):
-        went = [*_purge(api, str(home), since), *_take_names_back(api, home / JOURNAL)]
+        went = [*_purge(api, str(home), since), *_take_names_back(api, journal)]
         if not went:
             return
         if not any(went):
@@ -84,14 +80,11 @@ def _remove_steps(api: Any, image: str, since: float) -> None:
         image = details["Parent"]
 
 
-def _take_names_back(api: Any, journal: Path) -> Iterator[bool]:
+def _take_names_back(api: Any, journal: Journal) -> Iterator[bool]:
     """Remove the names that tests gave to images that stay; gives for each whether it went."""
-    try:
-        lines = journal.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in dict.fromkeys(lines):
-        image, _, name = line.partition(" ")
+    for kind, image, name in dict.fromkeys(journal.read()):
+        if kind != GAVE:
+            continue
         with contextlib.suppress(_not_found()):
             details = api.inspect_image(name)
             # With its last name an image would go too.

@@ -16,12 +16,12 @@ from .calls import Handler
 from .exchange import Exchange, reply_to
 from .image_calls import ImageCalls
 from .images import Images
+from .journal import Journal
 from .making import Making
 from .ownership import Ownership
 from .policy import Policy
 from .reading import Reading
 from .refusal import Refusal, malformed
-from .remains import JOURNAL
 from .source import Source
 from .stamp import Stamp
 from .upstream import Engine, Reply
@@ -56,7 +56,7 @@ class Server:
         self._serving: set[asyncio.Task[None]] = set()
         self._making: set[asyncio.Future[None]] = set()
         ownership = Ownership(engine, stamp, policy)
-        images = Images(engine, stamp, policy, home / JOURNAL)
+        images = Images(engine, stamp, policy, Journal(home))
         self._handlers = tuple(
             calls(engine, ownership, images, stamp, policy)
             for calls in (Reading, Making, Builds, ImageCalls)

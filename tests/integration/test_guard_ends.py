@@ -16,6 +16,7 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind.engine.engine import Engine
+from pytest_dind.guard import launch
 from pytest_dind.lifetime import labels
 
 from ..support import remove_tree, until
@@ -79,7 +80,9 @@ def _of_room(engine: Engine, room: Path) -> list[str]:
 
 def _guards(room: Path) -> list[int]:
     """The processes of guards in this room."""
-    return [int(path.read_text()) for path in room.rglob("*/*/guard")]
+    found = [launch.pid(path.read_text()) for path in room.rglob("*/*/guard")]
+    assert None not in found
+    return [pid for pid in found if pid is not None]
 
 
 def _made(project: Project) -> subprocess.Popen[str]:
@@ -166,11 +169,12 @@ def test_guard_that_dies_in_a_run(room_project: Project, room: Path, engine: Eng
     room_project.write(
         """
         import os, pathlib, signal
+        from pytest_dind.guard import launch
 
         def test_it(dind_client, dind_daemon):
             dind_client.volumes.create("ends-vol")
             home = pathlib.Path(dind_daemon.host.removeprefix("unix://")).parent
-            os.kill(int((home / "guard").read_text()), signal.SIGKILL)
+            os.kill(launch.pid((home / "guard").read_text()), signal.SIGKILL)
 
         def test_next(dind_client):
             dind_client.ping()
@@ -222,6 +226,51 @@ def test_restart(room_project: Project, room: Path, engine: Engine) -> None:
         """
     )
     room_project.run()
+    _assert_gone(engine, room)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_images_after_a_restart(
+    room_project: Project, room: Path, engine: Engine, killed: bool
+) -> None:
+    """Images of before a restart are the run's own still: steps of a build, and what was loaded."""
+    api: Any = engine.client.api
+    dockerfile = f"FROM {NESTED_IMAGE}\nLABEL room={room.name}\n".encode()
+    engine.client.images.build(fileobj=io.BytesIO(dockerfile), tag="ends-loaded", rm=True)
+    (room_project.path / "image.tar").write_bytes(b"".join(api.get_image("ends-loaded")))
+    api.remove_image("ends-loaded", noprune=True)
+    room_project.write(
+        f"""
+        import io, os, pathlib, signal
+        from pytest_dind.guard import launch
+
+        def test_it(dind_client, dind_daemon):
+            steps = b"FROM {NESTED_IMAGE}\\nRUN echo {room.name}\\nRUN echo last\\n"
+            built, _ = dind_client.images.build(fileobj=io.BytesIO(steps), tag="ends-built")
+            history = [item["Id"] for item in built.history()]
+            with open("image.tar", "rb") as archive:
+                dind_client.images.load(archive)
+            if {killed}:
+                home = pathlib.Path(dind_daemon.host.removeprefix("unix://")).parent
+                os.kill(launch.pid((home / "guard").read_text()), signal.SIGKILL)
+            dind_daemon.restart()
+            dind_client.images.remove("ends-loaded")
+            steps = [name for name in history[1:] if name != "<missing>"]
+            theirs = dind_client.images.get("{NESTED_IMAGE}").id
+            own = steps[:steps.index(theirs)]
+            assert len(own) >= 2
+            pathlib.Path("steps").write_text("\\n".join(own))
+        """
+    )
+    try:
+        room_project.run()
+    finally:
+        if api.images(name="ends-loaded"):
+            api.remove_image("ends-loaded")
+
+    steps = (room_project.path / "steps").read_text().split()
+    there = {image["Id"] for image in api.images(all=True)}
+    assert not there & set(steps)
     _assert_gone(engine, room)
 
 

@@ -1,0 +1,131 @@
+"""What a guard knows of images once it is started anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_dind.lifetime.reaper import GUARD
+
+from pytest_dind import labels
+from pytest_dind.guard import remains, stamp, upstream
+from pytest_dind.guard.images import Images
+from pytest_dind.guard.journal import JOURNAL, Journal
+from pytest_dind.guard.policy import Policy
+
+_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/b/run/main")))
+_POLICY = Policy("own", frozenset(), (), "/e", "/s", "/b")
+
+
+def _images(home: Path) -> Images:
+    """What a guard that is started in this home knows."""
+    return Images(upstream.Engine("/e"), _STAMP, _POLICY, Journal(home))
+
+
+def test_what_was_learned(tmp_path: Path) -> None:
+    """What the run brought stays its own, until it is removed; so do the names it gave."""
+    before = _images(tmp_path)
+    for image in ("kept", "removed", "again"):
+        before.learn(image)
+    for image in ("removed", "again", "another's"):
+        before.forget(image)
+    before.learn("again")
+    before.record("moved:1", "first")
+    before.named("brought:1", "host's")
+    before.record("moved:1", "second")
+    after = _images(tmp_path)
+
+    for images in (before, after):
+        owned = {name for name in ("kept", "removed", "again", "x") if images.owns({"Id": name})}
+        assert owned == {"kept", "again"}
+        assert images.gave("moved:1", {"Id": "second"})
+        assert not images.gave("moved:1", {"Id": "first"})
+        assert images.gave("brought:1", {"Id": "host's"})
+
+
+class _Api:
+    """An engine with one image of the run's, and below it one of a step that was made `at`."""
+
+    def __init__(self, home: Path, at: float) -> None:
+        self._labels = {labels.HOME: str(home), labels.ROLE: stamp.IMAGE}
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+        self._images: dict[str, dict[str, Any]] = {
+            "built": {"Parent": "step"},
+            "step": {"Id": "step", "Parent": "", "RepoTags": [], "Created": f"{moment}.9Z"},
+        }
+        self.names = {"given:1": "host's", "brought:1": "host's"}
+
+    def images(self, **_: Any) -> list[dict[str, Any]]:
+        there = [name for name in self._images if name == "built"]
+        return [
+            {"Id": name, "Created": 1, "RepoTags": [], "Labels": self._labels} for name in there
+        ]
+
+    def containers(self, **_: Any) -> list[Any]:
+        return []
+
+    networks = containers
+
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": None}
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        from docker.errors import NotFound
+
+        if name in self.names:
+            return {"Id": self.names[name], "RepoTags": ["hosts:1", *self.names]}
+        if name not in self._images:
+            raise NotFound(name)
+        return self._images[name]
+
+    def remove_image(self, name: str, **_: Any) -> None:
+        self._images.pop(name, None)
+        self.names.pop(name, None)
+
+    @property
+    def left(self) -> set[str]:
+        return {*self._images, *self.names}
+
+
+class _Outer:
+    def __init__(self, api: _Api) -> None:
+        self.api = api
+
+    @property
+    def client(self) -> _Outer:
+        return self
+
+
+@pytest.mark.parametrize(("seconds", "goes"), [(5, True), (-5, False)])
+def test_what_is_removed_in_the_end(tmp_path: Path, seconds: float, goes: bool) -> None:
+    """A step from before a restart is the run's own; one from before the run is the host's.
+
+    So it is with names: those that tests gave are taken back, those that were brought stay.
+    """
+    began = time.time()
+    first = _images(tmp_path)
+    first.record("given:1", "host's")
+    first.named("brought:1", "host's")
+    (tmp_path / GUARD).touch()
+    os.utime(tmp_path / GUARD, (began + 60, began + 60))
+    _images(tmp_path)
+    api = _Api(tmp_path, began + seconds)
+    engine: Any = _Outer(api)
+    remains.purge(engine, tmp_path)
+
+    assert api.left == {"brought:1"} if goes else {"brought:1", "step"}
+
+
+def test_home_in_which_no_guard_has_begun(tmp_path: Path) -> None:
+    """No step is known to be the run's, also where the journal is none: a label may lead there."""
+    for text in (None, b"since then\n\xff"):
+        if text is not None:
+            (tmp_path / JOURNAL).write_bytes(text)
+        api = _Api(tmp_path, time.time())
+        engine: Any = _Outer(api)
+        remains.purge(engine, tmp_path)
+
+        assert "step" in api.left
