@@ -25,6 +25,7 @@ from pytest_dind.lifetime.lease import LEASE, Lease
 from pytest_dind.lifetime.reaper import KEPT
 
 from ..support import until
+from .traces import FOREIGN
 
 ENGINE = "/var/run/docker.sock"
 _SECONDS = 60
@@ -115,7 +116,7 @@ class Crowd:
     """Objects of somebody else's on the engine: compared before and after."""
 
     def __init__(self) -> None:
-        self.mark = f"foreign-{uuid4().hex[:8]}"
+        self.mark = f"{FOREIGN}{uuid4().hex[:8]}"
         self.client = docker.DockerClient(base_url=f"unix://{ENGINE}")
         api: Any = self.client.api
         self.network = self.client.networks.create(f"{self.mark}-net", labels={"whose": "theirs"})

@@ -38,6 +38,8 @@ def looks(picked: str) -> int:
     return 1 if picked == "sysbox" else 0
 
 
+# The probe of a mode is a container with control groups of its own.
+@pytest.mark.cgroups
 @pytest.mark.parametrize("options", [[], ["-n2"], ["-n2", "--dind-scope=worker"]], ids=" ".join)
 def test_auto(
     project: Project, engine: Engine, room: Path, picked: str, looks: int, options: list[str]
@@ -116,6 +118,8 @@ def test_requires_engine(project: Project) -> None:
     assert "1 passed, 2 errors" in output
 
 
+# Two seconds are enough only where nothing else is done.
+@pytest.mark.alone
 def test_sysbox_where_it_is_not(engine: Engine, room: Path, traces: Traces, picked: str) -> None:
     """Sysbox by its name where it isn't is an error within two seconds, without a container."""
     if picked == "sysbox":

@@ -39,6 +39,8 @@ def helped(project: Project) -> Project:
     return project
 
 
+# Paused containers are frozen control groups.
+@pytest.mark.cgroups
 def test_all_that_a_test_adds(helped: Project) -> None:
     """Containers in every state, networks and volumes of a test go; what was before is intact."""
     helped.write(

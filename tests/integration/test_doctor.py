@@ -23,6 +23,9 @@ from .conftest import DeriveImage
 from .projects import Project
 from .traces import Traces
 
+# It says which version there is, and tries a daemon out on it.
+pytestmark = pytest.mark.cgroups
+
 _TRIES = 3
 """A machine may be busy with other things; its best time is what counts."""
 
@@ -160,6 +163,8 @@ def test_image_without_dockerd(doctor: _Doctor) -> None:
     assert "its image has no dockerd" in " ".join(verdict["cause"] for verdict in data["modes"])
 
 
+# It is a second or two: other tests beside it would be measured too.
+@pytest.mark.alone
 def test_how_long_it_takes(doctor: _Doctor) -> None:
     """Under 3 s without a daemon, at most 10 s with one in each mode."""
     assert _best(doctor, 3) < 3

@@ -14,6 +14,9 @@ from ..support import until
 from .projects import CUT_SHORT, Project
 from .traces import Traces
 
+# The kernel ends a container by its control groups, and does not where those are frozen.
+pytestmark = pytest.mark.cgroups
+
 _IN_A_TEST = """
     import signal
 

@@ -58,6 +58,8 @@ def _ran(*options: str, env: Mapping[str, str]) -> set[str]:
 
 
 # The guard refuses what buildx needs.
+# Compose and buildx make control groups in their own ways.
+@pytest.mark.cgroups
 @pytest.mark.requires_isolation
 def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
     """Each tool finds the daemon, whatever is inherited that leads elsewhere.

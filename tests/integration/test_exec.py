@@ -12,6 +12,9 @@ from pytest_dind import Daemon, SettingsError
 
 from ..support import until
 
+# With cgroup v2 a command must not get into the group whose controllers dockerd needs.
+pytestmark = pytest.mark.cgroups
+
 _LARGE = 3_000_000
 
 

@@ -20,7 +20,8 @@ from .conftest import DeriveImage, StartDaemon, Started
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
-pytestmark = pytest.mark.requires_isolation
+# It sets cgroup v2 up for dockerd, and with v1 it thaws what is paused.
+pytestmark = [pytest.mark.requires_isolation, pytest.mark.cgroups]
 
 _CONTAINERS = 200
 

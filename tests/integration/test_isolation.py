@@ -24,6 +24,9 @@ from pytest_dind.engine.engine import Engine
 from .conftest import StartDaemon
 from .projects import Project
 
+# A daemon has a view of its own of the control groups, and one in it a view within that.
+pytestmark = pytest.mark.cgroups
+
 
 def _socket(daemon: Daemon) -> Path:
     return Path(daemon.host.removeprefix("unix://"))

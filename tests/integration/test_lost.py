@@ -40,6 +40,8 @@ _SUITE = """
 _SECONDS = 20
 
 
+# What the kernel says of the end of a group it says of each version in its own way.
+@pytest.mark.cgroups
 @pytest.mark.parametrize("harm", _HARMS)
 def test_daemon_that_is_killed(project: Project, traces: Traces, mode: str, harm: str) -> None:
     """The test that sees it and all later ones that need it fail, soon, on the same account."""

@@ -20,7 +20,8 @@ from .conftest import StartDaemon
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
-pytestmark = pytest.mark.requires_isolation
+# A container that starts again has its groups already; memory and CPUs are theirs to limit.
+pytestmark = [pytest.mark.requires_isolation, pytest.mark.cgroups]
 
 
 def test_restart(start: StartDaemon) -> None:

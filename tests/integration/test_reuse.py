@@ -50,6 +50,8 @@ def _ids(project: Project) -> list[str]:
     return (project.path / "ids").read_text().split()
 
 
+# Two times are compared, of which other tests would slow down the one or the other.
+@pytest.mark.alone
 def test_same_daemon(project: Project, traces: Traces) -> None:
     """The next run has the same daemon in hand, much sooner; nobody's sweep takes it."""
     first = project.run(_REUSE)
@@ -119,6 +121,8 @@ def test_changed_while_in_use(project: Project, traces: Traces) -> None:
     process.wait()
 
 
+# Paused containers are frozen control groups.
+@pytest.mark.cgroups
 @pytest.mark.parametrize("harm", ["kill", "pause"])
 def test_dead_or_unhealthy(project: Project, traces: Traces, engine: Engine, harm: str) -> None:
     """A daemon that is gone, or does not answer, is replaced by a new one."""

@@ -15,6 +15,9 @@ from pytest_dind.engine.engine import Engine
 from .projects import Project
 from .traces import Traces
 
+# All that a user has must work with either version.
+pytestmark = pytest.mark.cgroups
+
 _DATA_ROOT = "/var/lib/docker"
 _EXAMPLE = f"""
     def test_nested(dind_client):

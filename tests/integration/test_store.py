@@ -153,6 +153,8 @@ def _has(daemon: Daemon, name: str) -> bool:
         return name in [tag for image in client.images.list() for tag in image.tags]
 
 
+# The store is made by a daemon of its own, with a start of its own.
+@pytest.mark.cgroups
 def test_second_daemon_is_seeded(
     begin: StartDaemon, warm: Warm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,6 +426,8 @@ _WORKER = f"""
 """
 
 
+# Each daemon moves its own processes only.
+@pytest.mark.cgroups
 def test_daemons_at_once(warm: Warm, project: Project) -> None:
     """Several workers' daemons start from one golden root, made by whoever is the first."""
     project.write(_WORKER)

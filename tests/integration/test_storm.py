@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 
+import pytest
+
 from benchmarks.storm import place, storm
 
 KILLS = int(os.environ.get("PYTEST_DIND_STORM_KILLS", 30))
@@ -12,6 +14,8 @@ SEED = os.environ.get("PYTEST_DIND_STORM_SEED")
 """Replays the storm that printed it."""
 
 
+# It loads the whole machine, and five seconds are too few where others load it too.
+@pytest.mark.alone
 def test_storm() -> None:
     """Of runs that are killed at random moments nothing is left five seconds later."""
     seed = int(SEED) if SEED else random.randrange(2**32)

@@ -138,6 +138,8 @@ def test_runtime_that_hangs(outer: Callable[[str], _Outer]) -> None:
     until(lambda: engine.containers() == [], 30, "the probe's container is gone")
 
 
+# Two seconds are enough only where nothing else is done.
+@pytest.mark.alone
 def test_mode_that_is_not_there(project: Project, engine: Engine) -> None:
     """`--dind-mode=sysbox` where it isn't: one error within 2 s, the cause, and three ways on."""
     if RUNTIME in engine.client.info()["Runtimes"]:

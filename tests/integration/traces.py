@@ -16,13 +16,17 @@ from pytest_dind.lifetime import labels
 
 from ..support import until
 
+FOREIGN = "foreign-"
+"""How the names begin of what tests have made that stands for other people's."""
+
 
 class Traces:
     """What came to an engine, and to the runs' directories below a room, since this was made.
 
     An engine may have other users, even other runs of this plugin. Theirs is passed over:
     containers and volumes with the labels of a run outside of the room, containers without labels
-    (the plugin makes none), and volumes without labels that have a name or are in use.
+    (the plugin makes none), volumes without labels that have a name or are in use, and networks
+    that tests beside this one have made as other people's.
     """
 
     def __init__(self, engine: docker.DockerClient, room: Path) -> None:
@@ -75,7 +79,11 @@ class Traces:
                 for item in api.volumes()["Volumes"] or []
                 if self._is_ours(item["Labels"])
             ),
-            *self._unless_of_others("network", "Id", api.networks()),
+            *self._unless_of_others(
+                "network",
+                "Id",
+                (item for item in api.networks() if not item["Name"].startswith(FOREIGN)),
+            ),
         }
 
     def _unless_of_others(self, kind: str, key: str, items: Iterable[dict[str, Any]]) -> set[str]:
