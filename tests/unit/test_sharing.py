@@ -56,7 +56,8 @@ class Backend:
             **known
             | {"mode": "dind", "home": home, "id": str(len(self.started)), "published": ()}
             | {"certificates": self.certificates}
-            | {"host": f"unix://{home.path}/docker.sock", "seconds": 0.0, "user_namespace": False}
+            | {"host": f"unix://{home.path}/docker.sock", "seconds": 0.0, "pulled": 0.0}
+            | {"user_namespace": False}
         )
 
     def hold(self, record: Record) -> None:
