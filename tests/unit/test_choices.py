@@ -131,7 +131,7 @@ def test_choice_is_shared(judged: Judged, run: run_module.Run, tmp_path: Path) -
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a daemon's start be the proof of mode sysbox."""
-    monkeypatch.setattr(modes, "shows", lambda mode, engine: mode == "sysbox")
+    monkeypatch.setattr(modes, "proved_by_start", lambda mode, engine: mode == "sysbox")
 
 
 @pytest.mark.usefixtures("shown")
