@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     ps.set_defaults(call=_ps)
     rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
     which = rm.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", nargs="*", default=[], help="as ps has it, or as --dind-reuse does")
+    which.add_argument("name", nargs="*", default=[], help="as ps has it, or --dind-reuse")
     which.add_argument(
         "--all", action="store_true", help="every daemon of this user that no run uses"
     )
