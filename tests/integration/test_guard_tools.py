@@ -26,6 +26,9 @@ from pytest_dind import labels
 from ..support import until
 from .guarded import ENGINE, Crowd, Guarded, guarded
 
+# The crowd, and the guard, take seconds to make: one worker has all that use them.
+pytestmark = pytest.mark.xdist_group("guard_tools")
+
 _SECONDS = 120
 # The CLI of Debian's engine speaks to BuildKit itself; newer ones leave that to a plugin.
 _OLD_CLI = "/usr/bin/docker"
