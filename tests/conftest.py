@@ -80,6 +80,16 @@ def pytest_runtest_protocol(
         turns.end(next_alone=_is_alone(nextitem))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that no worker is to wait for in the end, and those that all wait for."""
+
+    def rank(item: pytest.Item) -> int:
+        return 0 if item.get_closest_marker("long") else 1 if _is_alone(item) else 2
+
+    items.sort(key=rank)
+
+
 class _Scheduler(LoadScopeScheduling):  # type: ignore[misc]
     """What `--dist loadgroup` is meant to be: a worker has all tests of a group.
 
