@@ -42,6 +42,17 @@ def guard(crowd: Crowd) -> Iterator[Guarded]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _emptied(guard: Guarded) -> Iterator[None]:
+    """Leave nothing in the run that the tests share: the next may be any of them."""
+    yield
+    api: Any = guard.client.api
+    api.prune_containers()
+    api.prune_networks()
+    named = {} if version_lt(api.api_version, "1.42") else {"all": True}
+    api.prune_volumes(filters=named)
+
+
 @pytest.fixture
 def name() -> str:
     """A name that nothing has yet."""
