@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ..guard.mounts import with_anonymous
+from ..guard.rules.mounts import with_anonymous
 from .inventory import BY
 
 _CREATE = re.compile(r"(?:/v[\d.]+)?/(?P<kind>containers|networks|volumes)/create")

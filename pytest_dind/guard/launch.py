@@ -17,19 +17,19 @@ from pathlib import Path
 from ..backends.readiness import LOG
 from ..lifetime import labels
 from ..lifetime.reaper import GUARD
-from .orders import READY, Orders
+from .config import READY, GuardConfig
 
 _POLL_SECONDS = 0.01
 _END_SECONDS = 60
 
 
-def start(orders: Orders, seconds: float) -> bool:
+def start(config: GuardConfig, seconds: float) -> bool:
     """Start a guard, and wait until it serves; whether it does.
 
     It holds the lock on the file `guard` in the home as long as it lives, and writes down there
     which process it is.
     """
-    home = Path(orders.home)
+    home = Path(config.home)
     lock = os.open(home / GUARD, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +37,7 @@ def start(orders: Orders, seconds: float) -> bool:
         os.ftruncate(lock, 0)
         with (home / LOG).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", __package__, json.dumps(asdict(orders)), str(lock)],
+                [sys.executable, "-m", __package__, json.dumps(asdict(config)), str(lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -9,22 +9,23 @@ from pathlib import Path
 
 import h11
 
-from . import head, relay, routes
-from .body import dump
-from .builds import Builds
-from .calls import Handler
-from .exchange import Exchange, reply_to
-from .image_calls import ImageCalls
-from .images import Images
-from .journal import Journal
-from .making import Making
-from .ownership import Ownership
-from .policy import Policy
-from .reading import Reading
-from .refusal import Refusal, malformed
-from .source import Source
-from .stamp import Stamp
-from .upstream import Engine, Reply
+from .handlers.base import Handler
+from .handlers.builds import BuildHandlers
+from .handlers.exchange import Exchange
+from .handlers.image_calls import ImageHandlers
+from .handlers.reading import ReadHandlers
+from .handlers.resources import ResourceHandlers
+from .http import head, relay
+from .http.refusal import Refusal, malformed
+from .http.reply import Reply, dump, reply_to
+from .http.source import Source
+from .http.upstream import Upstream
+from .objects.journal import Journal
+from .objects.own_images import OwnImages
+from .objects.ownership import Ownership
+from .objects.run_labels import RunLabels
+from .rules import routes
+from .rules.policy import Policy
 
 # More than the kernel's own default: tests of many workers connect at once.
 _BACKLOG = 1024
@@ -44,22 +45,24 @@ class Server:
 
     Args:
         engine: The outer engine.
-        stamp: The run's labels.
+        labels: The run's labels.
         policy: The rules.
         home: The daemon's directory.
         log: Takes a line on each request that is refused.
     """
 
-    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, home: Path, log: Log) -> None:
+    def __init__(
+        self, engine: Upstream, labels: RunLabels, policy: Policy, home: Path, log: Log
+    ) -> None:
         self._engine = engine
         self._log = log
         self._serving: set[asyncio.Task[None]] = set()
         self._making: set[asyncio.Future[None]] = set()
-        ownership = Ownership(engine, stamp, policy)
-        images = Images(engine, stamp, policy, Journal(home))
+        ownership = Ownership(engine, labels, policy)
+        images = OwnImages(engine, labels, policy, Journal(home))
         self._handlers = tuple(
-            calls(engine, ownership, images, stamp, policy)
-            for calls in (Reading, Making, Builds, ImageCalls)
+            calls(engine, ownership, images, labels, policy)
+            for calls in (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers)
         )
 
     async def listen(self, path: Path) -> asyncio.AbstractServer:
@@ -83,7 +86,7 @@ class Server:
 
         return await loop.create_unix_server(connected, path=str(path), backlog=_BACKLOG)
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Wait until nothing is being made any more, so that what was made can be removed."""
         if self._making:
             await asyncio.wait(self._making, timeout=seconds)

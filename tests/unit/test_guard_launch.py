@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind.guard import launch
-from pytest_dind.guard.orders import Orders
+from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
 from pytest_dind.lifetime.lease import LEASE, Lease
 from pytest_dind.lifetime.reaper import GUARD
@@ -38,7 +38,7 @@ def home(short_path: Path) -> Iterator[Path]:
 
 
 def _start(home: Path) -> None:
-    orders = Orders(
+    config = GuardConfig(
         home=str(home),
         socket=str(home / "docker.sock"),
         lease=str(home / LEASE),
@@ -49,7 +49,7 @@ def _start(home: Path) -> None:
         allow=(),
         roots=(),
     )
-    assert launch.start(orders, _SECONDS), (home / "log").read_text()
+    assert launch.start(config, _SECONDS), (home / "log").read_text()
 
 
 @pytest.mark.parametrize("earlier", ["", "1" * 200, "4194303", "a b 1 1 1"])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import h11
 import pytest
 
-from pytest_dind.guard import head, routes
-from pytest_dind.guard.builds import Builds
-from pytest_dind.guard.image_calls import ImageCalls
-from pytest_dind.guard.making import Making
-from pytest_dind.guard.reading import Reading
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.handlers.builds import BuildHandlers
+from pytest_dind.guard.handlers.image_calls import ImageHandlers
+from pytest_dind.guard.handlers.reading import ReadHandlers
+from pytest_dind.guard.handlers.resources import ResourceHandlers
+from pytest_dind.guard.http import head
+from pytest_dind.guard.http.refusal import Refusal
+from pytest_dind.guard.rules import routes
 
-_HANDLERS = (Reading, Making, Builds, ImageCalls)
+_HANDLERS = (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers)
 
 
 def _find(call: str, *headers: str) -> routes.Match:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from ..http.head import Head
+from ..http.refusal import malformed, unknown
 from . import names
 from .allow import BUILDKIT
-from .head import Head
-from .refusal import malformed, unknown
 
 NONE, JSON, STREAM, ANY = "none", "json", "stream", "any"
 """What a call's body is: none, JSON that the guard reads, an archive that is streamed, or anything,

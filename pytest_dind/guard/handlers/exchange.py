@@ -10,15 +10,16 @@ from typing import Any
 
 import h11
 
-from . import body as bodies
-from . import relay
-from .body import Json, dump
-from .chunks import Chunks, Length
-from .head import Head, dotted, target
-from .refusal import Refusal, malformed
-from .routes import ANY, STREAM, Match
-from .source import BUFFER, Source
-from .upstream import Engine, Headers, Reply, end, head
+from ..http import relay
+from ..http.chunks import Chunks, Length
+from ..http.head import Head, dotted, target
+from ..http.refusal import Refusal, malformed
+from ..http.reply import Reply, dump, reply_to
+from ..http.source import BUFFER, Source
+from ..http.upstream import Headers, Upstream, end, head
+from ..rules import body as bodies
+from ..rules.body import Json
+from ..rules.routes import ANY, STREAM, Match
 
 _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
 _GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -42,7 +43,7 @@ class Exchange:
         self,
         request: Head,
         match: Match,
-        engine: Engine,
+        engine: Upstream,
         connection: h11.Connection,
         client: relay.Client,
         reader: Source,
@@ -132,7 +133,7 @@ class Exchange:
         raw = b"" if content is None else dump(content)
         streams = self.match.route.body in (STREAM, ANY)
         connection = h11.Connection(h11.CLIENT)
-        current_run = head(
+        sent = head(
             connection,
             self.request.method,
             target(self.version, path, self.match.query),
@@ -141,7 +142,7 @@ class Exchange:
             upgrade=self.request.upgrade,
         )
         async with self._engine.connected() as (reader, writer):
-            writer.write(current_run if streams else current_run + end(connection, raw))
+            writer.write(sent if streams else sent + end(connection, raw))
             async with self._sending(connection, writer, streams):
                 first, rest = await relay.read_head(reader)
                 if newest is not None:
@@ -208,12 +209,12 @@ class Exchange:
     async def _filter(
         self,
         connection: h11.Connection,
-        current_run: bytes,
+        sent: bytes,
         reader: asyncio.StreamReader,
         lines: Lines,
     ) -> None:
         """Pass an answer back line by line; each line as the engine wrote it, or not at all."""
-        connection.receive_data(current_run)
+        connection.receive_data(sent)
         rest = b""
         while True:
             event = connection.next_event()
@@ -244,17 +245,3 @@ class Exchange:
         # Without a task to end with the client, the answer is read for its own sake.
         with contextlib.suppress(*(() if self._client.task else (ConnectionError,))):
             await self._writer.drain()
-
-
-async def reply_to(connection: h11.Connection, writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Write a whole answer."""
-    headers = [
-        (b"Content-Type", reply.content_type),
-        (b"Content-Length", b"%d" % len(reply.body)),
-        _CLOSE,
-    ]
-    writer.write(connection.send(h11.Response(status_code=reply.status, headers=headers)) or b"")
-    # An answer to HEAD has the length of a body, but none, as h11 knows.
-    with contextlib.suppress(h11.LocalProtocolError):
-        writer.write(connection.send(h11.Data(data=reply.body)) or b"")
-    await writer.drain()

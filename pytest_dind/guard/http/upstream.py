@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import h11
 
-from .body import dump
 from .head import NEWEST, target
 from .refusal import Refusal
+from .reply import Reply, dump
 from .source import BUFFER, Source, connect
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A whole answer of the engine."""
-
-    status: int
-    content_type: bytes
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is a yes."""
-        return 200 <= self.status < 300
-
-    def json(self) -> Any:
-        """What is in it."""
-        return json.loads(self.body)
-
-
-class Engine:
+class Upstream:
     """The outer engine.
 
     Args:
@@ -48,7 +28,7 @@ class Engine:
         self._path = path
         self.version = NEWEST
 
-    async def settle(self) -> None:
+    async def negotiate_version(self) -> None:
         """Find out the API version for the guard's own calls, and for those that name none."""
         newest = (await self.call("GET", "/version", version=None)).json()["ApiVersion"]
         major, minor = (int(number) for number in newest.split("."))

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from .containers import Checks
+from ..http.upstream import Upstream
+from ..objects.own_images import OwnImages
+from ..objects.ownership import Ownership
+from ..objects.references import References
+from ..objects.run_labels import RunLabels
+from ..rules.containers import Checks
+from ..rules.policy import Policy
 from .exchange import Exchange
-from .images import Images
-from .ownership import Ownership
-from .policy import Policy
-from .references import References
-from .stamp import Stamp
-from .upstream import Engine
 
 Handler = Callable[[Exchange], Awaitable[None]]
 """Sees a request through; each is a method that a route names."""
 
 
-class Calls:
+class Handlers:
     """The handlers of some calls."""
 
     def __init__(
-        self, engine: Engine, ownership: Ownership, images: Images, stamp: Stamp, policy: Policy
+        self,
+        engine: Upstream,
+        ownership: Ownership,
+        images: OwnImages,
+        labels: RunLabels,
+        policy: Policy,
     ) -> None:
         self._engine = engine
         self._ownership = ownership
         self._images = images
-        self._stamp = stamp
+        self._labels = labels
         self._policy = policy
         self._checks = Checks(policy)
-        self._references = References(engine, ownership, stamp, policy)
+        self._references = References(engine, ownership, labels, policy)
 
 
 def path(exchange: Exchange, resolved: str) -> str:
