@@ -9,12 +9,9 @@ from pathlib import Path
 
 import h11
 
-from .handlers.base import Handler
-from .handlers.builds import BuildHandlers
+from .handlers import table
+from .handlers.base import Context
 from .handlers.exchange import Exchange
-from .handlers.image_calls import ImageHandlers
-from .handlers.reading import ReadHandlers
-from .handlers.resources import ResourceHandlers
 from .http import head, relay
 from .http.refusal import Refusal, malformed
 from .http.reply import Reply, dump, reply_to
@@ -24,14 +21,10 @@ from .objects.journal import Journal
 from .objects.own_images import OwnImages
 from .objects.ownership import Ownership
 from .objects.run_labels import RunLabels
-from .rules import routes
 from .rules.policy import Policy
 
 # More than the kernel's own default: tests of many workers connect at once.
 _BACKLOG = 1024
-
-# What the engine sees through to its end, whether or not somebody waits for it.
-_MAKING = {"create_container", "create_network", "create_volume", "commit"}
 
 # How long a client that has its answer may go on sending, and how long be silent.
 _LONGEST_SECONDS = 30
@@ -60,10 +53,7 @@ class Server:
         self._making: set[asyncio.Future[None]] = set()
         ownership = Ownership(engine, labels, policy)
         images = OwnImages(engine, labels, policy, Journal(home))
-        self._handlers = tuple(
-            calls(engine, ownership, images, labels, policy)
-            for calls in (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers)
-        )
+        self._routes = table.routes(Context(engine, ownership, images, labels, policy))
 
     async def listen(self, path: Path) -> asyncio.AbstractServer:
         """Serve on a socket, which is made."""
@@ -104,7 +94,7 @@ class Server:
                 return
             asked = raw.split(b"\r\n", 1)[0].decode("ascii", "backslashreplace")
             request = head.parse(raw, connection)
-            match = routes.find(request)
+            match = self._routes.find(request)
             exchange = Exchange(request, match, self._engine, connection, client, reader, writer)
             await self._handle(exchange)
         except Refusal as refusal:
@@ -125,15 +115,12 @@ class Server:
                 writer.close()
 
     async def _handle(self, exchange: Exchange) -> None:
-        does = exchange.match.route.does
-        handler: Handler = next(
-            getattr(handlers, does) for handlers in self._handlers if hasattr(handlers, does)
-        )
-        if does not in _MAKING:
-            return await handler(exchange)
+        route = exchange.match.route
+        if not route.finishes:
+            return await route.handler(exchange)
         # Seen through to its end, like the engine does it.
         exchange.see_through()
-        making = asyncio.ensure_future(handler(exchange))
+        making = asyncio.ensure_future(route.handler(exchange))
         self._making.add(making)
         try:
             await making

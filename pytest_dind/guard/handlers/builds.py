@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..http.refusal import Refusal, forbidden, malformed
 from ..objects.run_labels import IMAGE, RunLabels, dockerfile_line, with_labels
 from ..rules.body import fields, mapping, objects, parse_text, text
 from ..rules.containers import joined
 from ..rules.names import full
-from .base import Handlers
+from .base import Context, Handlers
 from .exchange import Exchange
 
 # What engines take for false; all else is true (moby, httputils.BoolValue).
@@ -21,8 +19,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 class BuildHandlers(Handlers):
     """The handlers of calls about builds, and of commits."""
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._builds: set[str] = set()
 
     async def build(self, exchange: Exchange) -> None:
