@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..lifetime import labels
 from .config import READY, GuardConfig
+from .http.proxy import bound
 from .http.upstream import Upstream
 from .objects.run_labels import RunLabels
 from .rules.policy import Policy, real_roots
@@ -72,7 +73,7 @@ async def _serve(config: GuardConfig) -> bool:
     server = Server(engine, RunLabels(config.labels), policy, home, _log)
     ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     _watch(config, ending)
-    listener = await server.listen(Path(config.socket))
+    listener = await server.listen(bound(config.socket))
     os.write(sys.stdout.fileno(), READY)
     _silence()
     removes = await ending

@@ -19,6 +19,7 @@ import h11
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pytest_dind.guard.http.proxy import bound
 from pytest_dind.guard.http.upstream import Upstream
 from pytest_dind.guard.objects import run_labels
 from pytest_dind.guard.rules.policy import Policy
@@ -292,7 +293,7 @@ async def _play(sequence: list[tuple[str, str, str, Any]], directory: Path) -> _
     policy = Policy("own", frozenset(), (str(directory),), str(engine_path), "/s", "/base")
     errors: list[str] = []
     server = Server(engine, _LABELS, policy, directory, errors.append)
-    listener = await server.listen(guard_path)
+    listener = await server.listen(bound(str(guard_path)))
     for call, first, second, content in sequence:
         method, _, target = call.partition(" ")
         asked, mark, query = target.partition("?")

@@ -16,6 +16,7 @@ import pytest
 
 from pytest_dind.guard import process
 from pytest_dind.guard.config import GuardConfig
+from pytest_dind.guard.http.proxy import bound
 from pytest_dind.guard.http.upstream import Upstream
 from pytest_dind.guard.objects import run_labels
 from pytest_dind.guard.rules.policy import Policy
@@ -55,7 +56,7 @@ def _play(serve: _Serve, client: _Client, *allow: str, guard: str = "own") -> An
         policy = Policy(guard, frozenset(allow), ("/nowhere",), "/e", "/s", "/base")
         engine = Upstream(str(directory / "engine"))
         server = Server(engine, _LABELS, policy, directory, lambda line: None)
-        listener = await server.listen(directory / "guard")
+        listener = await server.listen(bound(str(directory / "guard")))
         reader, writer = await asyncio.open_unix_connection(directory / "guard")
         try:
             return await asyncio.wait_for(client(reader, writer), _SECONDS)

@@ -80,7 +80,7 @@ class ImageHandlers(Handlers):
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
         # Also when the client is gone, since then a name may have been taken already.
-        exchange.see_through()
+        exchange.go_on_without_client()
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
             began = time.time()
