@@ -79,6 +79,34 @@ def _elsewhere(process: int) -> str:
     return f"{machine}9 {process} {started}"
 
 
+def test_look_at_the_same_time(short_path: Path) -> None:
+    """Processes that look for a guard at the same time do not take each other for it."""
+    (short_path / GUARD).touch()
+    with (short_path / GUARD).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not launch.is_alive(short_path)
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        assert launch.is_alive(short_path)
+
+
+def test_look_while_a_guard_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard starts although a process looks for one just then; beside a guard none starts."""
+    (home / GUARD).touch()
+    with (home / GUARD).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        sleep = time.sleep
+
+        def wait(seconds: float) -> None:
+            fcntl.flock(looking, fcntl.LOCK_UN)
+            sleep(seconds)
+
+        monkeypatch.setattr(time, "sleep", wait)
+        _start(home)
+    assert launch.is_alive(home)
+    with pytest.raises(BlockingIOError):
+        _start(home)
+
+
 @_linux
 @pytest.mark.parametrize("describe", [str, _earlier, _elsewhere])
 def test_process_that_is_no_guard(short_path: Path, describe: Callable[[int], str]) -> None:
