@@ -26,7 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 from pytest_dind.guard import launch
-from pytest_dind.guard.orders import Orders
+from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
 from pytest_dind.lifetime.lease import LEASE, Lease
 
@@ -62,7 +62,7 @@ def _guard() -> Iterator[tuple[str, float]]:
     home.mkdir(parents=True, mode=0o700)
     lease = Lease(home / LEASE)
     path = str(home / "docker.sock")
-    orders = Orders(
+    config = GuardConfig(
         home=str(home),
         socket=path,
         lease=str(home / LEASE),
@@ -74,7 +74,7 @@ def _guard() -> Iterator[tuple[str, float]]:
         roots=(str(base),),
     )
     began = time.perf_counter()
-    if not launch.start(orders, _SECONDS):
+    if not launch.start(config, _SECONDS):
         raise SystemExit((home / "log").read_text())
     _get(path, "/_ping")
     try:

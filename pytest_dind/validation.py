@@ -111,7 +111,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_guard(allowed: Iterable[str]) -> None:
-    from .guard import allow
+    from .guard.rules import allow
 
     for one in allowed:
         if not allow.is_known(one):

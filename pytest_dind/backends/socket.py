@@ -14,11 +14,12 @@ from ..engine import exec as execution
 from ..engine import images
 from ..engine.engine import Engine, answering
 from ..errors import DaemonExited, SettingsError
-from ..guard import launch, remains
-from ..guard.allow import BUILDKIT
-from ..guard.orders import Orders
-from ..guard.policy import OWN
-from ..guard.roles import CLIENT
+from ..guard import launch
+from ..guard.config import GuardConfig
+from ..guard.objects import leftovers
+from ..guard.objects.roles import CLIENT
+from ..guard.rules.allow import BUILDKIT
+from ..guard.rules.policy import OWN
 from ..lifetime import directories, labels
 from ..lifetime.directories import ROOT, SOCKET
 from ..lifetime.files import Directory, Files
@@ -125,7 +126,7 @@ class SocketBackend:
             root = (home.path.parent / ROOT).read_text()
         except OSError:
             root = str(Path.cwd())
-        orders = Orders(
+        config = GuardConfig(
             home=str(home.path),
             socket=str(home.path / SOCKET),
             lease=str(home.path / LEASE),
@@ -136,7 +137,7 @@ class SocketBackend:
             allow=settings.guard_allow,
             roots=(root, tempfile.gettempdir()),
         )
-        if not launch.start(orders, settings.timeout):
+        if not launch.start(config, settings.timeout):
             raise DaemonExited(
                 f"The guard of the daemon {home.name!r} did not start.",
                 evidence=readiness.log(Directory(home.path)) or "It has logged nothing.",
@@ -244,7 +245,7 @@ class SocketBackend:
     def stop(self, home: Home) -> None:
         """End the guard, and remove what its tests made."""
         launch.end(home.path)
-        remains.purge(self._engine, home.path)
+        leftovers.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):
             (home.path / GUARD).unlink()
 

@@ -17,7 +17,7 @@ from .inventory import Resources
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
-    from .labelling_proxy import Stamp
+    from .labelling_proxy import LabellingProxy
 
 
 class Ledger:
@@ -35,7 +35,7 @@ class Ledger:
     def __init__(
         self,
         daemon: Daemon,
-        stamp: Stamp | None,
+        stamp: LabellingProxy | None,
         process: str,
         *,
         test: str,
@@ -163,7 +163,7 @@ class Ledger:
             self._stamp.by = self._by("" if self._wider else self._test)
 
 
-def shared(daemon: Daemon, stamp: Stamp, inside: str) -> Daemon:
+def shared(daemon: Daemon, stamp: LabellingProxy, inside: str) -> Daemon:
     """The same daemon, reached through the labelling socket, inside its container too."""
     record = dataclasses.replace(daemon.record, host=f"unix://{stamp.path}")
     return dataclasses.replace(daemon, record=record, _inside=f"unix://{inside}")

@@ -17,27 +17,30 @@ from pathlib import Path
 from ..backends.readiness import LOG
 from ..lifetime import labels
 from ..lifetime.reaper import GUARD
-from .orders import READY, Orders
+from .config import READY, GuardConfig
 
 _POLL_SECONDS = 0.01
 _END_SECONDS = 60
 
 
-def start(orders: Orders, seconds: float) -> bool:
+def start(config: GuardConfig, seconds: float) -> bool:
     """Start a guard, and wait until it serves; whether it does.
 
     It holds the lock on the file `guard` in the home as long as it lives, and writes down there
     which process it is.
+
+    Raises:
+        BlockingIOError: a guard of this home is there already.
     """
-    home = Path(orders.home)
+    home = Path(config.home)
     lock = os.open(home / GUARD, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock, seconds)
         # What is in it is an earlier guard's.
         os.ftruncate(lock, 0)
         with (home / LOG).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", __package__, json.dumps(asdict(orders)), str(lock)],
+                [sys.executable, "-m", __package__, json.dumps(asdict(config)), str(lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -55,11 +58,31 @@ def start(orders: Orders, seconds: float) -> bool:
         return bool(readable) and os.read(process.stdout.fileno(), len(READY)) == READY
 
 
+def _lock(lock: int, seconds: float) -> None:
+    """Take a guard's lock, which others may share for the moment of a look at it.
+
+    Raises:
+        BlockingIOError: a guard has it.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        # With a guard this fails: its lock is not one to share.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if time.monotonic() > deadline:
+            raise BlockingIOError("other processes look at the lock all the time")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        time.sleep(_POLL_SECONDS)
+
+
 def is_alive(home: Path) -> bool:
     """Whether the guard of this home is there."""
     try:
         with (home / GUARD).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that others who look at the same time do not take this for the guard.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

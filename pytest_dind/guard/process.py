@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 
 from ..lifetime import labels
-from .orders import READY, Orders
-from .policy import Policy, real_roots
+from .config import READY, GuardConfig
+from .http.proxy import bound
+from .http.upstream import Upstream
+from .objects.run_labels import RunLabels
+from .rules.policy import Policy, real_roots
 from .server import Server
-from .stamp import Stamp
-from .upstream import Engine
 
 # How long a request that makes something may still take when the last user is gone.
 _GRACE_SECONDS = 5
@@ -33,22 +34,22 @@ def main(arguments: list[str]) -> None:
         # Whoever started this can wait for its end at any time; the other is init's child.
         return
     os.umask(0o077)
-    orders = Orders(**json.loads(arguments[0]))
+    config = GuardConfig(**json.loads(arguments[0]))
     lock = int(arguments[1])
     os.set_inheritable(lock, False)
     # Without /proc (macOS) a process can't be told from a later one of its pid.
     os.write(lock, (labels.process() or str(os.getpid())).encode())
-    if asyncio.run(_serve(orders)):
-        _clean_up(orders)
+    if asyncio.run(_serve(config)):
+        _clean_up(config)
 
 
-def _clean_up(orders: Orders) -> None:
+def _clean_up(config: GuardConfig) -> None:
     """Remove what the tests made, and then the home, and the run's directory with its last."""
     from ..engine.engine import Engine as Outer
-    from .remains import purge
+    from .objects.leftovers import purge
 
-    home = Path(orders.home)
-    with contextlib.closing(Outer(f"unix://{orders.engine}")) as outer:
+    home = Path(config.home)
+    with contextlib.closing(Outer(f"unix://{config.engine}")) as outer:
         purge(outer, home)
     shutil.rmtree(home, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -56,28 +57,28 @@ def _clean_up(orders: Orders) -> None:
             shutil.rmtree(home.parent, ignore_errors=True)
 
 
-async def _serve(orders: Orders) -> bool:
+async def _serve(config: GuardConfig) -> bool:
     """Serve to the end; whether to remove what the tests made."""
-    home = Path(orders.home)
-    engine = Engine(orders.engine)
-    await engine.settle()
+    home = Path(config.home)
+    engine = Upstream(config.engine)
+    await engine.negotiate_version()
     policy = Policy(
-        guard=orders.guard,
-        allow=frozenset(orders.allow),
-        roots=real_roots(orders.roots),
-        engine=orders.engine,
-        socket=orders.socket,
+        guard=config.guard,
+        allow=frozenset(config.allow),
+        roots=real_roots(config.roots),
+        engine=config.engine,
+        socket=config.socket,
         private=str(home.parent.parent),
     )
-    server = Server(engine, Stamp(orders.labels), policy, home, _log)
+    server = Server(engine, RunLabels(config.labels), policy, home, _log)
     ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    _watch(orders, ending)
-    listener = await server.listen(Path(orders.socket))
+    _watch(config, ending)
+    listener = await server.listen(bound(config.socket))
     os.write(sys.stdout.fileno(), READY)
     _silence()
     removes = await ending
     listener.close()
-    await server.settle(_GRACE_SECONDS)
+    await server.drain(_GRACE_SECONDS)
     return removes
 
 
@@ -92,10 +93,10 @@ def _silence() -> None:
     os.close(null)
 
 
-def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
+def _watch(config: GuardConfig, ending: asyncio.Future[bool]) -> None:
     """Wait for a signal, or for the last user to be gone."""
     loop = asyncio.get_running_loop()
-    lease = os.open(orders.lease, os.O_RDONLY | os.O_NONBLOCK)
+    lease = os.open(config.lease, os.O_RDONLY | os.O_NONBLOCK)
 
     def finish(removes: bool) -> None:
         if not ending.done():
@@ -106,7 +107,7 @@ def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
             return
         loop.remove_reader(lease)
         # Kept on purpose: whoever removes it ends this.
-        if not Path(orders.kept).exists():
+        if not Path(config.kept).exists():
             finish(True)
 
     with contextlib.suppress(BlockingIOError):
@@ -115,7 +116,7 @@ def _watch(orders: Orders, ending: asyncio.Future[bool]) -> None:
     loop.add_reader(lease, read)
 
     def look() -> None:
-        if Path(orders.home).is_dir():
+        if Path(config.home).is_dir():
             loop.call_later(_LOOK_SECONDS, look)
         else:
             # Nobody can reach it any more, nor end it: a cleaner has been here.

@@ -9,128 +9,83 @@ from pathlib import Path
 
 import h11
 
-from . import head, relay, routes
-from .body import dump
-from .builds import Builds
-from .calls import Handler
-from .exchange import Exchange, reply_to
-from .image_calls import ImageCalls
-from .images import Images
-from .journal import Journal
-from .making import Making
-from .ownership import Ownership
-from .policy import Policy
-from .reading import Reading
-from .refusal import Refusal, malformed
-from .source import Source
-from .stamp import Stamp
-from .upstream import Engine, Reply
-
-# More than the kernel's own default: tests of many workers connect at once.
-_BACKLOG = 1024
-
-# What the engine sees through to its end, whether or not somebody waits for it.
-_MAKING = {"create_container", "create_network", "create_volume", "commit"}
-
-# How long a client that has its answer may go on sending, and how long be silent.
-_LONGEST_SECONDS = 30
-_QUIET_SECONDS = 1
+from .handlers import table
+from .handlers.base import Context
+from .handlers.exchange import Exchange
+from .http import head
+from .http.client import Client
+from .http.proxy import Proxy
+from .http.refusal import Refusal, malformed
+from .http.reply import Reply, dump, reply_to
+from .http.upstream import Upstream
+from .objects.journal import Journal
+from .objects.own_images import OwnImages
+from .objects.ownership import Ownership
+from .objects.run_labels import RunLabels
+from .rules.policy import Policy
 
 Log = Callable[[str], None]
 
 
-class Server:
+class Server(Proxy):
     """The guard, on a socket.
 
     Args:
         engine: The outer engine.
-        stamp: The run's labels.
+        labels: The run's labels.
         policy: The rules.
         home: The daemon's directory.
         log: Takes a line on each request that is refused.
     """
 
-    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, home: Path, log: Log) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Upstream, labels: RunLabels, policy: Policy, home: Path, log: Log
+    ) -> None:
+        super().__init__(engine)
         self._log = log
-        self._serving: set[asyncio.Task[None]] = set()
         self._making: set[asyncio.Future[None]] = set()
-        ownership = Ownership(engine, stamp, policy)
-        images = Images(engine, stamp, policy, Journal(home))
-        self._handlers = tuple(
-            calls(engine, ownership, images, stamp, policy)
-            for calls in (Reading, Making, Builds, ImageCalls)
-        )
+        ownership = Ownership(engine, labels, policy)
+        images = OwnImages(engine, labels, policy, Journal(home))
+        self._routes = table.routes(Context(engine, ownership, images, labels, policy))
 
-    async def listen(self, path: Path) -> asyncio.AbstractServer:
-        """Serve on a socket, which is made."""
-        loop = asyncio.get_running_loop()
-
-        def connected() -> relay.Client:
-            source = Source()
-            client: relay.Client
-
-            async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                task = client.task = asyncio.current_task()
-                assert task is not None
-                # A loop alone does not keep a task: it would be collected when its client is gone.
-                self._serving.add(task)
-                task.add_done_callback(self._serving.discard)
-                await self._serve(client, source, writer)
-
-            client = relay.Client(source, serve, loop=loop)
-            return client
-
-        return await loop.create_unix_server(connected, path=str(path), backlog=_BACKLOG)
-
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Wait until nothing is being made any more, so that what was made can be removed."""
         if self._making:
             await asyncio.wait(self._making, timeout=seconds)
 
-    async def _serve(
-        self, client: relay.Client, reader: Source, writer: asyncio.StreamWriter
-    ) -> None:
+    async def serve(self, client: Client) -> bool:
+        """Answer a request, by its handler or with a refusal."""
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=head.LIMIT)
         asked = "what could not be read"
         exchange: Exchange | None = None
-        gone = False
         try:
-            raw = await _read_head(reader)
+            raw = await _read_head(client.reader)
             if not raw:
-                return
+                return False
             asked = raw.split(b"\r\n", 1)[0].decode("ascii", "backslashreplace")
             request = head.parse(raw, connection)
-            match = routes.find(request)
-            exchange = Exchange(request, match, self._engine, connection, client, reader, writer)
+            match = self._routes.find(request)
+            exchange = Exchange(request, match, self._engine, connection, client)
             await self._handle(exchange)
         except Refusal as refusal:
             self._log(f"{refusal.status} {asked}: {refusal.message}")
-            await _refuse(connection, writer, refusal)
-        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
+            await _refuse(connection, client.writer, refusal)
+        except (OSError, h11.RemoteProtocolError):
             # One of the two sides is gone; there is nobody to tell.
-            gone = True
+            return False
         except Exception as error:
             self._log(f"500 {asked}: {error!r}")
-            await _refuse(connection, writer, Refusal(500, f"pytest-dind guard: {error!r}"))
-        finally:
-            client.task = None
-            try:
-                if not gone and (exchange is None or exchange.unread):
-                    await _read_out(reader, writer)
-            finally:
-                writer.close()
+            failure = Refusal(500, f"pytest-dind guard: {error!r}")
+            await _refuse(connection, client.writer, failure)
+        return exchange is None or exchange.unread
 
     async def _handle(self, exchange: Exchange) -> None:
-        does = exchange.match.route.does
-        handler: Handler = next(
-            getattr(handlers, does) for handlers in self._handlers if hasattr(handlers, does)
-        )
-        if does not in _MAKING:
-            return await handler(exchange)
+        route = exchange.match.route
+        if not route.finishes:
+            return await route.handler(exchange)
         # Seen through to its end, like the engine does it.
-        exchange.see_through()
-        making = asyncio.ensure_future(handler(exchange))
+        exchange.go_on_without_client()
+        making = asyncio.ensure_future(route.handler(exchange))
         self._making.add(making)
         try:
             await making
@@ -149,16 +104,6 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
         return b""
     except asyncio.LimitOverrunError:
         raise malformed("the head is too long") from None
-
-
-async def _read_out(reader: Source, writer: asyncio.StreamWriter) -> None:
-    """Take what a client still sends that has its answer, without a look at it.
-
-    It may not read the answer before it has sent all, and an end in between is an error to it.
-    """
-    with contextlib.suppress(OSError):
-        writer.write_eof()
-        await reader.drop(_QUIET_SECONDS, _LONGEST_SECONDS)
 
 
 async def _refuse(

@@ -50,7 +50,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
     if settings.leaks == _OFF and not cleans:
         return daemon
     from ..backends.spec import HOME_IN_CONTAINER
-    from ..cleanup.labelling_proxy import Stamp
+    from ..cleanup.labelling_proxy import LabellingProxy
     from ..cleanup.ledger import Ledger, shared
     from ..lifetime.directories import SOCKET
 
@@ -79,7 +79,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         home = daemon.record.home.path
         # No longer than the daemon's own, for whose path there is room.
         name = f"{uuid4().hex[:6]}.sock"
-        stamp = Stamp(home / name, home / SOCKET)
+        stamp = LabellingProxy(home / name, home / SOCKET)
         daemon = shared(daemon, stamp, f"{HOME_IN_CONTAINER}/{name}")
     process = uuid4().hex[:8]
     config.stash[LEDGER] = Ledger(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends.protocol import Home
-from ..guard import listing
+from ..guard.objects import listing
 from ..lifetime import directories, labels, reaper
 from ..lifetime.lease import LEASE, is_held
 
@@ -139,11 +139,12 @@ def _remove(engine: Engine, entry: Entry) -> None:
             if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
         return
-    from ..guard import launch, remains
+    from ..guard import launch
+    from ..guard.objects import leftovers
 
     if entry.use != UNKNOWN:
         launch.end(entry.home)
-    remains.purge(engine, entry.home)
+    leftovers.purge(engine, entry.home)
     if entry.use != UNKNOWN:
         (entry.home / reaper.GUARD).unlink(missing_ok=True)
 

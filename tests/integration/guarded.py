@@ -18,7 +18,7 @@ import docker
 
 from conftest import NESTED_IMAGE
 from pytest_dind.guard import launch
-from pytest_dind.guard.orders import Orders
+from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
 from pytest_dind.lifetime.directories import SOCKET
 from pytest_dind.lifetime.lease import LEASE, Lease
@@ -45,7 +45,7 @@ class Guarded:
         self.socket = self.home / SOCKET
         self.url = f"unix://{self.socket}"
         self.labels = labels.make(self.run, mode="socket", keep="never", home=self.home)
-        orders = Orders(
+        config = GuardConfig(
             home=str(self.home),
             socket=str(self.socket),
             lease=str(self.home / LEASE),
@@ -56,7 +56,7 @@ class Guarded:
             allow=allow,
             roots=(str(self.root),),
         )
-        assert launch.start(orders, _SECONDS), self.log()
+        assert launch.start(config, _SECONDS), self.log()
         self.client = docker.DockerClient(base_url=self.url, version="auto")
 
     def log(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind.guard import allow
+from pytest_dind.guard.rules import allow
 
 _PAGE = Path(__file__).parents[2] / "docs" / "guard.md"
 

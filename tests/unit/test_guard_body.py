@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dind.guard import body
-from pytest_dind.guard.refusal import Refusal, forbidden
+from pytest_dind.guard.http.refusal import Refusal, forbidden
+from pytest_dind.guard.http.reply import dump
+from pytest_dind.guard.rules import body
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -68,7 +69,7 @@ def test_round_trip(content: dict[str, Any]) -> None:
     except Refusal:
         return
     assert found == content
-    assert json.loads(body.dump(found)) == content
+    assert json.loads(dump(found)) == content
 
 
 @given(st.binary(max_size=200))

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.guard import stamp
-from pytest_dind.guard.builds import stamp_changes
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.handlers.builds import label_changes
+from pytest_dind.guard.http.refusal import Refusal
+from pytest_dind.guard.objects import run_labels
 from pytest_dind.lifetime import labels
 
-_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
+_LABELS = run_labels.RunLabels(
+    labels.make("run", mode="socket", keep="never", home=Path("/base/run/main"))
+)
 
 
 def _changed(*lines: str) -> list[str]:
     exchange: Any = SimpleNamespace(match=SimpleNamespace(query={"changes": [*lines]}))
-    stamp_changes(exchange, _STAMP)
+    label_changes(exchange, _LABELS)
     changes: list[str] = exchange.match.query["changes"]
     return changes
 

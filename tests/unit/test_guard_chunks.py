@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dind.guard.chunks import Chunks
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.http.chunks import Chunks
+from pytest_dind.guard.http.refusal import Refusal
 
 
 @given(

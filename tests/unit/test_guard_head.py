@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dind.guard import head
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.http import head
+from pytest_dind.guard.http.refusal import Refusal
 
 
 def _parse(raw: bytes) -> head.Head:

@@ -9,20 +9,23 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.guard import remains, stamp, upstream
-from pytest_dind.guard.images import Images
-from pytest_dind.guard.journal import JOURNAL, Journal
-from pytest_dind.guard.policy import Policy
+from pytest_dind.guard.http import upstream
+from pytest_dind.guard.objects import leftovers, run_labels
+from pytest_dind.guard.objects.journal import JOURNAL, Journal
+from pytest_dind.guard.objects.own_images import OwnImages
+from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.lifetime import labels
 from pytest_dind.lifetime.reaper import GUARD
 
-_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/b/run/main")))
+_LABELS = run_labels.RunLabels(
+    labels.make("run", mode="socket", keep="never", home=Path("/b/run/main"))
+)
 _POLICY = Policy("own", frozenset(), (), "/e", "/s", "/b")
 
 
-def _images(home: Path) -> Images:
+def _images(home: Path) -> OwnImages:
     """What a guard that is started in this home knows."""
-    return Images(upstream.Engine("/e"), _STAMP, _POLICY, Journal(home))
+    return OwnImages(upstream.Upstream("/e"), _LABELS, _POLICY, Journal(home))
 
 
 def test_what_was_learned(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ class _Api:
     """An engine with one image of the run's, and below it one of a step that was made `at`."""
 
     def __init__(self, home: Path, at: float) -> None:
-        self._labels = {labels.HOME: str(home), labels.ROLE: stamp.IMAGE}
+        self._labels = {labels.HOME: str(home), labels.ROLE: run_labels.IMAGE}
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
         self._images: dict[str, dict[str, Any]] = {
             "built": {"Parent": "step"},
@@ -114,7 +117,7 @@ def test_what_is_removed_in_the_end(tmp_path: Path, seconds: float, goes: bool) 
     _images(tmp_path)
     api = _Api(tmp_path, began + seconds)
     engine: Any = _Outer(api)
-    remains.purge(engine, tmp_path)
+    leftovers.purge(engine, tmp_path)
 
     assert api.left == {"brought:1"} if goes else {"brought:1", "step"}
 
@@ -126,6 +129,6 @@ def test_home_in_which_no_guard_has_begun(tmp_path: Path) -> None:
             (tmp_path / JOURNAL).write_bytes(text)
         api = _Api(tmp_path, time.time())
         engine: Any = _Outer(api)
-        remains.purge(engine, tmp_path)
+        leftovers.purge(engine, tmp_path)
 
         assert "step" in api.left

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind.guard import launch
-from pytest_dind.guard.orders import Orders
+from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
 from pytest_dind.lifetime.lease import LEASE, Lease
 from pytest_dind.lifetime.reaper import GUARD
@@ -38,7 +38,7 @@ def home(short_path: Path) -> Iterator[Path]:
 
 
 def _start(home: Path) -> None:
-    orders = Orders(
+    config = GuardConfig(
         home=str(home),
         socket=str(home / "docker.sock"),
         lease=str(home / LEASE),
@@ -49,7 +49,7 @@ def _start(home: Path) -> None:
         allow=(),
         roots=(),
     )
-    assert launch.start(orders, _SECONDS), (home / "log").read_text()
+    assert launch.start(config, _SECONDS), (home / "log").read_text()
 
 
 @pytest.mark.parametrize("earlier", ["", "1" * 200, "4194303", "a b 1 1 1"])
@@ -77,6 +77,34 @@ def _elsewhere(process: int) -> str:
     """The description of a process with the pid of another one, in another pid namespace."""
     machine, _, started = labels.process().split(" ")
     return f"{machine}9 {process} {started}"
+
+
+def test_look_at_the_same_time(short_path: Path) -> None:
+    """Processes that look for a guard at the same time do not take each other for it."""
+    (short_path / GUARD).touch()
+    with (short_path / GUARD).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not launch.is_alive(short_path)
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        assert launch.is_alive(short_path)
+
+
+def test_look_while_a_guard_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard starts although a process looks for one just then; beside a guard none starts."""
+    (home / GUARD).touch()
+    with (home / GUARD).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        sleep = time.sleep
+
+        def wait(seconds: float) -> None:
+            fcntl.flock(looking, fcntl.LOCK_UN)
+            sleep(seconds)
+
+        monkeypatch.setattr(time, "sleep", wait)
+        _start(home)
+    assert launch.is_alive(home)
+    with pytest.raises(BlockingIOError):
+        _start(home)
 
 
 @_linux

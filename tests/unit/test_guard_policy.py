@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dind.guard import allow, mounts, names, networks, stamp
-from pytest_dind.guard.containers import Checks
-from pytest_dind.guard.policy import Policy, real_roots
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.http.refusal import Refusal
+from pytest_dind.guard.objects import run_labels
+from pytest_dind.guard.rules import allow, mounts, names, networks
+from pytest_dind.guard.rules.containers import Checks
+from pytest_dind.guard.rules.policy import Policy, real_roots
 from pytest_dind.lifetime import labels
 
-_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/base/run/main")))
-_VOLUME = _STAMP.labels(stamp.VOLUME)
+_LABELS = run_labels.RunLabels(
+    labels.make("run", mode="socket", keep="never", home=Path("/base/run/main"))
+)
+_VOLUME = _LABELS.for_role(run_labels.VOLUME)
 
 
 def _policy(root: Path = Path("/nowhere"), *allowed: str, guard: str = "own") -> Policy:
@@ -315,7 +318,7 @@ def test_filters_always_select_ones_own(given_filters: dict[str, dict[str, bool]
 
     for form in (given_filters, {key: list(values) for key, values in given_filters.items()}):
         try:
-            found = json.loads(_STAMP.filters(stamp.CONTAINER, json.dumps(form)))
+            found = json.loads(_LABELS.filters(run_labels.CONTAINER, json.dumps(form)))
         except Refusal:
             continue
         assert found["label"][f"{labels.HOME}=/base/run/main"] is True
@@ -327,9 +330,9 @@ def test_builds_always_have_the_labels(given_labels: dict[str, str]) -> None:
     """Whatever labels a client gives, those of the run win."""
     import json
 
-    stamped = _STAMP.labels(stamp.IMAGE)
+    stamped = _LABELS.for_role(run_labels.IMAGE)
     try:
-        found = json.loads(stamp.with_labels(json.dumps(given_labels), stamped))
+        found = json.loads(run_labels.with_labels(json.dumps(given_labels), stamped))
     except Refusal:
         return
     assert {key: found[key] for key in stamped} == stamped
@@ -337,11 +340,11 @@ def test_builds_always_have_the_labels(given_labels: dict[str, str]) -> None:
 
 def test_roles_do_not_mix() -> None:
     """A container of an image that a test made has its labels, but is not the test's."""
-    inherited = _STAMP.labels(stamp.IMAGE)
+    inherited = _LABELS.for_role(run_labels.IMAGE)
 
-    assert _STAMP.owns(stamp.IMAGE, inherited)
-    assert not _STAMP.owns(stamp.CONTAINER, inherited)
-    assert not _STAMP.owns(stamp.CONTAINER, None)
+    assert _LABELS.owns(run_labels.IMAGE, inherited)
+    assert not _LABELS.owns(run_labels.CONTAINER, inherited)
+    assert not _LABELS.owns(run_labels.CONTAINER, None)
 
 
 @pytest.mark.parametrize(
@@ -387,4 +390,4 @@ def test_no_names(name: str) -> None:
 )
 def test_when_an_image_was_made(told: str, seconds: float) -> None:
     """The fraction of a second counts: a guard's first steps of a build are its own."""
-    assert stamp.created({"Created": told}) == seconds
+    assert run_labels.created({"Created": told}) == seconds

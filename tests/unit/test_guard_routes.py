@@ -2,29 +2,91 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
 import h11
 import pytest
 
-from pytest_dind.guard import head, routes
-from pytest_dind.guard.builds import Builds
-from pytest_dind.guard.image_calls import ImageCalls
-from pytest_dind.guard.making import Making
-from pytest_dind.guard.reading import Reading
-from pytest_dind.guard.refusal import Refusal
+from pytest_dind.guard.handlers import base, table
+from pytest_dind.guard.handlers.builds import BuildHandlers
+from pytest_dind.guard.handlers.image_calls import ImageHandlers
+from pytest_dind.guard.handlers.reading import ReadHandlers
+from pytest_dind.guard.handlers.resources import ResourceHandlers
+from pytest_dind.guard.http import head
+from pytest_dind.guard.http.refusal import Refusal
+from pytest_dind.guard.http.upstream import Upstream
+from pytest_dind.guard.objects.journal import Journal
+from pytest_dind.guard.objects.own_images import OwnImages
+from pytest_dind.guard.objects.ownership import Ownership
+from pytest_dind.guard.objects.run_labels import RunLabels
+from pytest_dind.guard.rules.policy import Policy
+from pytest_dind.guard.rules.routes import Handler, Match, Route, Routes
 
-_HANDLERS = (Reading, Making, Builds, ImageCalls)
+_GROUPS = (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers)
+_Find = Callable[..., Match]
 
 
-def _find(call: str, *headers: str) -> routes.Match:
-    lines = [f"{call} HTTP/1.1", "Host: docker", *headers, "", ""]
-    connection = h11.Connection(h11.SERVER)
-    return routes.find(head.parse("\r\n".join(lines).encode(), connection))
+@pytest.fixture
+def routes(tmp_path: Path) -> Routes:
+    """The routes of a guard."""
+    engine, labels = Upstream("/e"), RunLabels({})
+    policy = Policy("own", frozenset(), (), "/e", "/s", "/b")
+    images = OwnImages(engine, labels, policy, Journal(tmp_path))
+    ownership = Ownership(engine, labels, policy)
+    return table.routes(base.Context(engine, ownership, images, labels, policy))
 
 
-@pytest.mark.parametrize("does", sorted({route.does for route in routes.ROUTES}))
-def test_one_handler(does: str) -> None:
-    """What a route does is a method of one class of handlers."""
-    assert [hasattr(handlers, does) for handlers in _HANDLERS].count(True) == 1
+@pytest.fixture
+def find(routes: Routes) -> _Find:
+    """Finds the route of a call."""
+
+    def find(call: str, *headers: str) -> Match:
+        lines = [f"{call} HTTP/1.1", "Host: docker", *headers, "", ""]
+        connection = h11.Connection(h11.SERVER)
+        return routes.find(head.parse("\r\n".join(lines).encode(), connection))
+
+    return find
+
+
+def _name(handler: Handler) -> str:
+    return handler.__name__
+
+
+def test_each_handler_has_a_route(routes: Routes) -> None:
+    """No handler is dead: each public method of the groups answers some call, and no other does."""
+    used = [route.handler for route in routes]
+    public = {
+        getattr(group, name)
+        for group in _GROUPS
+        for name, method in vars(group).items()
+        if inspect.iscoroutinefunction(method) and not name.startswith("_")
+    }
+
+    assert {getattr(handler, "__func__", None) for handler in used} == public
+
+
+def test_two_routes_for_one_call() -> None:
+    """A table in which a second route could never be taken can't be made."""
+
+    async def handler(exchange: object) -> None:
+        """Never called."""
+
+    routes = [Route("GET /volumes/{volume}", handler), Route("GET /networks/{network}", handler)]
+    Routes(routes)
+    with pytest.raises(ValueError, match=r"two routes are for GET /volumes/\{volume\}"):
+        Routes([*routes, Route("GET /volumes/{volume}", handler, "force")])
+
+
+def test_unknown_kind_of_object() -> None:
+    """A table with a route about a kind of object that has no names can't be made."""
+
+    async def handler(exchange: object) -> None:
+        """Never called."""
+
+    with pytest.raises(KeyError, match="volumee"):
+        Routes([Route("GET /volumes/{volumee}", handler)])
 
 
 @pytest.mark.parametrize(
@@ -38,11 +100,11 @@ def test_one_handler(does: str) -> None:
         ("POST /plugins/x/y/enable", "refused", "x/y/enable"),
     ],
 )
-def test_routes(call: str, does: str, name: str) -> None:
+def test_routes(find: _Find, call: str, does: str, name: str) -> None:
     """A call takes its route; what it is about is told as the client names it."""
-    found = _find(call)
+    found = find(call)
 
-    assert (found.route.does, found.name) == (does, name)
+    assert (_name(found.route.handler), found.name) == (does, name)
 
 
 @pytest.mark.parametrize(
@@ -59,18 +121,18 @@ def test_routes(call: str, does: str, name: str) -> None:
         "GET /containers/json?all=1&all=1",
     ],
 )
-def test_no_route(call: str) -> None:
+def test_no_route(find: _Find, call: str) -> None:
     """A call that is not known, by a name that nothing has, or with more to it, has no route."""
     with pytest.raises(Refusal):
-        _find(call)
+        find(call)
 
 
-def test_repeated_parameters() -> None:
+def test_repeated_parameters(find: _Find) -> None:
     """Parameters that make a list may stand more than once."""
-    assert _find("POST /build?t=a&t=b", "Content-Length: 1").query["t"] == ["a", "b"]
+    assert find("POST /build?t=a&t=b", "Content-Length: 1").query["t"] == ["a", "b"]
 
 
-def test_body_and_upgrade() -> None:
+def test_body_and_upgrade(find: _Find) -> None:
     """A body or an upgrade where none belongs is refused."""
     for call, header in (
         ("GET /info", "Content-Length: 1"),
@@ -78,11 +140,11 @@ def test_body_and_upgrade() -> None:
         ("POST /containers/create", "Transfer-Encoding: chunked"),
     ):
         with pytest.raises(Refusal, match="body"):
-            _find(call, header)
+            find(call, header)
     for call, protocol in (
         ("GET /info", "tcp"),
         ("POST /containers/x/attach", "h2c"),
         ("POST /session", "tcp"),
     ):
         with pytest.raises(Refusal, match="no call to upgrade to that"):
-            _find(call, "Connection: Upgrade", f"Upgrade: {protocol}")
+            find(call, "Connection: Upgrade", f"Upgrade: {protocol}")

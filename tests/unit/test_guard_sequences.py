@@ -19,14 +19,15 @@ import h11
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_dind.guard import stamp
-from pytest_dind.guard.policy import Policy
+from pytest_dind.guard.http.proxy import bound
+from pytest_dind.guard.http.upstream import Upstream
+from pytest_dind.guard.objects import run_labels
+from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.guard.server import Server
-from pytest_dind.guard.upstream import Engine
 from pytest_dind.lifetime import labels
 
 _HOME = "/base/run/main"
-_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))
+_LABELS = run_labels.RunLabels(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))
 _OWN, _THEIRS = "a" * 64, "ab" + "b" * 62
 _OWN_NET, _THEIR_NET, _BRIDGE, _HOST = "1" * 64, "12" * 32, "3" * 64, "4" * 64
 _MADE = "d" * 64
@@ -34,22 +35,22 @@ _OWN_EXEC, _THEIR_EXEC = "e" * 64, "f" * 64
 _OWN_IMAGE, _THEIR_IMAGE = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 
 _CONTAINERS = {
-    _OWN: ("own", _STAMP.labels(stamp.CONTAINER)),
+    _OWN: ("own", _LABELS.for_role(run_labels.CONTAINER)),
     _THEIRS: ("theirs", {}),
     # Of an image that a test made: it has the image's labels.
-    "c" * 64: ("inherited", _STAMP.labels(stamp.IMAGE)),
+    "c" * 64: ("inherited", _LABELS.for_role(run_labels.IMAGE)),
 }
 _NETWORKS = {
-    _OWN_NET: ("own", _STAMP.labels(stamp.NETWORK)),
+    _OWN_NET: ("own", _LABELS.for_role(run_labels.NETWORK)),
     _THEIR_NET: ("theirs", {}),
     # A name that two networks have.
     "7" * 64: ("own", {}),
     _BRIDGE: ("bridge", {}),
     _HOST: ("host", {}),
 }
-_VOLUMES = {"own": _STAMP.labels(stamp.VOLUME), "theirs": {}}
+_VOLUMES = {"own": _LABELS.for_role(run_labels.VOLUME), "theirs": {}}
 _IMAGES = {
-    _OWN_IMAGE: (["own:latest", "own:1"], _STAMP.labels(stamp.IMAGE)),
+    _OWN_IMAGE: (["own:latest", "own:1"], _LABELS.for_role(run_labels.IMAGE)),
     _THEIR_IMAGE: (["theirs:latest"], {}),
 }
 
@@ -214,7 +215,7 @@ _SEQUENCES = st.lists(st.tuples(_CALLS, _NAMES, _NAMES, _BODIES), min_size=1, ma
 
 
 def _stamped(found: Any, role: str) -> bool:
-    return _STAMP.owns(role, found)
+    return _LABELS.owns(role, found)
 
 
 def _is_fine(method: str, path: str, query: dict[str, list[str]], body: Any) -> bool:
@@ -287,12 +288,12 @@ async def _play(sequence: list[tuple[str, str, str, Any]], directory: Path) -> _
     model = _Model()
     engine_path, guard_path = directory / "engine", directory / "guard"
     behind = await asyncio.start_unix_server(model.serve, path=engine_path)
-    engine = Engine(str(engine_path))
-    await engine.settle()
+    engine = Upstream(str(engine_path))
+    await engine.negotiate_version()
     policy = Policy("own", frozenset(), (str(directory),), str(engine_path), "/s", "/base")
     errors: list[str] = []
-    server = Server(engine, _STAMP, policy, directory, errors.append)
-    listener = await server.listen(guard_path)
+    server = Server(engine, _LABELS, policy, directory, errors.append)
+    listener = await server.listen(bound(str(guard_path)))
     for call, first, second, content in sequence:
         method, _, target = call.partition(" ")
         asked, mark, query = target.partition("?")

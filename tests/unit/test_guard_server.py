@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.guard import process, stamp
-from pytest_dind.guard.orders import Orders
-from pytest_dind.guard.policy import Policy
+from pytest_dind.guard import process
+from pytest_dind.guard.config import GuardConfig
+from pytest_dind.guard.http.proxy import bound
+from pytest_dind.guard.http.upstream import Upstream
+from pytest_dind.guard.objects import run_labels
+from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.guard.server import Server
-from pytest_dind.guard.upstream import Engine
 from pytest_dind.lifetime import labels
 
 _HOME = "/base/run/main"
-_STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))
+_LABELS = run_labels.RunLabels(labels.make("run", mode="socket", keep="never", home=Path(_HOME)))
 _OWN = "a" * 64
 _SECONDS = 20
 _BIG = 32 * 1024 * 1024
@@ -43,7 +45,7 @@ def _answer(status: int, content: Any) -> bytes:
     )
 
 
-_INSPECTED = _answer(200, {"Id": _OWN, "Config": {"Labels": _STAMP.labels("container")}})
+_INSPECTED = _answer(200, {"Id": _OWN, "Config": {"Labels": _LABELS.for_role("container")}})
 
 
 def _play(serve: _Serve, client: _Client, *allow: str, guard: str = "own") -> Any:
@@ -52,9 +54,9 @@ def _play(serve: _Serve, client: _Client, *allow: str, guard: str = "own") -> An
     async def play(directory: Path) -> Any:
         behind = await asyncio.start_unix_server(serve, path=directory / "engine", limit=1 << 20)
         policy = Policy(guard, frozenset(allow), ("/nowhere",), "/e", "/s", "/base")
-        engine = Engine(str(directory / "engine"))
-        server = Server(engine, _STAMP, policy, directory, lambda line: None)
-        listener = await server.listen(directory / "guard")
+        engine = Upstream(str(directory / "engine"))
+        server = Server(engine, _LABELS, policy, directory, lambda line: None)
+        listener = await server.listen(bound(str(directory / "guard")))
         reader, writer = await asyncio.open_unix_connection(directory / "guard")
         try:
             return await asyncio.wait_for(client(reader, writer), _SECONDS)
@@ -336,7 +338,7 @@ def _watched(kept: bool, *, users: bool) -> bool:
         user = os.open(lease, os.O_RDWR) if users else None
         if kept:
             (directory / "kept").touch()
-        orders = Orders(
+        config = GuardConfig(
             home="",
             socket="",
             lease=str(lease),
@@ -348,7 +350,7 @@ def _watched(kept: bool, *, users: bool) -> bool:
             roots=(),
         )
         ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        process._watch(orders, ending)
+        process._watch(config, ending)
         if user is not None:
             os.close(user)
         return ending.done()

@@ -10,7 +10,7 @@ READY = b"ready\n"
 
 
 @dataclass(frozen=True)
-class Orders:
+class GuardConfig:
     """What the process must know.
 
     Attributes:

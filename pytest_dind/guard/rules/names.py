@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .refusal import malformed
+from ..http.refusal import malformed
 
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 

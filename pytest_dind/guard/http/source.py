@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from collections.abc import Iterable
 from typing import Protocol, SupportsIndex
@@ -139,6 +141,38 @@ class Source(asyncio.StreamReader):
             self._ended.set_exception(error)
 
 
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Keeps what the other side has sent before it closed.
+
+    A server may answer and close before it has read all of a request. The next write fails then,
+    and asyncio drops what was not read yet, the answer.
+    """
+
+    _transport: asyncio.BaseTransport
+
+    def __init__(self, reader: Source) -> None:
+        super().__init__(reader, loop=asyncio.get_running_loop())
+        self._reader = reader
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, whose socket is open until after the end."""
+        self._transport = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Read what is there, if it was a write that failed."""
+        unread = b""
+        if isinstance(error, ConnectionError):
+            with contextlib.suppress(OSError):
+                descriptor = self._transport.get_extra_info("socket").fileno()
+                while data := os.read(descriptor, BUFFER):
+                    unread += data
+        if unread:
+            self._reader.feed_data(unread)
+            error = None
+        super().connection_lost(error)
+
+
 async def connect(path: str) -> tuple[Source, asyncio.StreamWriter]:
     """Connect to a unix socket.
 
@@ -147,6 +181,6 @@ async def connect(path: str) -> tuple[Source, asyncio.StreamWriter]:
     """
     loop = asyncio.get_running_loop()
     reader = Source()
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    protocol = _Protocol(reader)
     transport, _ = await loop.create_unix_connection(lambda: protocol, path)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -4,40 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import socket
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import h11
 
-from .body import dump
-from .head import NEWEST, target
+from .head import NEWEST
+from .head import target as written_target
 from .refusal import Refusal
+from .reply import Reply, dump
 from .source import BUFFER, Source, connect
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A whole answer of the engine."""
+class Request:
+    """A request to the engine, but for its body.
 
-    status: int
-    content_type: bytes
-    body: bytes
+    Attributes:
+        method: GET, POST, ...
+        path: The path without the API's version.
+        query: The parameters.
+        version: The API version to ask in; None for none.
+        headers: Headers beside those that each request has.
+        upgrade: The protocol to upgrade to, empty for none.
+    """
 
-    @property
-    def ok(self) -> bool:
-        """Whether it is a yes."""
-        return 200 <= self.status < 300
-
-    def json(self) -> Any:
-        """What is in it."""
-        return json.loads(self.body)
+    method: str
+    path: str
+    query: Mapping[str, list[str]] = field(default_factory=dict)
+    version: tuple[int, int] | None = None
+    headers: Headers = ()
+    upgrade: bytes = b""
 
 
-class Engine:
+class Upstream:
     """The outer engine.
 
     Args:
@@ -48,9 +52,9 @@ class Engine:
         self._path = path
         self.version = NEWEST
 
-    async def settle(self) -> None:
+    async def negotiate_version(self) -> None:
         """Find out the API version for the guard's own calls, and for those that name none."""
-        newest = (await self.call("GET", "/version", version=None)).json()["ApiVersion"]
+        newest = (await self.ask(Request("GET", "/version"))).json()["ApiVersion"]
         major, minor = (int(number) for number in newest.split("."))
         self.version = min(NEWEST, (major, minor))
 
@@ -68,35 +72,37 @@ class Engine:
         try:
             yield reader, writer
         finally:
+            # The engine sees the end even where a child of this process has the socket too.
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
             writer.transport.abort()
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, list[str]] | None = None,
-        body: Any = None,
-        *,
-        headers: Headers = (),
-        version: tuple[int, int] | None = (0, 0),
+        self, method: str, path: str, query: Mapping[str, list[str]] | None = None, body: Any = None
     ) -> Reply:
-        """Ask, and wait for the whole answer.
+        """Ask something of the guard's own, and wait for the whole answer.
 
         Args:
             method: GET, POST, ...
             path: The path without the API's version.
             query: The parameters.
-            body: What to send as JSON, if anything.
-            headers: Further headers.
-            version: The API version to ask in; None for none, and the guard's own by default.
+            body: The value to send as JSON; None for no body.
+        """
+        return await self.ask(Request(method, path, query or {}, self.version), body)
+
+    async def ask(self, request: Request, body: Any = None) -> Reply:
+        """Send a request, with a body of JSON if any, and wait for the whole answer.
+
+        Raises:
+            Refusal: the engine is not there, or breaks off.
         """
         content = b"" if body is None else dump(body)
-        written = target(self.version if version == (0, 0) else version, path, query or {})
-        sent = (*headers, (b"content-type", b"application/json")) if content else headers
+        if content:
+            json = (b"content-type", b"application/json")
+            request = replace(request, headers=(*request.headers, json))
         connection = h11.Connection(h11.CLIENT)
         async with self.connected() as (reader, writer):
-            writer.write(head(connection, method, written, sent, length=len(content)))
-            writer.write(end(connection, content))
+            writer.write(head(connection, request, len(content)) + end(connection, content))
             try:
                 return await _answer(connection, reader)
             except (OSError, h11.RemoteProtocolError) as error:
@@ -122,35 +128,27 @@ async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> R
             raise Refusal(502, "pytest-dind guard: the engine closed the connection")
 
 
-def head(
-    connection: h11.Connection,
-    method: str,
-    written: bytes,
-    headers: Headers,
-    *,
-    length: int | None,
-    upgrade: bytes = b"",
-) -> bytes:
+def head(connection: h11.Connection, request: Request, length: int | None) -> bytes:
     """The head of a request to the engine, which is to be the only one on its connection.
 
     Args:
         connection: Writes the head, and afterwards the body.
-        method: GET, POST, ...
-        written: The target.
-        headers: The headers that are the client's own.
+        request: The request.
         length: The body's length; None for chunks.
-        upgrade: The protocol to upgrade to, empty for none.
     """
     # "close" also with an upgrade: an engine that declines it does not wait for another request.
     hop = [(b"Host", b"docker"), (b"Connection", b"close")]
-    if upgrade:
-        hop[1:] = [(b"Connection", b"Upgrade, close"), (b"Upgrade", upgrade)]
+    if request.upgrade:
+        hop[1:] = [(b"Connection", b"Upgrade, close"), (b"Upgrade", request.upgrade)]
     if length is None:
         hop.append((b"Transfer-Encoding", b"chunked"))
-    elif length or method in ("POST", "PUT"):
+    elif length or request.method in ("POST", "PUT"):
         hop.append((b"Content-Length", b"%d" % length))
-    request = h11.Request(method=method, target=written, headers=[*hop, *headers])
-    return connection.send(request) or b""
+    headers = [*hop, *request.headers]
+    target = written_target(request.version, request.path, request.query)
+    return (
+        connection.send(h11.Request(method=request.method, target=target, headers=headers)) or b""
+    )
 
 
 def end(connection: h11.Connection, content: bytes) -> bytes:

@@ -10,18 +10,19 @@ from typing import Any
 
 import h11
 
-from . import body as bodies
-from . import relay
-from .body import Json, dump
-from .chunks import Chunks, Length
-from .head import Head, dotted, target
-from .refusal import Refusal, malformed
-from .routes import ANY, STREAM, Match
-from .source import BUFFER, Source
-from .upstream import Engine, Headers, Reply, end, head
+from ..http import relay
+from ..http.chunks import Chunks, Length
+from ..http.client import Client
+from ..http.head import Head, dotted
+from ..http.refusal import Refusal, malformed
+from ..http.reply import Reply, dump, reply_to
+from ..http.source import BUFFER
+from ..http.upstream import Headers, Request, Upstream, end, head
+from ..rules import body as bodies
+from ..rules.body import Json
+from ..rules.routes import ANY, STREAM, Match
 
 _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
-_GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = (b"Connection", b"close")
 
 Lines = Callable[[bytes], AsyncIterator[bytes]]
@@ -42,19 +43,15 @@ class Exchange:
         self,
         request: Head,
         match: Match,
-        engine: Engine,
+        engine: Upstream,
         connection: h11.Connection,
-        client: relay.Client,
-        reader: Source,
-        writer: asyncio.StreamWriter,
+        client: Client,
     ) -> None:
         self.request = request
         self.match = match
         self._engine = engine
         self._connection = connection
         self._client = client
-        self._reader = reader
-        self._writer = writer
         self.unread = request.length != 0
 
     async def json(self) -> Json:
@@ -71,17 +68,14 @@ class Exchange:
         kind = self.request.content_type or b"application/json"
         if kind.partition(b";")[0].strip().lower() != b"application/json":
             raise malformed("a body that is not application/json where JSON is expected")
-        self._go_ahead()
+        self._client.go_ahead(self._connection)
         try:
-            raw = await self._reader.readexactly(length)
+            # What comes behind it stays: where the connection is taken over, that is its stream.
+            raw = await self._client.reader.readexactly(length)
         except asyncio.IncompleteReadError:
             raise malformed("the body is shorter than its Content-Length") from None
         self.unread = False
         return bodies.parse(raw)
-
-    def _go_ahead(self) -> None:
-        if self.request.expects:
-            self._writer.write(_GO_AHEAD)
 
     async def answer(self, status: int, content: Any) -> None:
         """Answer with JSON."""
@@ -94,18 +88,14 @@ class Exchange:
 
     async def reply(self, reply: Reply) -> None:
         """Answer with what the engine said, or might have said."""
-        await reply_to(self._connection, self._writer, reply)
+        await reply_to(self._connection, self._client.writer, reply)
 
     async def call(self, path: str, content: Any = None) -> Reply:
         """Ask the engine on the client's behalf, and wait for the whole answer."""
-        return await self._engine.call(
-            self.request.method,
-            path,
-            self.match.query,
-            content,
-            headers=self.request.headers,
-            version=self.version,
-        )
+        return await self._engine.ask(self._to_engine(path, self.request.headers), content)
+
+    def _to_engine(self, path: str, headers: Headers, upgrade: bytes = b"") -> Request:
+        return Request(self.request.method, path, self.match.query, self.version, headers, upgrade)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -132,16 +122,14 @@ class Exchange:
         raw = b"" if content is None else dump(content)
         streams = self.match.route.body in (STREAM, ANY)
         connection = h11.Connection(h11.CLIENT)
-        current_run = head(
+        headers = self._headers(content is not None)
+        sent = head(
             connection,
-            self.request.method,
-            target(self.version, path, self.match.query),
-            self._headers(content is not None),
-            length=self.request.length if streams else len(raw),
-            upgrade=self.request.upgrade,
+            self._to_engine(path, headers, self.request.upgrade),
+            self.request.length if streams else len(raw),
         )
         async with self._engine.connected() as (reader, writer):
-            writer.write(current_run if streams else current_run + end(connection, raw))
+            writer.write(sent if streams else sent + end(connection, raw))
             async with self._sending(connection, writer, streams):
                 first, rest = await relay.read_head(reader)
                 if newest is not None:
@@ -150,13 +138,12 @@ class Exchange:
                 if lines is not None and status == 200:
                     await self._filter(connection, first + rest, reader, lines)
                     return
-                self._writer.write(first + rest)
+                self._client.writer.write(first + rest)
                 if self.match.route.hijacks and relay.is_hijacked(status, first):
-                    # Its end is a part of the stream from here on.
-                    self._client.half_open = True
-                    await relay.both_ways(self._reader, self._writer, reader, writer)
+                    self._client.expect_half_open()
+                    await relay.both_ways(self._client, reader, writer, until_engine_ends=False)
                 else:
-                    await reader.pour(self._writer)
+                    await reader.pour(self._client.writer)
 
     def _headers(self, json: bool) -> Headers:
         """The headers to pass on.
@@ -180,7 +167,7 @@ class Exchange:
                 writer.write(end(connection, b""))
             yield
             return
-        self._go_ahead()
+        self._client.go_ahead(self._connection)
         sending = asyncio.ensure_future(self._send_body(writer))
         try:
             yield
@@ -195,25 +182,25 @@ class Exchange:
         length = self.request.length
         body = Chunks() if length is None else Length(length)
         with contextlib.suppress(Refusal):
-            await self._reader.pour(writer, body)
+            await self._client.reader.pour(writer, body)
         self.unread = not body.done
         if self.unread:
             # Broken off, or broken: the engine sees an end where there should be none.
             writer.write_eof()
 
-    def see_through(self) -> None:
-        """Do not stop in the midst of it when the client is gone."""
-        self._client.task = None
+    def go_on_without_client(self) -> None:
+        """Have the request go on to its end when the client leaves."""
+        self._client.go_on_without()
 
     async def _filter(
         self,
         connection: h11.Connection,
-        current_run: bytes,
+        sent: bytes,
         reader: asyncio.StreamReader,
         lines: Lines,
     ) -> None:
         """Pass an answer back line by line; each line as the engine wrote it, or not at all."""
-        connection.receive_data(current_run)
+        connection.receive_data(sent)
         rest = b""
         while True:
             event = connection.next_event()
@@ -240,21 +227,7 @@ class Exchange:
                 await self._send(h11.Data(data=line))
 
     async def _send(self, event: h11.Event) -> None:
-        self._writer.write(self._connection.send(event) or b"")
+        self._client.writer.write(self._connection.send(event) or b"")
         # Without a task to end with the client, the answer is read for its own sake.
-        with contextlib.suppress(*(() if self._client.task else (ConnectionError,))):
-            await self._writer.drain()
-
-
-async def reply_to(connection: h11.Connection, writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Write a whole answer."""
-    headers = [
-        (b"Content-Type", reply.content_type),
-        (b"Content-Length", b"%d" % len(reply.body)),
-        _CLOSE,
-    ]
-    writer.write(connection.send(h11.Response(status_code=reply.status, headers=headers)) or b"")
-    # An answer to HEAD has the length of a body, but none, as h11 knows.
-    with contextlib.suppress(h11.LocalProtocolError):
-        writer.write(connection.send(h11.Data(data=reply.body)) or b"")
-    await writer.drain()
+        with contextlib.suppress(*(() if self._client.is_awaited else (ConnectionError,))):
+            await self._client.writer.drain()

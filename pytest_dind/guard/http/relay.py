@@ -1,4 +1,4 @@
-"""Bytes on their way: answers and streams that are not looked into."""
+"""Answers and streams that are moved from one side to the other without a look into them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import select
 import sys
 from typing import Any
 
+from .client import Client
 from .refusal import Refusal
 from .source import BUFFER, Source
 
@@ -14,36 +15,6 @@ from .source import BUFFER, Source
 _RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
 _LOOK_SECONDS = 0.5
 _END = b"\r\n\r\n"
-
-
-class Client(asyncio.StreamReaderProtocol):
-    """A client's side, which tells when the client has nothing more to send, or is gone.
-
-    Attributes:
-        task: What serves the client, and is to end when the client is gone, if anything.
-        half_open: Whether the client may have nothing more to send, and still listen for long.
-    """
-
-    # A client that ends its side early may still wait for the answer to what it sent.
-    _GRACE_SECONDS = 1
-
-    task: asyncio.Task[None] | None = None
-    half_open = False
-
-    def eof_received(self) -> bool | None:
-        """Take note that the client sends no more."""
-        if self.task is not None and not self.half_open:
-            asyncio.get_running_loop().call_later(self._GRACE_SECONDS, self._end)
-        return super().eof_received()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Take note that the client is gone."""
-        self._end()
-        super().connection_lost(error)
-
-    def _end(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -80,26 +51,32 @@ def is_hijacked(status: int, head: bytes) -> bool:
 
 
 async def both_ways(
-    client: asyncio.StreamReader,
-    to_client: asyncio.StreamWriter,
-    engine: Source,
-    to_engine: asyncio.StreamWriter,
+    client: Client, engine: Source, to_engine: asyncio.StreamWriter, *, until_engine_ends: bool
 ) -> None:
-    """Move bytes both ways until both ends have come; one end may come long before the other."""
-    sent = asyncio.ensure_future(_sent(client, to_engine))
+    """Move bytes both ways.
+
+    Args:
+        client: The client, which may end its side long before the engine does.
+        engine: Reads what the engine sends.
+        to_engine: Writes to the engine.
+        until_engine_ends: Whether the engine's end is the end of all; without, the client's is
+            waited for, too.
+    """
+    sent = asyncio.ensure_future(_send(client.reader, to_engine))
+    heard = asyncio.ensure_future(_answer(engine, client.writer))
     # A side that is gone for good makes its pump fail, and the other has nobody to serve.
-    pumps = asyncio.gather(sent, _heard(engine, to_client))
-    left = asyncio.ensure_future(_left(sent, to_client))
-    both: list[asyncio.Future[Any]] = [pumps, left]
+    end = heard if until_engine_ends else asyncio.gather(sent, heard)
+    client_left = asyncio.ensure_future(_wait_for_leave(sent, client.writer))
+    pumps: list[asyncio.Future[Any]] = [end, client_left, sent]
     try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([end, client_left], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for one in both:
-            one.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _left(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
+async def _wait_for_leave(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
     """Wait until a client that has nothing more to send is gone for good.
 
     To who reads from it both look the same. On what is quiet, such as a container that says
@@ -113,13 +90,13 @@ async def _left(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> Non
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _sent(client: asyncio.StreamReader, to_engine: asyncio.StreamWriter) -> None:
+async def _send(client: asyncio.StreamReader, to_engine: asyncio.StreamWriter) -> None:
     while data := await client.read(BUFFER):
         to_engine.write(data)
         await to_engine.drain()
     to_engine.write_eof()
 
 
-async def _heard(engine: Source, to_client: asyncio.StreamWriter) -> None:
+async def _answer(engine: Source, to_client: asyncio.StreamWriter) -> None:
     await engine.pour(to_client)
     to_client.write_eof()

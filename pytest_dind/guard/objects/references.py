@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import mounts, networks
-from .body import Json, fields, text, texts
-from .containers import demand_log_driver, joined
-from .names import is_image, is_object
+from ..http.refusal import Refusal, forbidden, malformed, missing
+from ..http.upstream import Upstream
+from ..rules import mounts, networks
+from ..rules.body import Json, fields, text, texts
+from ..rules.containers import demand_log_driver, joined
+from ..rules.names import is_image, is_object
+from ..rules.policy import Policy
 from .ownership import Ownership
-from .policy import Policy
-from .refusal import Refusal, forbidden, malformed, missing
-from .stamp import CONTAINER, VOLUME, Stamp
-from .upstream import Engine
+from .run_labels import CONTAINER, VOLUME, RunLabels
 
 
 class References:
     """Resolves what a new container names, and refuses what is not this run's."""
 
-    def __init__(self, engine: Engine, ownership: Ownership, stamp: Stamp, policy: Policy) -> None:
+    def __init__(
+        self, engine: Upstream, ownership: Ownership, labels: RunLabels, policy: Policy
+    ) -> None:
         self._engine = engine
         self._ownership = ownership
-        self._stamp = stamp
+        self._labels = labels
         self._policy = policy
 
     async def create(self, body: Json) -> Json:
@@ -31,7 +33,7 @@ class References:
             Refusal: something that it names is not this run's.
         """
         host: Json = body["HostConfig"]
-        labels = self._stamp.labels(VOLUME)
+        labels = self._labels.for_role(VOLUME)
         wanted = mounts.read(host, self._policy, labels)
         await self._networks(body, host)
         await self._join(host)
@@ -42,7 +44,7 @@ class References:
             await self._ownership.make_volume({"Name": name, **volume})
         host["Binds"], host["Mounts"] = wanted.binds, wanted.mounts
         body["HostConfig"] = mounts.with_anonymous(host, declared, inherited, labels)
-        body["Labels"] = {**body.get("Labels", {}), **self._stamp.labels(CONTAINER)}
+        body["Labels"] = {**body.get("Labels", {}), **self._labels.for_role(CONTAINER)}
         return body
 
     async def _image_volumes(self, image: str) -> set[str]:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from .refusal import malformed
+from ..http.refusal import malformed
+from ..http.reply import dump
 
 LIMIT = 2 * 1024 * 1024
 """Bytes a JSON body may have; a command line alone can't be longer on Linux."""
@@ -41,11 +42,6 @@ def parse_text(text: str, where: str) -> Any:
         Refusal: it is none, or not one that all parsers read alike.
     """
     return _load(text, where)
-
-
-def dump(content: Any) -> bytes:
-    """JSON as it is passed on."""
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _object(raw: bytes, where: str) -> Json:

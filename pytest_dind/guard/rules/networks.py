@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..http.refusal import forbidden
 from .body import Json, anything, each, fields, flag, mapping, text, texts
 from .policy import Policy
-from .refusal import forbidden
 
 BUILT_IN = ("bridge", "none", "host")
 """The networks that every engine has: everybody's to read."""

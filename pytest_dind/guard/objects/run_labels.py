@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..lifetime import labels
-from .body import parse_text
-from .refusal import malformed
+from ...lifetime import labels
+from ..http.refusal import malformed
+from ..rules.body import parse_text
 from .roles import CLIENT as CLIENT
 from .roles import CONTAINER as CONTAINER
 from .roles import IMAGE as IMAGE
@@ -20,7 +20,7 @@ from .roles import VOLUME as VOLUME
 _OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
 
 
-class Stamp:
+class RunLabels:
     """The labels of one daemon's objects.
 
     Args:
@@ -30,7 +30,7 @@ class Stamp:
     def __init__(self, base: Mapping[str, str]) -> None:
         self._base = dict(base)
 
-    def labels(self, role: str) -> dict[str, str]:
+    def for_role(self, role: str) -> dict[str, str]:
         """The labels of what is made in this role."""
         # The older builder makes an image of each label's step, so images get no more than needed.
         keys = _OF_IMAGES if role == IMAGE else self._base.keys()
@@ -85,8 +85,8 @@ def read_filters(given: str) -> dict[str, dict[str, bool]]:
     return found
 
 
-def with_labels(labels_json: str, stamped: Mapping[str, str]) -> str:
-    """The labels of a build, as its parameter has them, with those of a stamp.
+def with_labels(labels_json: str, added: Mapping[str, str]) -> str:
+    """The labels of a build, as its parameter has them, with the run's.
 
     Raises:
         Refusal: they are not an object of strings.
@@ -96,17 +96,17 @@ def with_labels(labels_json: str, stamped: Mapping[str, str]) -> str:
         found = {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise malformed("the parameter labels is not an object of strings")
-    return json.dumps({**found, **stamped})
+    return json.dumps({**found, **added})
 
 
-def change(stamped: Mapping[str, str]) -> str:
-    """The labels of a stamp as a line of a Dockerfile: a later one wins over those before it."""
+def dockerfile_line(added: Mapping[str, str]) -> str:
+    """Labels as a line of a Dockerfile: a later one wins over those before it."""
 
     def quote(text: str) -> str:
         escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
         return f'"{escaped}"'
 
-    return "LABEL " + " ".join(f"{quote(key)}={quote(text)}" for key, text in stamped.items())
+    return "LABEL " + " ".join(f"{quote(key)}={quote(text)}" for key, text in added.items())
 
 
 def created(details: Mapping[str, Any]) -> float:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..http.refusal import malformed
 from .body import Check, Json, anything, each, fields, flag, mapping, objects, text, texts
 from .policy import Policy
-from .refusal import malformed
 
 # The capabilities that a container has by default (moby, daemon/pkg/oci/caps), and two that
 # reach no further than the container: databases ask for them.

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..lifetime import labels
-from ..lifetime.reaper import GUARD, engine_of
-from ..settings import MODES
+from ...lifetime import labels
+from ...lifetime.reaper import GUARD, engine_of
+from ...settings import MODES
 from .roles import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
+    from ...engine.engine import Engine
 
 CONTAINERS = (CONTAINER, CLIENT)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .refusal import Refusal, forbidden, malformed
+from ..http.refusal import Refusal, forbidden, malformed
 
 OWN = "own"
 """Only what is the run's own is seen and touched."""

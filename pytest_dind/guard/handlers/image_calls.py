@@ -7,21 +7,21 @@ import time
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from typing import Any
 
-from ..engine.streams import failure
-from .builds import stamp_changes
-from .calls import Calls
+from ...engine.streams import failure
+from ..http.refusal import forbidden, malformed, missing
+from ..http.reply import Reply
+from ..objects.run_labels import IMAGE, read_filters
+from ..rules.names import full, has_tag
+from .base import Handlers
+from .builds import label_changes
 from .exchange import Exchange
-from .names import full, has_tag
-from .refusal import forbidden, malformed, missing
-from .stamp import IMAGE, read_filters
-from .upstream import Reply
 
 _NO_NAME = "<none>:<none>"
 _LOADED = "Loaded image: "
 _LOADED_ID = "Loaded image ID: "
 
 
-class ImageCalls(Calls):
+class ImageHandlers(Handlers):
     """The handlers of calls about images."""
 
     async def pull_or_import(self, exchange: Exchange) -> None:
@@ -34,7 +34,7 @@ class ImageCalls(Calls):
         if exchange.match.value("repo"):
             name = full(exchange.match.value("repo"), exchange.match.value("tag"))
             await self._images.demand_free(name)
-        stamp_changes(exchange, self._stamp)
+        label_changes(exchange, self._labels)
         return await exchange.forward(exchange.request.path)
 
     async def _pull(self, exchange: Exchange, source: str) -> None:
@@ -80,7 +80,7 @@ class ImageCalls(Calls):
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
         # Also when the client is gone, since then a name may have been taken already.
-        exchange.see_through()
+        exchange.go_on_without_client()
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
             began = time.time()
@@ -177,13 +177,13 @@ class ImageCalls(Calls):
         all_of_them = {"false", "0"} & set(given.pop("dangling", {"true": True}))
         if not all_of_them:
             given["dangling"] = {"true": True}
-        query = {"filters": [self._stamp.filters(IMAGE, json.dumps(given))]}
+        query = {"filters": [self._labels.filters(IMAGE, json.dumps(given))]}
         listed = await self._engine.call("GET", "/images/json", query)
         if not listed.ok:
             return await exchange.reply(listed)
         deleted, space = [], 0
         for image in listed.json():
-            if not self._stamp.owns(IMAGE, image["Labels"]):
+            if not self._labels.owns(IMAGE, image["Labels"]):
                 continue
             parents = await self._images.parents(image["Id"])
             names = [name for name in image["RepoTags"] or [] if name != _NO_NAME]

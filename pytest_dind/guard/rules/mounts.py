@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..http.refusal import forbidden, malformed
 from .body import Json, anything, each, fields, flag, mapping, text, texts
 from .names import is_object
 from .policy import Policy, absolute
-from .refusal import forbidden, malformed
 
 # What prunes go by. Engines from 23.0 to 27.3 don't give it to what is asked for as a mount
 # (moby #48748).

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .networks import BUILT_IN
-from .policy import Policy
-from .refusal import Refusal, missing, taken
-from .stamp import CONTAINER, NETWORK, VOLUME, Stamp
-from .upstream import Engine
+from ..http.refusal import Refusal, missing, taken
+from ..http.upstream import Upstream
+from ..rules.networks import BUILT_IN
+from ..rules.policy import Policy
+from .run_labels import CONTAINER, NETWORK, VOLUME, RunLabels
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Ownership:
     made are known without asking.
     """
 
-    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy) -> None:
+    def __init__(self, engine: Upstream, labels: RunLabels, policy: Policy) -> None:
         self._engine = engine
-        self._stamp = stamp
+        self._labels = labels
         self._policy = policy
         self._containers: set[str] = set()
         self._execs: set[str] = set()
@@ -91,7 +91,7 @@ class Ownership:
 
     def owns_container(self, details: dict[str, Any]) -> bool:
         """Whether a container, as the engine tells its details, is this run's."""
-        ours = self._stamp.owns(CONTAINER, details["Config"].get("Labels"))
+        ours = self._labels.owns(CONTAINER, details["Config"].get("Labels"))
         if ours:
             self._containers.add(details["Id"])
         return ours or not self._policy.own
@@ -118,7 +118,7 @@ class Ownership:
 
     def shows_network(self, item: dict[str, Any]) -> bool:
         """Whether a client sees a network, as the engine lists it."""
-        ours = self._stamp.owns(NETWORK, item.get("Labels"))
+        ours = self._labels.owns(NETWORK, item.get("Labels"))
         if ours:
             self._networks.add(item["Id"])
         return ours or item["Name"] in BUILT_IN or not self._policy.own
@@ -131,7 +131,7 @@ class Ownership:
 
     def shows_volume(self, item: dict[str, Any]) -> bool:
         """Whether a client sees a volume, as the engine lists it."""
-        ours = self._stamp.owns(VOLUME, item.get("Labels"))
+        ours = self._labels.owns(VOLUME, item.get("Labels"))
         if ours:
             self._volumes.add(item["Name"])
         return ours or not self._policy.own
@@ -145,7 +145,7 @@ class Ownership:
         Raises:
             Refusal: it can't be made, or the one of that name is somebody else's.
         """
-        labels = {**(wanted.get("Labels") or {}), **self._stamp.labels(VOLUME)}
+        labels = {**(wanted.get("Labels") or {}), **self._labels.for_role(VOLUME)}
         reply = await self._engine.call(
             "POST", "/volumes/create", body={**wanted, "Labels": labels}
         )

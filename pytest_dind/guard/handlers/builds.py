@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .body import fields, mapping, objects, parse_text, text
-from .calls import Calls
-from .containers import joined
+from ..http.refusal import Refusal, forbidden, malformed
+from ..objects.run_labels import IMAGE, RunLabels, dockerfile_line, with_labels
+from ..rules.body import fields, mapping, objects, parse_text, text
+from ..rules.containers import joined
+from ..rules.names import full
+from .base import Context, Handlers
 from .exchange import Exchange
-from .names import full
-from .refusal import Refusal, forbidden, malformed
-from .stamp import IMAGE, Stamp, change, with_labels
 
 # What engines take for false; all else is true (moby, httputils.BoolValue).
 _FALSE = ("", "0", "no", "false", "none")
@@ -18,11 +16,11 @@ _FALSE = ("", "0", "no", "false", "none")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 
-class Builds(Calls):
+class BuildHandlers(Handlers):
     """The handlers of calls about builds, and of commits."""
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._builds: set[str] = set()
 
     async def build(self, exchange: Exchange) -> None:
@@ -45,7 +43,9 @@ class Builds(Calls):
                 self._policy.demand("pull", f"a build for {platform} by the older builder")
         self._demand_plain_output(exchange.match.value("outputs"))
         await self._network_mode(exchange)
-        query["labels"] = [with_labels(exchange.match.value("labels"), self._stamp.labels(IMAGE))]
+        query["labels"] = [
+            with_labels(exchange.match.value("labels"), self._labels.for_role(IMAGE))
+        ]
         # Containers of single steps, which carry no label of ours, are not left behind.
         query["rm"] = query["forcerm"] = ["1"]
         self._builds.add(exchange.match.value("buildid"))
@@ -101,11 +101,11 @@ class Builds(Calls):
         if exchange.match.value("repo"):
             name = full(exchange.match.value("repo"), exchange.match.value("tag"))
             await self._images.demand_free(name)
-        stamp_changes(exchange, self._stamp)
+        label_changes(exchange, self._labels)
         await exchange.forward(exchange.request.path, body or None)
 
 
-def stamp_changes(exchange: Exchange, stamp: Stamp) -> None:
+def label_changes(exchange: Exchange, labels: RunLabels) -> None:
     """Give an image its labels by the last of the lines that change it.
 
     Raises:
@@ -116,4 +116,4 @@ def stamp_changes(exchange: Exchange, stamp: Stamp) -> None:
         # The escape character is the one or the other, as a directive in the lines may say.
         if line.rstrip().endswith(("\\", "`")):
             raise malformed(f"the line {line!r} of changes goes on in the next one")
-    given.append(change(stamp.labels(IMAGE)))
+    given.append(dockerfile_line(labels.for_role(IMAGE)))

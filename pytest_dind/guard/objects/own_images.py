@@ -7,16 +7,16 @@ from collections.abc import Container, Iterable, Mapping, Set
 from http import HTTPStatus
 from typing import Any
 
+from ..http.refusal import Refusal, forbidden, missing
+from ..http.upstream import Upstream
+from ..rules.names import full
+from ..rules.policy import Policy
 from . import journal
 from .journal import Journal
-from .names import full
-from .policy import Policy
-from .refusal import Refusal, forbidden, missing
-from .stamp import IMAGE, Stamp, created
-from .upstream import Engine
+from .run_labels import IMAGE, RunLabels, created
 
 
-class Images:
+class OwnImages:
     """What this run has made of images.
 
     An image that was built, committed or imported carries the run's labels. One that was pulled or
@@ -25,14 +25,16 @@ class Images:
 
     Args:
         engine: The outer engine.
-        stamp: The run's labels.
+        labels: The run's labels.
         policy: The rules.
         written: The journal, which says what earlier guards of the home have learned.
     """
 
-    def __init__(self, engine: Engine, stamp: Stamp, policy: Policy, written: Journal) -> None:
+    def __init__(
+        self, engine: Upstream, labels: RunLabels, policy: Policy, written: Journal
+    ) -> None:
         self._engine = engine
-        self._stamp = stamp
+        self._labels = labels
         self._policy = policy
         self._journal = written
         self._since = written.begin()
@@ -65,7 +67,7 @@ class Images:
 
     def goes(self, image: dict[str, Any]) -> bool:
         """Whether the image goes at the end of the run, with all of its names."""
-        return self._stamp.owns(IMAGE, (image.get("Config") or {}).get("Labels"))
+        return self._labels.owns(IMAGE, (image.get("Config") or {}).get("Labels"))
 
     def gave(self, name: str, image: dict[str, Any]) -> bool:
         """Whether this run gave an image that stays this full name, which it still has."""

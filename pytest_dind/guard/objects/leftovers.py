@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from .journal import GAVE, Journal
 from .listing import CONTAINERS, labelled
 from .roles import IMAGE, NETWORK, VOLUME
-from .stamp import created
+from .run_labels import created
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
+    from ...engine.engine import Engine
 
 _NO_NAME = "<none>:<none>"
 # What is still being made when its maker is killed is there after a moment.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from .allow import BUILDKIT
-from .body import Json
-from .calls import Calls
+from ..http.head import dotted
+from ..http.refusal import Refusal, forbidden, malformed
+from ..objects.run_labels import CONTAINER, NETWORK, VOLUME
+from ..rules.allow import BUILDKIT
+from ..rules.body import Json
+from .base import Handlers
 from .exchange import Exchange
-from .head import dotted
-from .refusal import Refusal, forbidden, malformed
-from .stamp import CONTAINER, NETWORK, VOLUME
 
 _NOT_SEEN = (
     "BuildKit's own API, in which nothing can be labelled (with DOCKER_BUILDKIT=0 docker and "
@@ -20,7 +20,7 @@ _NOT_SEEN = (
 _ROLES = {"containers": CONTAINER, "networks": NETWORK, "volumes": VOLUME}
 
 
-class Reading(Calls):
+class ReadHandlers(Handlers):
     """The handlers of calls that read, and of prunes, which select as lists do."""
 
     # What is everybody's to read.
@@ -88,7 +88,7 @@ class Reading(Calls):
         """Have the engine look at the run's own alone."""
         given = exchange.match.value("filters")
         if self._policy.own:
-            exchange.match.query["filters"] = [self._stamp.filters(role, given)]
+            exchange.match.query["filters"] = [self._labels.filters(role, given)]
 
     async def list_networks(self, exchange: Exchange) -> None:
         """Only the run's own, and those that every engine has."""
@@ -109,7 +109,7 @@ class Reading(Calls):
             for usage, key in ((found, f"{kind}s"), (found.get(f"{kind}Usage") or {}, "Items")):
                 if usage.get(key):
                     usage[key] = [
-                        item for item in usage[key] if self._stamp.owns(role, item.get("Labels"))
+                        item for item in usage[key] if self._labels.owns(role, item.get("Labels"))
                     ]
         return await exchange.answer(reply.status, found)
 
@@ -136,7 +136,7 @@ class Reading(Calls):
         attributes, name = actor.get("Attributes") or {}, actor.get("ID", "")
         kind = event.get("Type")
         if kind == "container":
-            return self._stamp.owns(CONTAINER, attributes)
+            return self._labels.owns(CONTAINER, attributes)
         if kind in ("network", "volume"):
             if self._ownership.knows(kind, name):
                 return True

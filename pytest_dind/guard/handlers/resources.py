@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import mounts, networks
-from .body import Json
-from .calls import Calls, path
+from ..http.refusal import forbidden, malformed, missing
+from ..objects.run_labels import CONTAINER, NETWORK
+from ..rules import mounts, networks
+from ..rules.body import Json
+from .base import Handlers, path
 from .exchange import Exchange
-from .refusal import forbidden, malformed, missing
-from .stamp import CONTAINER, NETWORK
 
 
-class Making(Calls):
+class ResourceHandlers(Handlers):
     """The handlers of calls about containers, networks and volumes."""
 
     # Containers.
@@ -81,7 +81,7 @@ class Making(Calls):
     async def create_network(self, exchange: Exchange) -> None:
         """A network, with the run's labels."""
         body = networks.create(await exchange.json(), self._policy)
-        body["Labels"] = {**body.get("Labels", {}), **self._stamp.labels(NETWORK)}
+        body["Labels"] = {**body.get("Labels", {}), **self._labels.for_role(NETWORK)}
         await self._learned("network", exchange, body)
 
     async def inspect_network(self, exchange: Exchange) -> None:
@@ -98,7 +98,7 @@ class Making(Calls):
         return await exchange.answer(reply.status, found)
 
     async def _own_containers(self) -> set[str]:
-        query = {"all": ["1"], "filters": [self._stamp.filters(CONTAINER)]}
+        query = {"all": ["1"], "filters": [self._labels.filters(CONTAINER)]}
         reply = await self._engine.call("GET", "/containers/json", query)
         return {item["Id"] for item in reply.json()}
 

@@ -49,7 +49,6 @@ class Head:
         content_type: The type of its body; empty where it doesn't say.
         length: Its body's length; 0 without a body, None where the body comes in chunks.
         upgrade: The protocol to upgrade to, empty for none.
-        expects: Whether the client waits for a go-ahead before it sends the body.
     """
 
     method: str
@@ -60,7 +59,6 @@ class Head:
     length: int | None
     upgrade: bytes
     content_type: bytes = b""
-    expects: bool = False
 
 
 def parse(raw: bytes, connection: h11.Connection) -> Head:
@@ -92,7 +90,6 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
         length=_body_length(headers),
         upgrade=_upgrade(headers),
         content_type=headers.get(b"content-type", b""),
-        expects=headers.get(b"expect", b"").lower() == b"100-continue",
     )
 
 

@@ -1,0 +1,1 @@
+"""What the guard does with each call of the Engine API."""

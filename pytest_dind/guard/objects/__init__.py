@@ -1,0 +1,1 @@
+"""The engine's objects: which are the run's own, by their labels and by the guard's journal."""

@@ -1,0 +1,42 @@
+"""The way to an engine: what comes of an engine that closes while it is being sent something."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from pytest_dind.guard.http.source import connect
+
+_SECONDS = 20
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 Not Found\r\n\r\n", b"x" * 100_000, b""])
+def test_answer_before_the_end_of_the_request(short_path: Path, answer: bytes) -> None:
+    """An answer is heard although the engine has closed, and the rest of a request can't be sent.
+
+    Engines answer a refused upload so.
+    """
+
+    async def ask(listening: socket.socket) -> bytes:
+        reader, writer = await connect(str(short_path / "e"))
+        engine, _ = listening.accept()
+        with engine:
+            engine.sendall(answer)
+        # Fails at once, before what has come is looked at.
+        writer.write(b"the rest")
+        try:
+            return await asyncio.wait_for(reader.read(), _SECONDS)
+        finally:
+            writer.close()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(short_path / "e"))
+        listening.listen()
+        if answer:
+            assert asyncio.run(ask(listening)) == answer
+        else:
+            with pytest.raises(BrokenPipeError):
+                asyncio.run(ask(listening))
