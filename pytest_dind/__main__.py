@@ -1,4 +1,4 @@
-"""The command: what a machine can do, what of this plugin's is on an engine, and removing it."""
+"""The command: the doctor, the list of this plugin's daemons on an engine, and their removal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import settings
 from .engine.engine import Engine, answering
 from .errors import DindError
 from .lifetime import directories
 from .runs import sweep
-from .store.contents import Cache, Removal
+
+if TYPE_CHECKING:
+    from .store.contents import Cache, Removal
 
 _PROGRAM = "pytest-dind"
 # Options of pytest that the command has by another name, or without their prefix.
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _in_own_terms(text: str, options: argparse.Namespace) -> str:
-    """An error's text with the flags of the command that was given, where it names pytest's."""
+    """Return an error's text with the command's own flags in place of pytest's."""
 
     def own(found: re.Match[str]) -> str:
         flag = _FLAGS.get(found["name"], "")
@@ -94,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_cache(cache: argparse.ArgumentParser, engine: argparse.ArgumentParser) -> None:
-    """The commands of `cache`."""
+    """Add the commands of `cache`."""
     image = argparse.ArgumentParser(add_help=False)
     image.add_argument(
         "--image", default="", help="looks into the store (default: the image that made it)"
@@ -176,7 +179,7 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
 
 
 def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.Entry]:
-    """The daemons that go by a name: as `ps` has it, or one of this user as `--dind-reuse` does."""
+    """Return the daemons of a name: as `ps` has it, or as this user's `--dind-reuse` does."""
     entries = list(entries)
     exact = [entry for entry in entries if entry.name == name]
     return exact or [
@@ -189,6 +192,8 @@ def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.
 
 
 def _cache(options: argparse.Namespace, engine: Engine) -> Cache:
+    from .store.contents import Cache
+
     return Cache(engine, options.image)
 
 
@@ -242,7 +247,7 @@ def _report(removal: Removal) -> None:
 
 
 def _bytes(size: int) -> str:
-    """A size in its largest unit, as docker's own tables have it."""
+    """Return a size in its largest unit, as docker's own tables have it."""
     number, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if number < 1000:
@@ -260,7 +265,7 @@ def _table(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def _duration(seconds: float) -> str:
-    """A duration in its largest unit, as docker's own tables have it."""
+    """Return a duration in its largest unit, as docker's own tables have it."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length)} {unit}"

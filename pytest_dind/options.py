@@ -33,7 +33,7 @@ MARKERS = {
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Register each option, on the command line and in ini files."""
+    """Register an option and an ini key for each setting."""
     group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
     for field in dataclasses.fields(Settings):
         repeat = field.metadata["repeatable"]
@@ -58,7 +58,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def from_config(config: pytest.Config) -> Settings:
-    """Read the settings: the command line first, then the ini file, then the defaults.
+    """Return the settings: from the command line, else from the ini file, else the defaults.
 
     An empty value for a repeatable option on the command line empties the list.
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
+    class Traits(TypedDict, total=False):
+        """The traits that few options have; see `option`."""
+
+        shapes: bool
+        commas: bool
+        daemon_only: bool
+        bare: str
+
 
 Mode = Literal["sysbox", "dind", "socket"]
 """How a daemon is made; each mode has a module of the same name in `pytest_dind.backends`."""
@@ -23,10 +37,7 @@ def option(
     *,
     metavar: str,
     choices: Sequence[str] = (),
-    shapes: bool = True,
-    commas: bool = False,
-    daemon_only: bool = False,
-    bare: str | None = None,
+    **traits: Unpack[Traits],
 ) -> Any:
     """Declare a field of `Settings` that is an option too; a tuple as default makes it repeatable.
 
@@ -35,11 +46,11 @@ def option(
         text: The option's help.
         metavar: The placeholder for the value in the help.
         choices: The valid values, where only some are valid.
-        shapes: Whether daemons with different values of the setting are different daemons.
-        commas: Whether one text may hold several values, with commas between them.
-        daemon_only: Whether only a daemon that a run starts has the setting: the outer engine
-            itself, which mode socket gives to tests, has not.
-        bare: The value of the option when it is given without one, where that is allowed.
+        traits: `shapes`: whether daemons with different values of the setting are different
+            daemons; by default they are. `commas`: whether one text may hold several values, with
+            commas between them. `daemon_only`: whether only a daemon that a run starts has the
+            setting; the outer engine itself, which mode socket gives to tests, has not. `bare`:
+            the value of the option when it is given without one, where that is allowed.
     """
     return dataclasses.field(
         default=default,
@@ -47,11 +58,12 @@ def option(
             "text": text,
             "metavar": metavar,
             "choices": tuple(choices),
-            "shapes": shapes,
-            "commas": commas,
-            "daemon_only": daemon_only,
-            "bare": bare,
             "repeatable": isinstance(default, tuple),
+            "shapes": True,
+            "commas": False,
+            "daemon_only": False,
+            "bare": None,
+            **traits,
         },
     )
 

@@ -132,7 +132,7 @@ class DaemonHooks:
     # around each test
 
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True, tryfirst=True)
-    def begin_test(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def pytest_runtest_setup_begins(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Attribute to this test what is made from here on."""
         self.leaks.begin_test(item.nodeid)
         return (yield)

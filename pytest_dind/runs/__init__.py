@@ -1,1 +1,1 @@
-"""One test run, shared by its processes: its daemons, its mode, its end, and what runs left."""
+"""A test run, shared by its processes: its daemons, its modes, its end, and the sweep."""

@@ -1,4 +1,4 @@
-"""What ended runs left behind: found, judged, and removed."""
+"""The sweep: the daemons of all runs on an engine, and the removal of those left behind."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 IN_USE = "in use"
 KEPT = "kept"
 STALE = "stale"
-"""Left behind: who used it is provably gone."""
+"""Left behind: its users are provably gone."""
 UNKNOWN = "unknown"
-"""Another user's or machine's, or one that nothing can be proved about."""
+"""A daemon of another user or machine, or one about which nothing can be proved."""
 
-# That a removal may take; the engine goes on with it by itself.
+# A removal may take so long; the engine goes on with it by itself.
 _SECONDS = 10
 
 
@@ -35,11 +35,11 @@ class Entry:
     """A daemon of this plugin on an engine: a container, or a guard with what its tests made.
 
     Attributes:
-        name: The name of its container.
-        mode: How the daemon was made.
-        owner: Host and user that started it.
-        age: Seconds since then.
-        use: One of the constants of this module.
+        name: The name of the daemon's container.
+        mode: The mode in which the daemon was made.
+        owner: The host and the user that started it.
+        age: The seconds since its start.
+        use: Who uses it, as one of the constants of this module.
         home: The daemon's directory.
         guarded: Whether it is a guard.
     """
@@ -54,17 +54,17 @@ class Entry:
 
 
 def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
-    """This plugin's daemons on an engine, those of other users and machines too.
+    """Return this plugin's daemons on an engine, those of other users and machines too.
 
     Args:
         engine: The outer engine.
         base: The directory of all runs.
-        thorough: Whether to look also for what a guard left that has no container and no directory
-            any more; it takes the engine some milliseconds.
+        thorough: Whether to look also for the leavings of a guard that has no container and no
+            directory any more; that takes the engine some milliseconds.
     """
     found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
     containers = [
-        # One that is being removed has no name any more.
+        # A container that is being removed has no name any more.
         _entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item, base)
         for item in found
         if listing.is_container(item)
@@ -93,12 +93,12 @@ def _entry(name: str, item: Mapping[str, Any], base: Path, *, guarded: bool = Fa
 
 
 def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
-    """Who uses what has these labels, as far as this process can prove it."""
+    """Return who uses a resource with these labels, as far as this process can prove it."""
     home = Path(ours.get(labels.HOME, ""))
     if ours.get(labels.OWNER) != labels.owner() or home.parent.parent != base:
         return UNKNOWN
     if ".." in home.parts:
-        # Anybody can write a label; this one leads out of the directory.
+        # Anybody can write a label; this label leads out of the directory.
         return UNKNOWN
     if is_held(home.parent / LEASE):
         return IN_USE
@@ -106,17 +106,17 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
         return KEPT
     if home.is_dir():
         return STALE
-    # Its directory was cleaned away. Kept on purpose, perhaps; else its process must be gone.
+    # Its directory was cleaned away. It may be kept on purpose; else its process must be gone.
     if runs and ours.get(labels.KEEP, "never") != "never":
         return KEPT
     return STALE if labels.is_gone(ours.get(labels.PROCESS, "")) else UNKNOWN
 
 
 def remove(engine: Engine, entry: Entry) -> None:
-    """Remove a daemon with all that is in it, whoever uses it."""
+    """Remove a daemon with all that is in it, even if it is in use."""
     _remove(engine, entry)
     if entry.use == UNKNOWN:
-        # Its directory is another's, or so a label says that anybody could have written.
+        # Its directory belongs to somebody else, or so says a label that anybody could write.
         return
     directories.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
@@ -129,13 +129,13 @@ def _remove(engine: Engine, entry: Entry) -> None:
     from docker.errors import APIError
 
     if not entry.guarded:
-        # The directory of one unknown may be one that a label leads to, which anybody can write.
+        # The directory of an unknown one comes from a label, which anybody can write.
         if entry.use != UNKNOWN:
             reaper.thaw(entry.home)
         try:
             engine.client.api.remove_container(entry.name, force=True, v=True)
         except APIError as error:
-            # It went by itself, or is going, as when its run ends just now.
+            # It is gone by itself, or is going, as when its run ends just now.
             if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
         return
@@ -150,11 +150,11 @@ def _remove(engine: Engine, entry: Entry) -> None:
 
 
 def sweep(base: Path, engine: Engine) -> None:
-    """Remove what this user's ended runs left: containers, volumes and directories.
+    """Remove the containers, volumes, networks and directories that this user's ended runs left.
 
-    What is not provably left behind stays: another user's, another machine's, what is in use,
-    and what was kept on purpose. So does what can't be removed, which is no reason not to start:
-    the next run has another go.
+    All that is not provably left behind stays: resources of other users and machines, those in use,
+    and those kept on purpose. A resource that can't be removed stays too, and is no reason not to
+    start: the next run has another go.
     """
     from docker.errors import DockerException
 
@@ -173,7 +173,7 @@ def sweep(base: Path, engine: Engine) -> None:
 
 
 def _remove_stale(stale: Sequence[Entry], engine: Engine) -> None:
-    """Remove what was left behind, as far as it goes at once: all other runs wait meanwhile."""
+    """Remove these daemons, as far as that is quickly done: all other runs wait meanwhile."""
     from docker.errors import DockerException
 
     if not stale:
@@ -185,7 +185,7 @@ def _remove_stale(stale: Sequence[Entry], engine: Engine) -> None:
 
 
 def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
-    """Take the mark off kept daemons of this engine whose container somebody removed."""
+    """Unmark kept daemons of this engine whose container somebody removed."""
     for mark in run.glob(f"*/{reaper.KEPT}"):
         if f"pytest-dind-{run.name}-{mark.parent.name}" in names:
             continue
@@ -194,7 +194,7 @@ def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
 
 
 def _sweep_volumes(base: Path, engine: Engine) -> None:
-    """Remove data-roots that lost their container, as in a crash of the engine."""
+    """Remove the data-roots that have no container any more, as after a crash of the engine."""
     from docker.errors import APIError
 
     api = engine.client.api
@@ -206,7 +206,7 @@ def _sweep_volumes(base: Path, engine: Engine) -> None:
 
 
 def _sweep_networks(base: Path, engine: Engine) -> None:
-    """Remove networks that ended runs left, as where the engine did not answer their reaper."""
+    """Remove the networks of ended runs, left where the engine did not answer their reaper."""
     from docker.errors import APIError
 
     api = engine.client.api

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.hooks.terminal import summary
+from pytest_dind.hooks.terminal import Progress, summary
 
 
 def _record(id_: str, **more: Any) -> Record:
@@ -40,3 +42,25 @@ def test_pull_is_told_apart() -> None:
             "(mode dind, Docker 1, overlay2)",
         )
     ]
+
+
+def test_lines_of_another_thread() -> None:
+    """A line of another thread waits for the next of the main thread, or for the summary."""
+    printed: list[str] = []
+    plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append)}
+    config: Any = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get))
+    progress = Progress(config)
+
+    def from_another_thread(text: str) -> None:
+        thread = threading.Thread(target=progress, args=[text])
+        thread.start()
+        thread.join()
+
+    from_another_thread("one")
+    assert printed == []
+    progress("two")
+    assert printed == ["dind: one", "dind: two"]
+    from_another_thread("three")
+    assert progress.pending() == ["dind: three"]
+    assert progress.pending() == []
+    assert printed == ["dind: one", "dind: two"]
