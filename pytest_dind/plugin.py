@@ -171,7 +171,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Have what is made from here on be this test's."""
     item.config.stash[TEST] = item.nodeid
     if LEDGER in item.config.stash:
-        item.config.stash[LEDGER].begin(item.nodeid)
+        item.config.stash[LEDGER].begin_test(item.nodeid)
     return (yield)
 
 

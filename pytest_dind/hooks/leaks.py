@@ -65,7 +65,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         # Whose a thing is can't be told by looking, and what comes through a socket that labels it
         # is for those who ask for that.
         return daemon
-    stamp = None
+    proxy = None
     if is_shared:
         if daemon.record.certificates:
             raise SettingsError(
@@ -79,13 +79,11 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         home = daemon.record.home.path
         # No longer than the daemon's own, for whose path there is room.
         name = f"{uuid4().hex[:6]}.sock"
-        stamp = LabellingProxy(home / name, home / SOCKET)
-        daemon = shared(daemon, stamp, f"{HOME_IN_CONTAINER}/{name}")
-    process = uuid4().hex[:8]
+        proxy = LabellingProxy(home / name, home / SOCKET)
+        daemon = shared(daemon, proxy, f"{HOME_IN_CONTAINER}/{name}")
     config.stash[LEDGER] = Ledger(
         daemon,
-        stamp,
-        process,
+        proxy,
         test=config.stash.get(TEST, ""),
         wider=config.stash[WIDER],
         used=bool(settings.reuse),
@@ -97,9 +95,9 @@ def before_fixture(config: pytest.Config, *, wider: bool) -> None:
     """Tell what is there so far from what the fixture is going to make."""
     with _attempt(config) as ledger:
         if ledger is not None and wider:
-            ledger.settle_before_wider()
+            ledger.before_wider_fixture()
         elif ledger is not None:
-            ledger.settle()
+            ledger.begin_own_part()
     if wider:
         _count_wider(config, config.stash[WIDER] + 1)
 
@@ -109,26 +107,26 @@ def after_wider(config: pytest.Config) -> None:
     _count_wider(config, config.stash[WIDER])
     with _attempt(config) as ledger:
         if ledger is not None:
-            ledger.settle_after_wider()
+            ledger.after_wider_fixture()
 
 
 def _count_wider(config: pytest.Config, wider: int) -> None:
     if LEDGER in config.stash:
-        config.stash[LEDGER].count_wider(wider)
+        config.stash[LEDGER].set_wider(wider)
 
 
 def before_call(item: pytest.Item) -> None:
     """Begin the test's own part here, where it has no fixtures of its own."""
     with _attempt(item.config) as ledger:
         if ledger is not None and _uses_daemon(item):
-            ledger.settle()
+            ledger.begin_own_part()
 
 
 def after_test(item: pytest.Item) -> list[str]:
     """What the test leaves, now that its fixtures have ended."""
     with _attempt(item.config) as ledger:
         if ledger is not None and _uses_daemon(item):
-            return ledger.end()
+            return ledger.end_test()
     return []
 
 
@@ -184,7 +182,7 @@ def finish(config: pytest.Config) -> list[str]:
     lines = config.stash.get(_lines, [])
     with _attempt(config) as ledger:
         if ledger is not None:
-            found = ledger.left_by_wider()
+            found = ledger.leftovers_of_wider()
             if found and config.stash[_chosen] != _OFF:
                 lines = [*lines, f"{_WIDER}: {', '.join(found)}"]
     if LEDGER in config.stash:
@@ -226,6 +224,6 @@ def cleaned(request: pytest.FixtureRequest) -> Iterator[None]:
         )
     before = ledger.images(cache=wanted["build_cache"]) if any(wanted.values()) else None
     yield
-    ledger.remove()
+    ledger.remove_leftovers()
     if before is not None:
-        ledger.restore(before, **wanted)
+        ledger.restore_images(before, **wanted)
