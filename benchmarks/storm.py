@@ -153,7 +153,9 @@ class Session:
         (self._directory / "pytest.ini").write_text("[pytest]\n")
         (self._directory / "conftest.py").write_text(_CONFTEST)
         (self._directory / "test_storm.py").write_text(_SUITE)
-        command = [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-rP"]
+        # Hypothesis takes longer to load than pytest and the plugin together.
+        command += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
         own = [f"--dind-image={DAEMON_IMAGE}", f"--dind-load={NESTED_IMAGE}"]
         self.began = time.monotonic()
         with (self._directory / "output").open("wb") as output:

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     ps.set_defaults(call=_ps)
     rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
     which = rm.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", nargs="*", default=[], help="as ps has it, or as --dind-reuse does")
+    which.add_argument("name", nargs="*", default=[], help="as ps has it, or --dind-reuse")
     which.add_argument(
         "--all", action="store_true", help="every daemon of this user that no run uses"
     )
@@ -121,7 +121,7 @@ def _add_cache(cache: argparse.ArgumentParser, engine: argparse.ArgumentParser) 
 
 
 def _doctor(options: argparse.Namespace, engine: Engine) -> int:
-    from .doctor import examine
+    from .doctor import examine, render
 
     chosen = settings.Settings(
         mode=options.mode,
@@ -130,7 +130,7 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
         doctor=settings.DOCTOR_FULL if options.full else settings.DOCTOR_QUICK,
     )
     found = examine(chosen, lambda line: print(line, file=sys.stderr))
-    text = json.dumps(found.data(), indent=2) if options.json else str(found)
+    text = json.dumps(found.data(), indent=2) if options.json else render(found)
     # Else it speaks of pytest's options, which a test run is to be given.
     print(_in_own_terms(text, options) if found.error else text)
     return found.exit_code

@@ -1,39 +1,25 @@
-"""What a pytest session has of this plugin's: options, settings, markers, and its part in a run."""
+"""The plugin's options and markers in pytest's terms, and the settings that the options give."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import pytest
 
-from .settings import MODES, Settings, repeatable
-
-if TYPE_CHECKING:
-    from .cleanup.ledger import Ledger
-    from .hooks.terminal import Summary
-    from .runs.run import Run
+from .errors import DindError, SettingsError
+from .settings import MODES, Settings
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""There once the run has been asked for."""
-OTHERS: pytest.StashKey[list[Run]] = pytest.StashKey()
-"""The runs of factories; there once one has been asked for."""
-LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
-"""There while what tests make in the daemon is noted."""
-TEST: pytest.StashKey[str] = pytest.StashKey()
-"""The test that runs."""
-WIDER: pytest.StashKey[int] = pytest.StashKey()
-"""How many fixtures that outlive a test are being set up, one in the other."""
-SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-"""There once a process of the run has ended that may have something to say."""
+"""The settings of a run, in its `config.stash`."""
 
-XDIST_KEY = "pytest_dind"
-"""The name under which xdist hands a value of ours to a worker, and back."""
+DAEMON_FIXTURES = frozenset({"dind_daemon", "dind_client", "dind_env", "dind_clean"})
+"""The fixtures that start the daemon."""
 
 CLEAN = "dind_clean"
-"""A fixture and a marker."""
+"""The name of a fixture and of a marker."""
 MARKERS = {
     "requires_sysbox": ": skipped, with the cause, unless the daemon is Sysbox's",
     "requires_isolation": ": skipped in socket mode, where the daemon is the machine's own engine",
@@ -43,14 +29,14 @@ MARKERS = {
     CLEAN: "(images=False, build_cache=False): after the test everything that it added to the "
     "daemon is removed, as by the fixture dind_clean; on request new images and build cache too.",
 }
-"""Their arguments and meaning, by name."""
+"""The arguments and the meaning of each marker, by its name."""
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register each option, on the command line and in ini files."""
     group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
     for field in dataclasses.fields(Settings):
-        repeat = repeatable(field)
+        repeat = field.metadata["repeatable"]
         text = field.metadata["text"]
         if repeat:
             text += "; repeatable"
@@ -86,28 +72,34 @@ def from_config(config: pytest.Config) -> Settings:
             raw = config.getini(f"dind_{field.name}")
         if raw is None:
             continue
-        values[field.name] = tuple(filter(None, raw)) if repeatable(field) else raw
-        if field.name == "timeout":
-            from .validation import seconds
+        # Not at the top: a run in which no setting is given does not load the validation.
+        from . import validation
 
-            values[field.name] = seconds(raw)
+        values[field.name] = validation.read(field, raw)
     return Settings(**values)
 
 
-def current_run(config: pytest.Config, chosen: Settings) -> Run:
-    """The run this process takes part in; begun, or joined, when first asked for."""
-    from functools import partial
+class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
+    """The skip of a test for which no daemon can be had, with `--dind-unavailable=skip`.
 
-    from .hooks import terminal
-    from .runs.run import Run
+    Args:
+        reason: Why no daemon can be had.
+        require: The requirements of `--dind-require`: a test that has one of their markers fails.
+    """
 
-    if RUN not in config.stash:
-        progress = partial(terminal.progress, config)
-        joined = getattr(config, "workerinput", {}).get(XDIST_KEY)
-        other = Path(joined) if joined else None
-        config.stash[RUN] = (
-            Run.join(other, progress, root=config.rootpath)
-            if other and chosen.scope == "session"
-            else Run.begin(progress, beside=other, root=config.rootpath)
-        )
-    return config.stash[RUN]
+    def __init__(self, reason: str, require: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.require = require
+
+
+@contextmanager
+def unavailable(settings: Settings) -> Iterator[None]:
+    """Skip the test when no daemon can be had in this context, if `--dind-unavailable` is skip."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except DindError as error:
+        if settings.unavailable == "skip":
+            raise Unavailable(error.line(), settings.require) from error
+        raise

@@ -1,36 +1,49 @@
-"""The pytest plugin, as each run has it: options, markers, fixtures and hooks.
+"""The pytest plugin, as each run has it: options, markers and fixtures.
 
-Nothing here calls Docker. What is needed only once a test asks for a daemon, or xdist has workers,
-is in modules loaded then: each takes pytest's loader for rewriting assertions half a millisecond.
-Exceptions that are caught are not in these: pytester forgets what a run in its own process loaded,
-and the next would load it anew, as other classes.
+Nothing here calls Docker. The hooks of a run with a daemon are in `hooks.lifecycle.DaemonHooks`,
+which is registered once a test asks for a daemon, or xdist has workers; what only such a run needs
+is imported then, since each module takes pytest's loader for rewriting assertions half a
+millisecond. Exceptions that are caught are in modules that every run loads: pytester forgets what a
+run in its own process loaded, and the next run would load it anew, as other classes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from . import settings
 from .errors import DindError, SettingsError
-from .hooks import fixtures
 from .options import (
     CLEAN,
-    LEDGER,
+    DAEMON_FIXTURES,
     MARKERS,
-    RUN,
     SETTINGS,
-    SUMMARY,
-    TEST,
-    WIDER,
     add_options,
     from_config,
+    unavailable,
 )
 
-_ASKING = fixtures.NAMES | {fixtures.REQUIREMENTS}
+if TYPE_CHECKING:
+    import docker
+
+    from .daemon.handle import Daemon
+    from .hooks.lifecycle import DaemonHooks
+    from .runs.factory import Factory
+
+_DAEMON_HOOKS = "dind-daemon-hooks"
+_REQUIREMENTS = "_dind_requirements"
+_ASKING = DAEMON_FIXTURES | {_REQUIREMENTS}
+
+# Known in each run, since a test or a fixture may ask for the daemon only as it runs.
+_test = pytest.StashKey[str]()
+_wider = pytest.StashKey[int]()
+
+
+# ------------------------------------------------------------------- options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,27 +54,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     _settings(config)
-    # Not by `pytest_plugins`: for each name in it pytest reads the metadata of every distribution.
-    config.pluginmanager.register(fixtures, fixtures.__name__)
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", name + text)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Print what this machine can do, instead of running tests, if that is asked for."""
+    """Print the doctor's report instead of running tests, if `--dind-doctor` asks for it."""
     if config.option.help or config.option.version:
         return None
     chosen = _settings(config)
     if chosen.doctor == settings.DOCTOR_OFF:
         return None
-    from .doctor import examine
+    from .doctor import examine, render
 
     try:
-        found = examine(chosen, lambda line: print(f"dind: {line}", file=sys.stderr))
+        report = examine(chosen, lambda line: print(f"dind: {line}", file=sys.stderr))
     except KeyboardInterrupt:
         return pytest.ExitCode.INTERRUPTED
-    print(found)
-    return found.exit_code
+    print(render(report))
+    return report.exit_code
 
 
 def _settings(config: pytest.Config) -> settings.Settings:
@@ -73,27 +84,38 @@ def _settings(config: pytest.Config) -> settings.Settings:
     return config.stash[SETTINGS]
 
 
+# --------------------------------------------------------------------- hooks
+
+
+def _daemon_hooks(config: pytest.Config) -> DaemonHooks:
+    """Return the hooks of a run with a daemon; the first call registers them."""
+    hooks = _registered_hooks(config)
+    if hooks is None:
+        from .hooks.lifecycle import DaemonHooks
+
+        hooks = DaemonHooks(
+            config, test=config.stash.get(_test, ""), wider=config.stash.get(_wider, 0)
+        )
+        config.pluginmanager.register(hooks, _DAEMON_HOOKS)
+    return hooks
+
+
+def _registered_hooks(config: pytest.Config) -> DaemonHooks | None:
+    hooks: DaemonHooks | None = config.pluginmanager.get_plugin(_DAEMON_HOOKS)
+    return hooks
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Let an xdist worker take part in this process's run."""
-    from .hooks import lifecycle
-
-    lifecycle.invite(node)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take over what an xdist worker has for the summary."""
-    from .hooks import lifecycle
-
-    lifecycle.take_over(node)
+    _daemon_hooks(node.config).invite(node)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Make a collection error of the markers with bad arguments, all at once."""
+    """Make a collection error of all markers with bad arguments at once."""
     report = yield
     tests = [node for node in report.result or () if isinstance(node, pytest.Item)]
     nodes: list[pytest.Item | pytest.Collector] = [collector, *tests]
@@ -108,8 +130,9 @@ def pytest_make_collect_report(
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Have markers applied first of all, those too that another hook gave to a test."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Set up first what markers ask for, those too that another hook gave to a test."""
+    asks = False
     for item in items:
         names = getattr(item, "fixturenames", None)
         if names is None:
@@ -118,109 +141,50 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
         if CLEAN in names or CLEAN in marked:
             from .hooks import leaks
 
-            leaks.place(item)
+            leaks.place_fixture(item)
         if marked - {CLEAN}:
             # A list of its own: the parameter sets of a function share theirs.
-            item.fixturenames = [fixtures.REQUIREMENTS, *item.fixturenames]
+            item.fixturenames = [_REQUIREMENTS, *item.fixturenames]
+        asks = asks or not _ASKING.isdisjoint(item.fixturenames)
+    if asks:
+        _daemon_hooks(config)
 
 
-def pytest_report_collectionfinish(
-    config: pytest.Config, items: Sequence[pytest.Item]
-) -> list[str]:
-    """Say which mode is in force, and why, when a test that was collected needs a daemon."""
-    if not any(map(_asks, items)):
-        return []
-    from .hooks import lifecycle
-
-    return lifecycle.header(config, items)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start the daemon while tests run that don't need it."""
-    if any(map(_asks, getattr(session, "items", ()))):
-        from .hooks import lifecycle
-
-        lifecycle.start_ahead(session)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Note which test runs."""
+    item.config.stash[_test] = item.nodeid
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    """Tell what a test makes from what fixtures make that outlive it."""
-    config, wider = request.config, fixturedef.scope != "function"
-    if LEDGER in config.stash:
-        from .hooks import leaks
+    """Tell what a test makes in the daemon from what fixtures make that outlive the test.
 
-        leaks.before_fixture(config, wider=wider)
-    config.stash[WIDER] = config.stash.get(WIDER, 0) + wider
+    This is not among the hooks of runs with a daemon: those may be registered by this very fixture,
+    and are told of its end then.
+    """
+    config, wider = request.config, fixturedef.scope != "function"
+    hooks = _registered_hooks(config)
+    if hooks is not None:
+        hooks.leaks.before_fixture(wider=wider)
+    config.stash[_wider] = config.stash.get(_wider, 0) + wider
     try:
         return (yield)
     finally:
-        config.stash[WIDER] -= wider
-        # It may be the daemon's own fixture, with which the ledger began.
-        if wider and LEDGER in config.stash:
-            from .hooks import leaks
-
-            leaks.after_wider(config)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Have what is made from here on be this test's."""
-    item.config.stash[TEST] = item.nodeid
-    if LEDGER in item.config.stash:
-        item.config.stash[LEDGER].begin_test(item.nodeid)
-    return (yield)
-
-
-# Not first: pytest's own plugins end for a test only what they began for it.
-@pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
-def pytest_runtest_setup_of_daemon(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test at once whose daemon is gone, before its fixtures hang on it."""
-    if not _has_daemon(item):
-        return (yield)
-    from .hooks import lifecycle
-
-    return (yield from lifecycle.setup(item))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Say so when what a test failed on is the loss of its daemon."""
-    if not _has_daemon(item):
-        return (yield)
-    from .hooks import lifecycle
-
-    return (yield from lifecycle.call(item))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """See what the test leaves in the daemon, when its fixtures have ended."""
-    if not _has_daemon(item):
-        return (yield)
-    from .hooks import lifecycle
-
-    return (yield from lifecycle.teardown(item))
-
-
-def _asks(item: pytest.Item) -> bool:
-    """Whether a test asks for the daemon, or is under one of the markers of what it needs."""
-    return not _ASKING.isdisjoint(getattr(item, "fixturenames", ()))
-
-
-def _has_daemon(item: pytest.Item) -> bool:
-    """Whether a test may have to do with a daemon."""
-    return RUN in item.config.stash or _asks(item)
+        config.stash[_wider] -= wider
+        hooks = _registered_hooks(config)
+        if hooks is not None:
+            hooks.leaks.after_fixture(wider=wider)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Leave out of an error of this plugin how the plugin came to it, but with `--full-trace`."""
+    """Leave the plugin's own lines out of the traceback of its errors, but with `--full-trace`."""
     if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
         return (yield)
     from .hooks import tracebacks
@@ -228,23 +192,68 @@ def pytest_runtest_makereport(
     return (yield from tracebacks.shortened(item.config, call.excinfo, call.excinfo.value))
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
-    """Leave the run, after the fixtures' own ends, and if one of them fails."""
-    try:
-        return (yield)
-    finally:
-        if RUN in session.config.stash:
-            from .hooks import lifecycle
-
-            lifecycle.leave(session)
+# ------------------------------------------------------------------ fixtures
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say what was left behind, which daemons there were, how long each took, and which stay."""
-    if SUMMARY in config.stash:
-        from .hooks import lifecycle
+@pytest.fixture(scope="session")
+def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
+    """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
+    return pytestconfig.stash[SETTINGS]
 
-        lifecycle.summarize(terminalreporter, config)
+
+@pytest.fixture(scope="session")
+def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
+    """The mode in force: "dind", "sysbox" or "socket"."""
+    with unavailable(dind_config):
+        run = _daemon_hooks(pytestconfig).run(dind_config)
+        return run.choice(dind_config, proved=False).mode
+
+
+@pytest.fixture(scope="session")
+def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
+    """The daemon: a handle with its address, its client, and commands to run in it."""
+    with unavailable(dind_config):
+        return _daemon_hooks(request.config).daemon(dind_config, request.session)
+
+
+@pytest.fixture(name=_REQUIREMENTS)
+def dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Settings) -> None:
+    """Skip a test whose markers ask for what isn't there, or fail it with --dind-require."""
+    from .hooks import markers
+
+    # A test that needs a daemon has the proof of the mode in that.
+    proved = DAEMON_FIXTURES.isdisjoint(request.fixturenames)
+    with unavailable(dind_config):
+        run = _daemon_hooks(request.config).run(dind_config)
+        choice = run.choice(dind_config, proved=proved)
+    markers.apply(request, dind_config, choice)
+
+
+@pytest.fixture(scope="session")
+def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+    """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    with unavailable(dind_config):
+        factory = _daemon_hooks(pytestconfig).factory(dind_config)
+    yield factory
+    factory.close()
+
+
+@pytest.fixture(scope="session")
+def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
+    """A docker client (docker-py) on the daemon, healthy when handed over."""
+    client = dind_daemon.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def dind_env(dind_daemon: Daemon) -> dict[str, str]:
+    """The process environment for tools, with every inherited `DOCKER_*` replaced."""
+    return dind_daemon.environment()
+
+
+@pytest.fixture
+def dind_clean(request: pytest.FixtureRequest, dind_daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon; after the test everything the test added is gone, images kept unless asked."""
+    with _daemon_hooks(request.config).leaks.cleaned(request):
+        yield dind_daemon

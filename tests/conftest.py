@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
 import tempfile
@@ -10,23 +11,24 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from .support import remove_tree
 
-_TESTS = Path(__file__).parent
-
 
 class _Turns:
-    """Lets a test that is marked `alone` run while no other test of this checkout does.
+    """Lets a test that is marked `alone` run while no other of xdist's workers runs one.
 
-    That goes for all processes, xdist's workers and other runs: what they lock are directories,
-    which are there already, and the kernel ends the locks of a process that is killed.
+    The kernel ends the locks of a worker that crashes.
+
+    Args:
+        place: A directory that the workers of this run have in common.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT
         # All pass the door, one by one, so that who waits for the others' end lets no more in.
-        self._door = os.open(_TESTS, os.O_RDONLY)
-        self._room = os.open(_TESTS / "unit", os.O_RDONLY)
+        self._door, self._room = (os.open(place / name, flags) for name in ("door", "room"))
         self._alone = False
 
     def begin(self, *, alone: bool) -> None:
@@ -40,7 +42,7 @@ class _Turns:
         self._alone = alone
 
     def end(self, *, next_alone: bool) -> None:
-        """Give way, unless this process goes on alone: the others' tests have to end for that."""
+        """Give way, unless this worker goes on alone: the others' tests have to end for that."""
         if self._alone and next_alone:
             return
         self._alone = False
@@ -48,7 +50,14 @@ class _Turns:
         fcntl.flock(self._door, fcntl.LOCK_UN)
 
 
-_turns = _Turns()
+_TURNS = pytest.StashKey[_Turns]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a worker of xdist's, take part in the turns."""
+    if hasattr(config, "workerinput"):
+        # xdist has given each worker a directory below that of the run.
+        config.stash[_TURNS] = _Turns(Path(config.getoption("basetemp")).parent)
 
 
 def _is_alone(item: pytest.Item | None) -> bool:
@@ -61,19 +70,46 @@ def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
     """Run the tests that are marked `alone` one at a time, with no other beside them."""
-    _turns.begin(alone=_is_alone(item))
+    turns = item.config.stash.get(_TURNS, None)
+    if turns is None:
+        return (yield)
+    turns.begin(alone=_is_alone(item))
     try:
         return (yield)
     finally:
-        _turns.end(next_alone=_is_alone(nextitem))
+        turns.end(next_alone=_is_alone(nextitem))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that run alone to one worker, so that the others wait for them once."""
-    for item in items:
-        if _is_alone(item):
-            item.add_marker(pytest.mark.xdist_group("alone"))
+    """Begin with those that no worker is to wait for in the end, and those that all wait for."""
+
+    def rank(item: pytest.Item) -> int:
+        return 0 if item.get_closest_marker("long") else 1 if _is_alone(item) else 2
+
+    items.sort(key=rank)
+
+
+class _Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+    """What `--dist loadgroup` is meant to be: a worker has all tests of a group.
+
+    xdist itself loses the groups with pytest 9.2 (pytest-dev/pytest-xdist#1386). Here a group is
+    a file, one that has the mark.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if _is_group(self.config.rootpath / file) else nodeid
+
+
+@functools.cache
+def _is_group(file: Path) -> bool:
+    return "pytest.mark.xdist_group" in file.read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduler | None:
+    """Keep groups together."""
+    return _Scheduler(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

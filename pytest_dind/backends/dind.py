@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 MODE = __name__.rpartition(".")[2]
+ISOLATES = True
+"""Whether tests have a daemon that is not the machine's own engine."""
 
 
 def make(engine: Engine) -> ContainerBackend:

@@ -1,4 +1,4 @@
-"""What a run's processes tell each other: small JSON files, written whole or not at all."""
+"""The record of a daemon as a JSON file in its home, which is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from ..lifetime.directories import explained
 from ..lifetime.reaper import STATE
 from ..settings import Settings
 from .protocol import Home, Record
-from .registry import Choice, Obstacle
-
-CHOICES = "modes.json"
-"""In a run's directory, from when a mode was looked into."""
 
 # Raised when a field of `Record` changes: another version's state is not read.
 _VERSION = 3
@@ -45,31 +41,10 @@ def write(record: Record, settings: Settings) -> None:
         if field.name != "home"
     }
     content = {"version": _VERSION, "record": fields, "settings": dataclasses.asdict(settings)}
-    _replace(record.home.path / STATE, content)
+    write_json(record.home.path / STATE, content)
 
 
-def read_choices(run: Path) -> dict[str, Choice]:
-    """What this run's processes found out about modes so far, by what they asked."""
-    try:
-        found = json.loads((run / CHOICES).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {key: _choice(fields) for key, fields in found.items()}
-
-
-def _choice(fields: dict[str, Any]) -> Choice:
-    obstacle = fields.pop("obstacle")
-    if obstacle is not None:
-        obstacle = Obstacle(**obstacle | {"remedy": tuple(obstacle["remedy"])})
-    return Choice(**fields, obstacle=obstacle)
-
-
-def write_choices(run: Path, choices: dict[str, Choice]) -> None:
-    """Keep what was found out for the run's other processes."""
-    _replace(run / CHOICES, {key: dataclasses.asdict(choice) for key, choice in choices.items()})
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     aside = path.with_name(f"{path.name}.new")
     with explained(path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, ISOLATED
+from ..settings import AUTO
 from .probe import Obstacle, Probe
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .protocol import Backend
 
 __all__ = [
+    "AUTO_ORDER",
     "Choice",
     "Obstacle",
     "Probe",
@@ -28,8 +29,13 @@ __all__ = [
     "check",
     "check_thoroughly",
     "choose",
+    "isolates",
     "proved_by_start",
 ]
+
+AUTO_ORDER: tuple[str, ...] = ("sysbox", "dind")
+"""The modes that `auto` tries, in this order. Mode socket, the outer engine itself, is not among
+them: it gives isolation away, which is not to be done without a word."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ _DOCTOR = ("Look at what each mode lacks: python -m pytest_dind doctor.",)
 
 def _module(mode: str) -> Any:
     return import_module(f".{mode}", __package__)
+
+
+def isolates(mode: str) -> bool:
+    """Tell whether a mode gives tests a daemon that is not the machine's own engine."""
+    return bool(_module(mode).ISOLATES)
 
 
 def backend(mode: str, engine: Engine) -> Backend:
@@ -87,7 +98,7 @@ def choose(asked: str, engine: Engine, probe: Probe) -> Choice:
     if asked != AUTO:
         return Choice(asked, obstacle=check(asked, engine, probe))
     because: list[str] = []
-    for mode in ISOLATED:
+    for mode in AUTO_ORDER:
         obstacle = check(mode, engine, probe)
         if obstacle is None:
             return Choice(mode, "; ".join(because) or "a container proved that it works")

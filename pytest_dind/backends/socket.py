@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..allowances import BUILDKIT
 from ..daemon.commands import gone
 from ..engine import exec as execution
 from ..engine import images
@@ -18,7 +19,6 @@ from ..guard import launch
 from ..guard.config import GuardConfig
 from ..guard.objects import leftovers
 from ..guard.objects.roles import CLIENT
-from ..guard.rules.allow import BUILDKIT
 from ..guard.rules.policy import OWN
 from ..lifetime import directories, labels
 from ..lifetime.directories import ROOT, SOCKET
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 MODE = __name__.rpartition(".")[2]
+ISOLATES = False
+"""Whether tests have a daemon that is not the machine's own engine."""
 
 _LOOPBACK = "127.0.0.1"
 _UNIX = "unix://"
 # Where the docker CLI in the client container looks for an engine.
 _CLIENT_SOCKET = "/var/run/docker.sock"
-_OF_A_DAEMON = ("arg", "publish", "memory", "cpus", "registry_mirror", "insecure_registry")
 _IDLE = "while :; do sleep 86400; done"
 
 
@@ -252,19 +253,17 @@ class SocketBackend:
 
 def _demand_nothing_of_a_daemon(settings: Settings) -> None:
     """Refuse settings of a daemon of one's own: in silence they would be without effect."""
-    for name in _OF_A_DAEMON:
-        value = getattr(settings, name)
-        if value:
-            option = name.replace("_", "-")
-            raise SettingsError(
-                f"--dind-{option} can't be had in mode {MODE}: there is no daemon of the run's own "
-                "to set that for.",
-                evidence=f"{name} is {value!r}.",
-                remedy=[
-                    f"Leave --dind-{option} out.",
-                    "Use a mode with a daemon of its own: --dind-mode=auto.",
-                ],
-            )
+    for name in settings.of_started_daemon():
+        option = name.replace("_", "-")
+        raise SettingsError(
+            f"--dind-{option} can't be had in mode {MODE}: there is no daemon of the run's own "
+            "to set that for.",
+            evidence=f"{name} is {getattr(settings, name)!r}.",
+            remedy=[
+                f"Leave --dind-{option} out.",
+                "Use a mode with a daemon of its own: --dind-mode=auto.",
+            ],
+        )
 
 
 def _variables(settings: Settings) -> dict[str, str]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RUNTIME = "sysbox-runc"
 MODE = __name__.rpartition(".")[2]
+ISOLATES = True
+"""Whether tests have a daemon that is not the machine's own engine."""
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.

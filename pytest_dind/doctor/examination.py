@@ -1,4 +1,4 @@
-"""The examination: the engine, its kernel, and each mode, within bounds of time."""
+"""The examination of an engine, its kernel, and each mode, within bounds of time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .report import Report
 if TYPE_CHECKING:
     from ..runs.run import Run
 
-# What an engine that isn't well may take to say what it is.
+# An engine that isn't well may take this long to describe itself.
 _ENGINE_SECONDS = 10
 
 
 def examine(settings: Settings, progress: images.Progress) -> Report:
-    """Look into what these settings can have here; nothing of it is left.
+    """Find out which modes work here with these settings; nothing is left on the engine.
 
     Args:
-        settings: The mode asked for, the outer engine, and the daemon's image.
+        settings: The settings, of which mode, host, image and doctor matter.
         progress: Where a line on what takes long goes.
     """
     from ..runs.run import Run
@@ -36,7 +36,7 @@ def examine(settings: Settings, progress: images.Progress) -> Report:
         try:
             found = outer.ask(engine)
             with contextlib.closing(Run.begin(progress)) as run, answering(engine):
-                report = _looked(settings, engine, found, run, progress)
+                report = _look(engine, found, run, settings, progress)
         except DindError as error:
             none = tuple(trial.failed(mode, error) for mode in MODES)
             return Report(asked=settings.mode, kernel=kernel.here(), modes=none, error=error)
@@ -48,11 +48,11 @@ def examine(settings: Settings, progress: images.Progress) -> Report:
     return dataclasses.replace(report, modes=tuple(tried))
 
 
-def _looked(
-    settings: Settings, engine: Engine, found: outer.Outer, run: Run, progress: images.Progress
+def _look(
+    engine: Engine, found: outer.Outer, run: Run, settings: Settings, progress: images.Progress
 ) -> Report:
-    """All that can be known without a daemon."""
-    probe = _Once(engine, settings.image, run.path, progress)
+    """Return the report, as far as it goes without starting a daemon."""
+    probe = _CachedProbe(engine, settings.image, run.path, progress)
     try:
         # Once for all modes.
         with answering(engine):
@@ -65,12 +65,12 @@ def _looked(
     privileged = plain = None
     seen: dict[str, str] = {}
     if probe.unavailable is None:
-        sight = probe(LOOK, shares=True, privileged=True)
-        privileged = sight.ran
+        result = probe(LOOK, shares=True, privileged=True)
+        privileged = result.ran
         if not privileged:
-            sight = probe(LOOK)
-        plain = sight.ran
-        seen = sections(sight.output) if sight.ran else {}
+            result = probe(LOOK)
+        plain = result.ran
+        seen = sections(result.output) if result.ran else {}
     there = {"/proc/sys/kernel/osrelease": found.kernel, **seen}
     return Report(
         asked=settings.mode,
@@ -84,18 +84,18 @@ def _looked(
     )
 
 
-class _Once(Probe):
-    """A probe that takes each look once, however many ask for it."""
+class _CachedProbe(Probe):
+    """A probe that runs each command once, however many ask for it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.unavailable: DindError | None = None
-        self._seen: dict[str, ProbeResult] = {}
+        self._results: dict[str, ProbeResult] = {}
 
     def __call__(self, command: Sequence[str], **options: Any) -> ProbeResult:
         if self.unavailable is not None:
             raise self.unavailable
         key = repr((tuple(command), sorted(options.items())))
-        if key not in self._seen:
-            self._seen[key] = super().__call__(command, **options)
-        return self._seen[key]
+        if key not in self._results:
+            self._results[key] = super().__call__(command, **options)
+        return self._results[key]

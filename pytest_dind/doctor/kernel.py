@@ -1,4 +1,4 @@
-"""What a kernel offers to daemons, by its own files: read here, or seen in a container."""
+"""The features of a kernel that daemons need, by its own files: read here or in a container."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Flavour = Literal["nft", "legacy", "unknown"]
 _FUSE_DEVICE = "/dev/fuse"
 _TABLES = "/proc/net/ip_tables_names"
 _IPTABLES_SECONDS = 5
-# Where it is for root; a user's PATH often lacks these.
+# The program is there for root; a user's PATH often lacks these.
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
@@ -31,12 +31,12 @@ class Kernel:
     """A kernel, as far as it matters to daemons in containers.
 
     Attributes:
-        where: Whose it is.
-        release: Its release; empty where it isn't Linux, or hides it.
-        user_namespaces: Whether it has user namespaces.
+        where: The machine that runs the kernel.
+        release: The kernel's release; empty where it isn't Linux, or hides it.
+        user_namespaces: Whether the kernel has user namespaces.
         unprivileged_user_namespaces: Whether users other than root may make them.
-        overlay: Whether it has overlayfs, the usual storage driver's.
-        fuse: Whether it has FUSE, for fuse-overlayfs and sysbox-fs.
+        overlay: Whether the kernel has overlayfs, which the usual storage driver needs.
+        fuse: Whether the kernel has FUSE, for fuse-overlayfs and sysbox-fs.
         fuse_device: Whether `/dev/fuse` is there.
         iptables: Which kernel interface this machine's iptables program uses.
         legacy_tables: The tables of legacy iptables in use; None where this user may not know.
@@ -58,10 +58,10 @@ class Kernel:
 
 
 def judge(where: str, seen: Mapping[str, str], modules: str | None = None) -> Kernel:
-    """What a kernel is, by the contents of its files.
+    """Return the features of a kernel, by the contents of its files.
 
     Args:
-        where: Whose it is.
+        where: The machine that runs the kernel.
         seen: The contents of those of `FILES` that could be read, `/dev/fuse` (with anything) if
             it is there, and what `iptables --version` said.
         modules: The modules that could be loaded, as modules.dep lists them; None: not known.
@@ -89,7 +89,7 @@ def judge(where: str, seen: Mapping[str, str], modules: str | None = None) -> Ke
 
 
 def here() -> Kernel:
-    """This machine's kernel."""
+    """Return the features of this machine's kernel."""
     seen = {name: content for name in FILES if (content := _read(name)) is not None}
     try:
         if stat.S_ISCHR(Path(_FUSE_DEVICE).stat().st_mode):
@@ -116,7 +116,7 @@ def _presence(name: str, seen: Mapping[str, str], modules: str | None) -> Presen
 
 
 def flavour(version: str) -> Flavour:
-    """The kernel interface that an iptables program uses, by what its `--version` says.
+    """Return the kernel interface that an iptables program uses, by what its `--version` says.
 
     Before 1.8 it named no flavour, and was legacy.
     """

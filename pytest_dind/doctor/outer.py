@@ -1,4 +1,4 @@
-"""What the outer engine says of itself, and what a container shows of it."""
+"""The outer engine, as it describes itself and as a container shows it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Outer:
     """The outer engine.
 
     Attributes:
-        host: Its URL.
-        product: What it calls itself, where that isn't Docker's own name.
-        version: Its version.
-        api_min: The oldest API version it speaks.
-        api_max: The newest API version it speaks.
-        os: The operating system it runs on.
-        kernel: The release of the kernel it runs on.
-        local: Whether it is provably on this very machine, outside of any container.
-        storage_driver: Its storage driver.
-        backing_filesystem: What that lies on.
-        cgroup_version: 1 or 2.
-        cgroup_driver: Who makes its control groups.
-        rootless: Whether it runs as a user.
-        userns_remap: Whether root in its containers is a user outside.
-        security: What confines its containers.
-        runtimes: What is registered, which proves nothing.
-        default_runtime: The one that a container gets.
-        root_dir: Where its data are.
+        host: The engine's URL.
+        product: The engine's name for itself, where that isn't Docker's own name.
+        version: The engine's version.
+        api_min: The oldest API version that it speaks.
+        api_max: The newest API version that it speaks.
+        os: The operating system that it runs on.
+        kernel: The release of the kernel that it runs on.
+        local: Whether the engine is provably on this very machine, outside of any container.
+        storage_driver: The storage driver.
+        backing_filesystem: The file system below the storage driver.
+        cgroup_version: The version of control groups: 1 or 2.
+        cgroup_driver: The driver that makes control groups.
+        rootless: Whether the engine runs as a user other than root.
+        userns_remap: Whether root in the engine's containers is another user outside.
+        security: The security modules that confine containers.
+        runtimes: The runtimes that are registered, which does not prove that they work.
+        default_runtime: The runtime of a container that asks for none.
+        root_dir: The directory of the engine's data.
     """
 
     host: str
@@ -60,14 +60,14 @@ class Outer:
 
 @dataclass(frozen=True)
 class Space:
-    """What the file system with the engine's data has, in bytes."""
+    """The room in the file system of the engine's data, in bytes."""
 
     free: int
     total: int
 
 
 def ask(engine: Engine) -> Outer:
-    """What the outer engine is.
+    """Ask the outer engine for its description.
 
     Raises:
         EngineUnavailable: it can't be reached, or doesn't answer.
@@ -77,7 +77,7 @@ def ask(engine: Engine) -> Outer:
 
 
 def describe(host: str, version: Mapping[str, Any], info: Mapping[str, Any]) -> Outer:
-    """What the answers `version` and `info` of an engine's API mean."""
+    """Return the engine that the answers `version` and `info` of its API describe."""
     options = [_option(text) for text in info.get("SecurityOptions") or []]
     status = dict(pair for pair in info.get("DriverStatus") or [] if len(pair) == 2)
     components = version.get("Components") or [{}]
@@ -106,13 +106,13 @@ def describe(host: str, version: Mapping[str, Any], info: Mapping[str, Any]) -> 
 
 
 def _option(text: str) -> str:
-    """The name in a security option: `name=seccomp,profile=default`, or bare, as it once was."""
+    """Return the name in a security option: `name=seccomp,profile=default`, or bare in old ones."""
     fields = dict(field.partition("=")[::2] for field in text.split(","))
     return fields.get("name") or text.partition(",")[0]
 
 
 def _is_local(host: str, info: Mapping[str, Any]) -> bool:
-    """Whether the engine's paths are this process's: not in a VM, nor outside of a container."""
+    """Tell whether the engine's paths are this process's: neither is in a VM or a container."""
     return (
         host.startswith("unix://")
         and info.get("Name") == socket.gethostname()
@@ -121,7 +121,7 @@ def _is_local(host: str, info: Mapping[str, Any]) -> bool:
 
 
 def space(outer: Outer, df: str) -> Space | None:
-    """The room for the engine's data: looked up where it is here, else by a container's `df -Pk`.
+    """Return the room for the engine's data: looked up here, or read from a container's `df -Pk`.
 
     A container's root file system lies where the engine's data are.
     """

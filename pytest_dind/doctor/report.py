@@ -1,4 +1,4 @@
-"""What the examination found: as data, and for reading."""
+"""The report of an examination: what was found, and what follows from it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, ISOLATED
-from . import text
+from ..backends.registry import AUTO_ORDER
+from ..settings import AUTO
 
 if TYPE_CHECKING:
     from ..errors import DindError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .outer import Outer, Space
     from .trial import Verdict
 
-# The decision table: what is needed, and the mode for it.
+# The decision table: each need, and the mode for it.
 _NEEDS = (
     ("full isolation, or work on the engine itself", "dind"),
     ("several nodes, stronger isolation, shared caches", "sysbox"),
@@ -28,10 +28,10 @@ class Advice:
     """A row of the decision table.
 
     Attributes:
-        need: What is needed.
-        mode: The mode for it.
-        works: Whether that works here.
-        instead: A mode that works and comes nearest, where this one doesn't.
+        need: What a user needs.
+        mode: The mode for the need.
+        works: Whether the mode works here.
+        instead: The nearest mode that works, where this one doesn't.
     """
 
     need: str
@@ -42,17 +42,17 @@ class Advice:
 
 @dataclass(frozen=True)
 class Report:
-    """What the examination found.
+    """The findings of an examination.
 
     Attributes:
         asked: The mode asked for.
         kernel: The kernel that daemons would run on.
         modes: The verdict on each mode.
         engine: The outer engine, where there is one.
-        error: Why there is none, or none that could be examined.
-        space: The room for its data, where it could be found out.
-        privileged: Whether it runs --privileged containers; None where that wasn't tried.
-        unprivileged: Whether it runs containers at all; None likewise.
+        error: The reason why there is no engine, or none that could be examined.
+        space: The room for the engine's data, where it could be found out.
+        privileged: Whether the engine runs --privileged containers; None where that wasn't tried.
+        unprivileged: Whether the engine runs containers at all; None likewise.
         image_iptables: The kernel interface that the iptables of the daemon's image uses.
     """
 
@@ -71,7 +71,7 @@ class Report:
         """The mode that would be in force; empty where the one asked for doesn't work."""
         works = [verdict.mode for verdict in self.modes if verdict.works]
         if self.asked == AUTO:
-            return next((mode for mode in ISOLATED if mode in works), "")
+            return next((mode for mode in AUTO_ORDER if mode in works), "")
         return self.asked if self.asked in works else ""
 
     @property
@@ -81,7 +81,7 @@ class Report:
 
     @property
     def nested(self) -> bool | None:
-        """Whether nested containers run in each daemon they were tried in; None without any."""
+        """Whether nested containers run in each daemon where they were tried; None without any."""
         tried = [
             verdict.works
             for verdict in self.modes
@@ -90,18 +90,18 @@ class Report:
         return all(tried) if tried else None
 
     def advice(self) -> list[Advice]:
-        """The decision table, with what holds here."""
+        """Return the decision table, with what works here."""
         verdicts = {verdict.mode: verdict.works for verdict in self.modes}
         found = []
         for need, mode in _NEEDS:
             works = verdicts.get(mode, False)
-            # What isn't isolated comes near to nothing but itself.
-            others = [other for other in ISOLATED if other != mode and verdicts.get(other)]
+            # A mode that isn't isolated is near to no other.
+            others = [other for other in AUTO_ORDER if other != mode and verdicts.get(other)]
             found.append(Advice(need, mode, works, "" if works or not others else others[0]))
         return found
 
     def data(self) -> dict[str, Any]:
-        """The report as JSON has it; its keys are stable."""
+        """Return the report as JSON has it; its keys are stable."""
         engine = None
         if self.engine is not None:
             engine = dataclasses.asdict(self.engine) | {
@@ -126,6 +126,3 @@ class Report:
             "kernel": dataclasses.asdict(self.kernel),
             "advice": [dataclasses.asdict(row) for row in self.advice()],
         }
-
-    def __str__(self) -> str:
-        return text.render(self)

@@ -1,4 +1,4 @@
-"""The report for reading: short, aligned, in sections."""
+"""The report as text for reading: short, aligned, in sections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PRESENCE = {
 
 
 def render(report: Report) -> str:
-    """The report as text."""
+    """Return the report as text."""
     sections = [("Modes", [line for verdict in report.modes for line in _verdict(verdict, report)])]
     if report.error is not None:
         head = "Engine" if isinstance(report.error, EngineUnavailable) else "Problem"
@@ -47,7 +47,7 @@ def _rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _row(name: str, content: str, indent: int = _LEFT) -> list[str]:
-    """A name and what it has, which goes on below itself; its own line breaks stay."""
+    """Return a name and its content, wrapped in a column; the content's own line breaks stay."""
     lines: list[str] = []
     for part in content.splitlines():
         lines += textwrap.wrap(part, _WIDTH - indent, break_on_hyphens=False) or [""]
@@ -116,7 +116,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
 
 
 def _module(engine: Outer) -> str:
-    """What a security module means for daemons, and the options a user has."""
+    """Return what the security modules mean for daemons, and the options that a user has."""
     found = {name.lower(): name for name in (denials.SELINUX, denials.APPARMOR)}
     lines = []
     for module in (found[name] for name in engine.security if name in found):

@@ -1,4 +1,4 @@
-"""Whether a mode works, proved by a container; in full by a daemon and a nested container."""
+"""The trial of a mode: by a container, or in full by a daemon and a nested container."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Started:
     """A daemon that was started for the trial.
 
     Attributes:
-        version: The version of its engine.
-        storage_driver: Its storage driver.
-        seconds: From its start to healthy.
-        nested_seconds: What it took to run a nested container; None where that wasn't tried.
+        version: The version of the daemon's engine.
+        storage_driver: The daemon's storage driver.
+        seconds: The seconds from the daemon's start until it was healthy.
+        nested_seconds: The seconds that a nested container took; None where none was tried.
     """
 
     version: str
@@ -57,15 +57,15 @@ class Started:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a mode works.
+    """The verdict on a mode.
 
     Attributes:
         mode: The mode.
-        works: Whether it does.
-        cause: Why not.
+        works: Whether the mode works.
+        cause: The reason why it doesn't.
         evidence: What was seen.
         remedy: What to do, as alternatives.
-        daemon: The daemon that proved it, where one was started.
+        daemon: The daemon that was started for the trial, where one was.
     """
 
     mode: str
@@ -77,7 +77,7 @@ class Verdict:
 
 
 def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
-    """Whether a mode works, as far as a container can prove it."""
+    """Return the verdict on a mode, as far as a container can prove it."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
@@ -94,9 +94,9 @@ def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
 
 
 def start(verdict: Verdict, settings: Settings, progress: images.Progress) -> Verdict:
-    """Whether a mode that seems to work does: a daemon of it, and a nested container in that.
+    """Return the verdict on a mode that seems to work, after a daemon and a nested container.
 
-    Nothing of it is left, whatever happens: it is a run like any other.
+    The trial is a run like any other, which leaves nothing behind, whatever happens.
     """
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -107,8 +107,8 @@ def start(verdict: Verdict, settings: Settings, progress: images.Progress) -> Ve
     chosen = settings.replace(mode=mode, load=(), publish=(), keep="never", reuse="")
     try:
         with contextlib.closing(Run.begin(progress)) as run:
-            # Its container has just been tried.
-            run.settle(chosen)
+            # A container has just proved the mode: the run need not try another.
+            run.confirm(chosen)
             return _nested(verdict, run.daemon(chosen))
     except DindError as error:
         return failed(mode, error)
@@ -118,7 +118,7 @@ def start(verdict: Verdict, settings: Settings, progress: images.Progress) -> Ve
 
 
 def _nested(verdict: Verdict, daemon: Daemon) -> Verdict:
-    """Run a nested container."""
+    """Return the verdict on a mode, after a nested container in its daemon."""
     record = daemon.record
     started = Started(record.version, record.driver, record.seconds, None)
     began = time.monotonic()
@@ -148,6 +148,6 @@ def _unable(verdict: Verdict, started: Started, cause: str, evidence: str) -> Ve
 
 
 def failed(mode: str, error: DindError) -> Verdict:
-    """The verdict on a mode that an error stands in the way of."""
+    """Return the verdict on a mode that failed with an error."""
     cause = error.what.rstrip(".")
     return Verdict(mode, False, cause, error.evidence, error.remedy)

@@ -1,1 +1,1 @@
-"""pytest's side of a run that has a daemon: its life, markers, leaks, terminal, tracebacks."""
+"""The pytest side of a run that has a daemon."""

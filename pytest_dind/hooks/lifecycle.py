@@ -1,160 +1,241 @@
-"""The plugin's hooks once a test asks for a daemon, or xdist has workers."""
+"""The hooks of a pytest run that has a daemon: from its start in the background to its end."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..errors import DindError
-from ..options import OTHERS, RUN, SETTINGS, SUMMARY, XDIST_KEY, current_run
-from . import fixtures, leaks, markers, terminal
-from .fixtures import Unavailable
+from ..options import DAEMON_FIXTURES, SETTINGS, Unavailable, unavailable
+from . import markers, terminal
+from .leaks import Leaks
 
-_said = pytest.StashKey[list[str]]()
+if TYPE_CHECKING:
+    from ..daemon.handle import Daemon
+    from ..runs.factory import Factory
+    from ..runs.run import Run
+    from ..settings import Settings
 
-
-def invite(node: Any) -> None:
-    """Let an xdist worker take part in this process's run."""
-    # Where there can be no run, the first test that needs a daemon fails on the same, and says so.
-    with suppress(DindError):
-        run = current_run(node.config, node.config.stash[SETTINGS])
-        node.workerinput[XDIST_KEY] = str(run.path)
-
-
-def take_over(node: Any) -> None:
-    """Take over what an xdist worker has for the summary."""
-    told, left_behind = getattr(node, "workeroutput", {}).get(XDIST_KEY, ((), ()))
-    _tell(node.config, told, left_behind)
+_XDIST_KEY = "pytest_dind"
+"""The name under which xdist hands a value of this plugin's to a worker, and back."""
 
 
-def _tell(config: pytest.Config, told: Sequence[terminal.Told], left_behind: Sequence[str]) -> None:
-    summary = config.stash.setdefault(SUMMARY, terminal.Summary([], []))
-    summary.told.extend(told)
-    summary.left.extend(left_behind)
+class DaemonHooks:
+    """The hooks of a process whose tests ask for a daemon, or which has xdist's workers.
 
+    The object is a pytest plugin. It is registered when the tests are collected, or only when a
+    test asks for the daemon as it runs: pluggy calls the hooks from then on. The plain wrappers
+    around a test are `trylast`, which makes them the innermost whenever they are registered: the
+    wrappers of pytest's own plugins end for a test only what they began for it.
 
-def header(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
-    """Which mode is in force, and why, where one of these tests is certain to start a daemon."""
-    chosen, said = config.stash[SETTINGS], config.stash.setdefault(_said, [])
-    # The first test that asks for a daemon that can't be had says so in full.
-    with suppress(DindError):
-        if _starts(config, items):
-            said += terminal.choice(current_run(config, chosen).choice(chosen, proved=False))
-    return said
+    Args:
+        config: pytest's configuration.
+        test: The test that runs, where one does.
+        wider: How many fixtures are being set up that outlive the test, one in the other.
+    """
 
+    def __init__(self, config: pytest.Config, *, test: str, wider: int) -> None:
+        self.leaks = Leaks(config, test=test, wider=wider)
+        self._config = config
+        self._progress = terminal.Progress(config)
+        self._run: Run | None = None
+        self._factory_runs: list[Run] = []
+        self._header: list[str] = []
+        self._summary = terminal.Summary([], [])
 
-def start_ahead(session: pytest.Session) -> None:
-    """Start the daemon while tests run that don't need it."""
-    config = session.config
-    # Of xdist's workers one is enough, and which of them need one each can't be known.
-    first = getattr(config, "workerinput", {}).get("workerid", "gw0") == "gw0"
-    failed = session.testsfailed and not config.option.continue_on_collection_errors
-    if first and not failed and _starts(config, session.items):
-        chosen = config.stash[SETTINGS]
-        if chosen.scope == "session" or not hasattr(config, "workerinput"):
+    def run(self, settings: Settings) -> Run:
+        """Return the run that this process takes part in; the first call begins or joins it."""
+        from ..runs.run import Run
+
+        if self._run is None:
+            given = getattr(self._config, "workerinput", {}).get(_XDIST_KEY)
+            invited = Path(given) if given else None
+            root = self._config.rootpath
+            self._run = (
+                Run.join(invited, self._progress, root=root)
+                if invited and settings.scope == "session"
+                else Run.begin(self._progress, beside=invited, root=root)
+            )
+        return self._run
+
+    def daemon(self, settings: Settings, session: pytest.Session) -> Daemon:
+        """Return the daemon of these settings, as the tests of a session are to have it.
+
+        Raises:
+            DindError: the daemon can't be had.
+        """
+        cleans = any("dind_clean" in getattr(item, "fixturenames", ()) for item in session.items)
+        return self.leaks.attend(self.run(settings).daemon(settings), settings, cleans=cleans)
+
+    def factory(self, settings: Settings) -> Factory:
+        """Return a factory of further daemons, in a run of its own.
+
+        Other workers have factories too, with daemons of the same names.
+        """
+        from ..runs.factory import Factory
+        from ..runs.run import Run
+
+        beside = self.run(settings).path
+        run = Run.begin(self._progress, beside=beside, root=self._config.rootpath)
+        self._factory_runs.append(run)
+        return Factory(run, settings, unavailable)
+
+    # xdist's workers
+
+    def invite(self, node: Any) -> None:
+        """Let an xdist worker take part in this process's run."""
+        # Where there can be no run, the first test that needs a daemon fails on the same, and says
+        # so.
+        with suppress(DindError):
+            node.workerinput[_XDIST_KEY] = str(self.run(self._config.stash[SETTINGS]).path)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over the lines that an xdist worker has for the summary."""
+        told, leaks = getattr(node, "workeroutput", {}).get(_XDIST_KEY, ((), ()))
+        self._summary.add(told, leaks)
+
+    # before the tests
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Say which mode is in force, and why, if one of the tests is certain to need a daemon."""
+        settings = self._config.stash[SETTINGS]
+        # The first test that asks for a daemon that can't be had says so in full.
+        with suppress(DindError):
+            if self._needs_daemon(items):
+                choice = self.run(settings).choice(settings, proved=False)
+                self._header += terminal.choice(choice)
+        return self._header
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Start the daemon in the background, while tests run that don't need it."""
+        config, settings = self._config, self._config.stash[SETTINGS]
+        worker = getattr(config, "workerinput", {}).get("workerid", "")
+        # Of the workers that share a daemon one is enough; which of those that have a daemon each
+        # need theirs can't be known.
+        starts = not worker or (worker == "gw0" and settings.scope == "session")
+        fails = session.testsfailed and not config.option.continue_on_collection_errors
+        if starts and not fails and self._needs_daemon(session.items):
             with suppress(DindError):
-                current_run(config, chosen).start_ahead(chosen)
+                self.run(settings).start_in_background(settings)
 
+    def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
+        """Tell whether the run is certain to start a daemon that the options describe."""
+        only_plans = self._config.option.collectonly or self._config.getoption("setupplan", False)
+        return not only_plans and markers.needs_daemon(items, DAEMON_FIXTURES)
 
-def _starts(config: pytest.Config, items: Sequence[pytest.Item]) -> bool:
-    """Whether this run is going to start a daemon whose settings are the options' own."""
-    only_looks = config.option.collectonly or config.getoption("setupplan", False)
-    return not only_looks and markers.needs_daemon(items, fixtures.NAMES)
+    # around each test
 
-
-def setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test at once that can't be run as it is, before its fixtures hang on it.
-
-    Raises:
-        SettingsError: a marker that a hook gave to it has bad arguments.
-        DaemonLost: the daemon is gone.
-    """
-    chain: Any = item.listchain()
-    for mistake in markers.mistakes(chain):
-        raise mistake
-    error = _lost(item, failed=False)
-    if error is not None:
-        raise error
-    return (yield from _explaining(item))
-
-
-def call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Run a test; say so when what it failed on is the loss of its daemon."""
-    leaks.before_call(item)
-    return (yield from _explaining(item))
-
-
-def teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """See what a test leaves, when its fixtures have ended.
-
-    Raises:
-        DindError: it leaves something, and `--dind-leaks` is `fail`.
-    """
-    try:
-        result = yield from _explaining(item)
-    finally:
-        found = leaks.after_test(item)
-    leaks.tell(item, found)
-    return result
-
-
-def _lost(item: pytest.Item, *, failed: bool) -> DindError | None:
-    """The error for a daemon that this test needs and that is gone."""
-    if RUN in item.config.stash and fixtures.NAMES.intersection(getattr(item, "fixturenames", ())):
-        return item.config.stash[RUN].lost(asks=failed)
-    return None
-
-
-def _lost_of_factory(item: pytest.Item, error: Exception) -> DindError | None:
-    """The error for a factory's daemon that is gone, if a client on it failed for that."""
-    if isinstance(error, DindError) or OTHERS not in item.config.stash:
-        return None
-    from ..daemon.loss import lost_behind
-
-    others = [daemon for run in item.config.stash[OTHERS] for daemon in run.others]
-    return lost_behind(error, others)
-
-
-def _explaining(item: pytest.Item) -> Generator[None, Any, Any]:
-    try:
+    @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True, tryfirst=True)
+    def begin_test(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Attribute to this test what is made from here on."""
+        self.leaks.begin_test(item.nodeid)
         return (yield)
-    except Unavailable as skipped:
-        names = markers.required(item, skipped.require)
-        if not names:
-            raise
-        pytest.fail(f"{', '.join(names)}: {skipped.msg} (--dind-require)", pytrace=False)
-    except Exception as error:
-        lost = _lost(item, failed=True) or _lost_of_factory(item, error)
-        if lost is None:
-            raise
-        raise lost from error
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Fail a test at once that can't run as it is, before its fixtures hang on that.
 
-def leave(session: pytest.Session) -> None:
-    """Leave the run; the process that began it ends its daemons."""
-    config = session.config
-    left_behind: Sequence[str] = ()
-    try:
-        left_behind = leaks.finish(config)
-    finally:
-        run = config.stash[RUN]
-        del config.stash[RUN]
-        kept = run.close(failed=bool(session.testsfailed))
-        _tell(config, terminal.summary(run.choices, run.records, kept), left_behind)
-        if hasattr(config, "workeroutput"):
-            config.workeroutput[XDIST_KEY] = (*config.stash[SUMMARY],)
+        Raises:
+            SettingsError: a marker that a hook gave to the test has bad arguments.
+            DaemonLost: the daemon is gone.
+        """
+        chain: Any = item.listchain()
+        for mistake in markers.mistakes(chain):
+            raise mistake
+        error = self._loss(item, failed=False)
+        if error is not None:
+            raise error
+        return (yield from self._explained(item))
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Run a test; say so when it failed on the loss of its daemon."""
+        self.leaks.before_call(item)
+        return (yield from self._explained(item))
 
-def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left behind, which daemons there were, how long each took, and which stay."""
-    told, left_behind = config.stash[SUMMARY]
-    if left_behind:
-        reporter.write_line("dind: left behind in the daemon (--dind-leaks):")
-    for line in left_behind:
-        reporter.write_line(f"  {line}")
-    for _, line in dict.fromkeys(map(tuple, told)):
-        if line not in config.stash.get(_said, []):
-            reporter.write_line(line)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Look at what a test leaves in the daemon, when its fixtures have ended.
+
+        Raises:
+            DindError: the test leaves something, and `--dind-leaks` is `fail`.
+        """
+        try:
+            result = yield from self._explained(item)
+        finally:
+            found = self.leaks.after_test(item)
+        self.leaks.report(item, found)
+        return result
+
+    def _explained(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Run a phase of a test; say so when it failed on the loss of its daemon.
+
+        A skip for want of a daemon fails a test with a marker that `--dind-require` names.
+        """
+        try:
+            return (yield)
+        except Unavailable as skipped:
+            names = markers.required(item, skipped.require)
+            if not names:
+                raise
+            pytest.fail(f"{', '.join(names)}: {skipped.msg} (--dind-require)", pytrace=False)
+        except Exception as error:
+            loss = self._loss(item, failed=True) or self._loss_of_factory(error)
+            if loss is None:
+                raise
+            raise loss from error
+
+    def _loss(self, item: pytest.Item, *, failed: bool) -> DindError | None:
+        """Return the error for a daemon that this test needs and that is gone."""
+        needs = DAEMON_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        return self._run.lost(asks=failed) if self._run is not None and needs else None
+
+    def _loss_of_factory(self, error: Exception) -> DindError | None:
+        """Return the error for a factory's daemon that is gone, if a client on it failed so."""
+        if isinstance(error, DindError) or not self._factory_runs:
+            return None
+        from ..daemon.loss import lost_behind
+
+        return lost_behind(error, [daemon for run in self._factory_runs for daemon in run.daemons])
+
+    # after the tests
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Leave the run, after the fixtures have ended, and also if one of them fails."""
+        try:
+            return (yield)
+        finally:
+            if self._run is not None:
+                self._leave(self._run, failed=bool(session.testsfailed))
+
+    def _leave(self, run: Run, *, failed: bool) -> None:
+        """Leave the run; the process that began it ends its daemons."""
+        leaks: Sequence[str] = ()
+        try:
+            leaks = self.leaks.finish()
+        finally:
+            self._run = None
+            kept = run.close(failed=failed)
+            pending = [("", line) for line in self._progress.pending()]
+            told = terminal.summary(run.choices, run.records, kept)
+            self._summary.add([*pending, *told], leaks)
+            if hasattr(self._config, "workeroutput"):
+                self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what tests left, which daemons there were, how long each took, and which stay."""
+        told, leaks = self._summary
+        if leaks:
+            terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")
+        for line in leaks:
+            terminalreporter.write_line(f"  {line}")
+        for _, line in dict.fromkeys(map(tuple, told)):
+            if line not in self._header:
+                terminalreporter.write_line(line)

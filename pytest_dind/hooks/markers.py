@@ -1,4 +1,4 @@
-"""The markers that say what a test needs: checked as tests are collected, applied as they run."""
+"""The markers for what a test requires: checked as tests are collected, applied as they run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import SettingsError
-from ..options import CLEAN, MARKERS, current_run
-from ..settings import ISOLATED, MODES
-from .fixtures import unavailable
+from ..options import CLEAN, MARKERS
+from ..settings import MODES
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -25,21 +24,21 @@ class Unmet(NamedTuple):
     """A requirement that is not met.
 
     Attributes:
-        requirement: Its name, as `--dind-require` has it.
-        reason: Why, and how to run the test.
+        requirement: The requirement's name, as `--dind-require` has it.
+        reason: Why it is not met, and how to run the test.
     """
 
     requirement: str
     reason: str
 
 
-# What the marker dind_clean may ask for.
-_CLEANS = {"images", "build_cache"}
+_CLEAN_ARGUMENTS = {"images", "build_cache"}
 NAMES = tuple(name for name in MARKERS if name != CLEAN)
+"""The markers for requirements."""
 
 
 def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsError]:
-    """What is wrong with the arguments of these nodes' own markers; the texts name valid ones."""
+    """Return an error for each of these nodes' own markers whose arguments are not valid."""
     found: dict[int, SettingsError] = {}
     for node in nodes:
         for mark in node.own_markers:
@@ -59,8 +58,8 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
         except ValueError as error:
             evidence = f"It takes one version specifier (PEP 440): {error}."
             return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
-    if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEANS):
-        evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEANS))}."
+    if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEAN_ARGUMENTS):
+        evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEAN_ARGUMENTS))}."
         return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
     if mark.name == "dind_modes" and (
         mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
@@ -90,20 +89,18 @@ def _bad(
     )
 
 
-def apply(request: pytest.FixtureRequest, settings: Settings, *, proved: bool) -> None:
-    """Skip a test whose markers ask for what isn't there, or fail it with `--dind-require`.
+def apply(request: pytest.FixtureRequest, settings: Settings, choice: Choice) -> None:
+    """Skip a test whose requirements are not met, or fail it with `--dind-require`.
 
     Args:
-        request: The test's.
+        request: The request of the test.
         settings: The daemon's settings.
-        proved: Whether that the mode works must be known, as where the test starts no daemon.
+        choice: The mode in force, and why.
     """
 
     def version() -> str:
         return str(request.getfixturevalue("dind_daemon").version)
 
-    with unavailable(settings):
-        choice = current_run(request.config, settings).choice(settings, proved=proved)
     found = list(unmet(request.node, choice)) or list(unmet_by_engine(request.node, version))
     for one in found:
         if {one.requirement, "all"}.intersection(settings.require):
@@ -113,19 +110,21 @@ def apply(request: pytest.FixtureRequest, settings: Settings, *, proved: bool) -
 
 
 def required(item: pytest.Item, require: Sequence[str]) -> list[str]:
-    """The markers of a test that `--dind-require` names."""
+    """Return the markers of a test whose requirements `--dind-require` names."""
     names = [name for name in NAMES if item.get_closest_marker(name)]
     return [name for name in names if {name.rpartition("_")[2], "all"}.intersection(require)]
 
 
 def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
-    """What a test requires and doesn't have, as far as that is known without a daemon.
+    """Yield the requirements of a test that the mode in force does not meet.
 
     Args:
         item: The test.
         choice: The mode in force, and why.
     """
-    mode = choice.mode
+    from ..backends.registry import isolates
+
+    mode, isolated = choice.mode, [mode for mode in MODES if isolates(mode)]
     for mark in item.iter_markers("requires_sysbox"):
         if mode != "sysbox":
             yield Unmet(
@@ -135,11 +134,11 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
                 + ". To run it, use an engine with Sysbox and --dind-mode=sysbox or auto",
             )
     for mark in item.iter_markers("requires_isolation"):
-        if mode not in ISOLATED:
+        if mode not in isolated:
             yield Unmet(
                 "isolation",
                 f"{mark.name}: mode {mode} is not isolated. To run it, use "
-                f"--dind-mode={' or --dind-mode='.join(ISOLATED)}",
+                f"--dind-mode={' or --dind-mode='.join(isolated)}",
             )
     for mark in item.iter_markers("dind_modes"):
         if mode not in mark.args:
@@ -151,11 +150,11 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
 
 
 def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
-    """What a test requires of the daemon's engine and doesn't have.
+    """Yield the requirements of a test that the daemon's engine does not meet.
 
     Args:
         item: The test.
-        version: Gives the version of the daemon's engine; starts the daemon.
+        version: Returns the version of the daemon's engine; starts the daemon.
     """
     for mark in item.iter_markers("requires_engine"):
         specifier, found = _specifier(mark), version()
@@ -168,7 +167,7 @@ def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[U
 
 
 def _release(version: str) -> Version:
-    """An engine's version without its distribution's suffix (`28.5.2+dfsg4`, `20.10.24-ce`)."""
+    """Return a version without its distribution's suffix (`28.5.2+dfsg4`, `20.10.24-ce`)."""
     from packaging.version import Version
 
     match = re.match(r"\d+(\.\d+)*", version)
@@ -176,10 +175,14 @@ def _release(version: str) -> Version:
 
 
 def needs_daemon(items: Sequence[pytest.Item], fixtures: frozenset[str]) -> bool:
-    """Whether one of these tests is certain to need the daemon that the options describe.
+    """Tell whether one of these tests is certain to need the daemon that the options describe.
 
-    One that a marker may skip is not; and where a conftest.py has a `dind_config` of its own, what
-    it gives isn't known yet.
+    A test that a marker may skip is not certain to; and where a conftest.py has a `dind_config` of
+    its own, its settings aren't known yet.
+
+    Args:
+        items: The tests.
+        fixtures: The fixtures that start the daemon.
     """
     using = [item for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))]
     if any(_overrides(item) for item in using):

@@ -1,4 +1,4 @@
-"""What a run's user reads of the daemons: progress while it starts, a summary at the end."""
+"""The lines on daemons in pytest's terminal: progress, the mode in force, and the summary."""
 
 from __future__ import annotations
 
@@ -14,60 +14,82 @@ if TYPE_CHECKING:
     from ..backends.protocol import Record
     from ..backends.registry import Choice
 
-_waiting: deque[str] = deque()
 
+class Progress:
+    """A printer of lines on what takes long, past pytest's capturing.
 
-def progress(config: pytest.Config, text: str) -> None:
-    """Print a line on what takes long, past pytest's capturing."""
-    if threading.current_thread() is not threading.main_thread():
-        # Capturing is not to be touched while a test runs: the next line takes this one with it.
-        _waiting.append(text)
-        return
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None:
-        return
-    with capture.global_and_fixture_disabled() if capture else nullcontext():
-        while _waiting:
-            reporter.write_line(f"dind: {_waiting.popleft()}")
-        reporter.write_line(f"dind: {text}")
+    Args:
+        config: pytest's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._pending: deque[str] = deque()
+
+    def __call__(self, text: str) -> None:
+        """Print a line; one of another thread is printed with the next of the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            # Capturing is not to be touched while a test runs.
+            self._pending.append(text)
+            return
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            while self._pending:
+                reporter.write_line(f"dind: {self._pending.popleft()}")
+            reporter.write_line(f"dind: {text}")
+
+    def pending(self) -> list[str]:
+        """Return the lines that have not been printed, as the summary has them."""
+        lines = [f"dind: {text}" for text in self._pending]
+        self._pending.clear()
+        return lines
 
 
 def choice(made: Choice) -> list[str]:
-    """Lines on the mode in force, and why `auto` picked it; on the way to it, if unusual."""
+    """Return the lines on the mode in force: why `auto` picked it, and how the daemon is reached.
+
+    How it is reached is said where that is not by a shared directory.
+    """
     why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
     return [f"dind: {text}" for text in (why, made.way) if text]
 
 
-def said() -> list[str]:
-    """The lines that nobody has printed yet."""
-    lines = [f"dind: {text}" for text in _waiting]
-    _waiting.clear()
-    return lines
-
-
 Told = tuple[str, str]
-"""A daemon's id, or nothing, and a line on it: what several workers say of one is said once."""
+"""A daemon's id, or an empty text, and a line: what several workers say of one is said once."""
 
 
 class Summary(NamedTuple):
-    """What the run's end says.
+    """The lines at a run's end.
 
     Attributes:
-        told: Of the daemons.
-        left: What was left behind in them.
+        told: The lines on daemons.
+        leaks: The lines on what tests left behind in them.
     """
 
     told: list[Told]
-    left: list[str]
+    leaks: list[str]
+
+    def add(self, told: Iterable[Told], leaks: Iterable[str]) -> None:
+        """Add the lines of a process of the run."""
+        self.told.extend(told)
+        self.leaks.extend(leaks)
 
 
 def summary(
     choices: Iterable[Choice], used: Iterable[Record], kept: Iterable[Record]
 ) -> list[Told]:
-    """Why each mode, a line for each daemon, and for each that stays how to use and remove it."""
+    """Return the lines on daemons at a run's end.
+
+    Args:
+        choices: The modes in force: told is why `auto` picked one.
+        used: The daemons that the run used: told is how long each took.
+        kept: The daemons that stay: told is how to use and to remove each.
+    """
     used = list(used)
-    lines = said() + [line for made in choices if made.because for line in choice(made)]
+    lines = [line for made in choices if made.because for line in choice(made)]
     lines += [f"dind: {record.because}" for record in used if record.because]
     told = [("", line) for line in lines] + [(record.id, _ready(record)) for record in used]
     return told + [(record.id, line) for record in kept for line in _kept(record)]

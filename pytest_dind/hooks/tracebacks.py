@@ -1,4 +1,4 @@
-"""What a failed test shows of this plugin's errors: their text, and the test's own lines."""
+"""The traceback of this plugin's errors in a failed test: the test's own lines, and the text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _PLUGIN = {__name__.partition(".")[0]}
 def shortened(
     config: pytest.Config, info: pytest.ExceptionInfo[BaseException], error: DindError
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make the report of a test that failed on this error, as a wrapper of pytest's hook does."""
+    """Make the report of a test that failed on this error, without the plugin's own lines.
+
+    It is the body of a wrapper of `pytest_runtest_makereport`.
+    """
     # Without pytest's terminal there are no such options.
     style = config.getoption("tbstyle", "auto")
     if style == "native" or config.getoption("fulltrace", False):
@@ -48,7 +51,7 @@ def shortened(
 
 
 def _last(entry: TracebackType | None) -> TracebackType | None:
-    """The last entry that is the test's or a fixture's; None where pytest called the plugin."""
+    """Return the last entry of the test or a fixture; None where pytest called the plugin."""
     found = None
     below_plugin = False  # What the plugin calls, such as tenacity, is no line of the test's.
     while entry is not None:
@@ -64,7 +67,7 @@ def _last(entry: TracebackType | None) -> TracebackType | None:
 
 
 def _is_tests(error: BaseException | None) -> bool:
-    """Whether an error came up through pytest, as what a test failed on does."""
+    """Tell whether an error came up through pytest, as the error that a test fails on does."""
     entry = error.__traceback__ if error is not None else None
     while entry is not None:
         if _package(entry.tb_frame) in _PYTEST:

@@ -1,4 +1,4 @@
-"""The boot, hidden: a daemon that starts while tests run that don't need it."""
+"""A daemon's start in a background thread, while tests run that don't need it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
+    from ..settings import Settings
 
 
 class BackgroundStart:
-    """A daemon on its way, in a thread of its own.
+    """A start of a daemon in a thread of its own.
 
     Args:
-        start: Starts it.
+        settings: The daemon's settings.
+        start: Starts a daemon of these settings.
     """
 
-    def __init__(self, start: Callable[[], Daemon]) -> None:
+    def __init__(self, settings: Settings, start: Callable[[Settings], Daemon]) -> None:
+        self.settings = settings
         self._start = start
         self._process = os.getpid()
         self._daemon: Daemon | None = None
@@ -30,27 +33,27 @@ class BackgroundStart:
         threading.Thread(target=self._run, name="pytest-dind", daemon=True).start()
 
     @property
-    def is_here(self) -> bool:
-        """Whether this is the process that it starts in."""
+    def is_in_this_process(self) -> bool:
+        """Whether this process has the thread; a forked child has not."""
         return self._process == os.getpid()
 
     def _run(self) -> None:
         try:
-            self._daemon = self._start()
+            self._daemon = self._start(self.settings)
         except BaseException as error:
             self._error = error
         finally:
             self._done.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is there, or failed to be; false when that took longer."""
+        """Wait until the start has ended or failed; return false when that took longer."""
         return self._done.wait(seconds)
 
     def result(self) -> Daemon:
-        """The daemon, once it is there.
+        """Wait for the daemon and return it.
 
         Raises:
-            DindError: it can't be had.
+            DindError: the daemon can't be had.
         """
         self.wait()
         if self._error is not None:

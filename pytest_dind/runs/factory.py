@@ -1,4 +1,4 @@
-"""More daemons: of other images and modes, on one network, all gone in the end."""
+"""The fixture dind_factory: further daemons, of other images and modes, on one network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ..backends.registry import isolates
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, reaper
 from ..lifetime.directories import ROOT
-from ..settings import ISOLATED
 from ..validation import bad
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Factory:
     """Starts daemons that reach each other by name; may be called from several threads.
 
     Args:
-        run: A run of this factory's own; closing the factory ends it.
-        settings: What daemons have unless told otherwise.
-        unavailable: What becomes of a test for which no daemon of settings can be had.
+        run: A run of the factory's own; closing the factory ends it.
+        settings: The settings that daemons have unless told otherwise.
+        unavailable: A context in which a daemon is asked for; it may skip the test.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Factory:
         self._unavailable = unavailable
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        # The engines that have the network.
+        # The engines on which the network is.
         self._networks: list[Engine] = []
 
     def __call__(
@@ -64,15 +64,15 @@ class Factory:
         """Start one more daemon.
 
         Args:
-            name: Its name, by which the factory's other daemons reach it: lower-case letters,
-                digits and `-`; without, one is made up.
-            image: Its image; without, that of `dind_daemon`.
-            mode: How it is made; without, as `dind_daemon` is.
+            name: The daemon's name, by which the factory's other daemons reach it: lower-case
+                letters, digits and `-`. By default it is made up.
+            image: The daemon's image; by default that of `dind_daemon`.
+            mode: The daemon's mode; by default that of `dind_daemon`.
             args: Further dockerd arguments.
             settings: Further settings, named as the options are, such as `load` or `memory`.
 
         Raises:
-            DindError: it can't be had; nothing of it is left.
+            DindError: the daemon can't be had; its start has left nothing behind.
         """
         if isinstance(args, str):
             raise bad("arg", args, [f"a list of values, such as [{args!r}]"])
@@ -97,10 +97,10 @@ class Factory:
             }
         )
         with self._unavailable(chosen):
-            daemon = self._run.another(name, chosen)
+            daemon = self._run.start(name, chosen)
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
-            if daemon.mode in ISOLATED:
+            if isolates(daemon.mode):
                 self._connect(daemon, name, self._run.engine(chosen))
         except BaseException:
             daemon.stop()
@@ -111,7 +111,7 @@ class Factory:
         """Connect a daemon to the network of the daemons on its engine.
 
         Raises:
-            DindError: the engine refuses that.
+            DindError: the engine refuses to.
         """
         from docker.errors import APIError
 
@@ -131,7 +131,7 @@ class Factory:
             ) from error
 
     def _make_network(self, name: str, engine: Engine) -> None:
-        """Make the network on this engine, for the first of its daemons."""
+        """Make the network on this engine, if there is none."""
         from docker.errors import APIError
 
         with self._lock:
@@ -139,7 +139,7 @@ class Factory:
                 return
             path = self._run.path
             mark = path / reaper.NETWORK
-            # Who ends the run in this process's place is told before there is one.
+            # The reaper, which ends the run in this process's place, is told before there is one.
             with mark.open("a") as note:
                 note.write(f"{engine.url}\n")
             ours = labels.make(path.name, mode="", keep="never", home=mark)
@@ -155,23 +155,23 @@ class Factory:
             self._networks.append(engine)
 
     def close(self) -> None:
-        """End all of its daemons; remove their network."""
+        """End all daemons of the factory, and remove their network."""
         from docker.errors import APIError
 
         try:
-            for daemon in self._run.others:
+            for daemon in self._run.daemons:
                 daemon.stop()
             for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
                     engine.client.api.remove_network(reaper.network(self._run.path))
         finally:
-            # One that can't be removed holds up neither the others nor the leases.
+            # A daemon that can't be removed holds up neither the others nor the leases.
             self._run.close()
 
 
 def _has(api: Any, name: str, ours: Mapping[str, str]) -> bool:
-    """Whether an engine's network of this name is this run's."""
+    """Tell whether the network of this name on an engine is this run's."""
     from docker.errors import NotFound
 
     try:

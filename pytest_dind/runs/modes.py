@@ -1,104 +1,100 @@
-"""Which modes are in force in a run, found out once for all of its processes."""
+"""The modes in force in a run, found out once for all of its processes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..backends import records
-from ..backends.registry import Choice, Probe, choose, proved_by_start
+from ..backends.registry import Choice, Obstacle, Probe, choose, proved_by_start
 from ..backends.tls_connection import because
-from ..engine import images
-from ..engine.engine import Engine, answering
+from ..engine.engine import answering
 from ..errors import DindError, ImageUnavailable, ModeUnavailable
 from ..lifetime import directories
 from ..settings import Settings
+from .context import Context
+
+FILE = "modes.json"
+"""In the directory that processes share, from when a mode was looked into."""
+_LOCK = "modes"
 
 
-class Choices:
+class Modes:
     """The modes that a run's processes found to be in force, or not to be had.
 
     Args:
-        shared: The directory in which the processes tell each other of them.
-        run: The directory of the run on whose behalf containers are looked into.
-        engine: Gives the outer engine of settings.
-        progress: Where a line on what takes long goes.
+        context: What the parts of a run work with.
     """
 
-    def __init__(
-        self,
-        shared: Path,
-        run: Path,
-        engine: Callable[[Settings], Engine],
-        progress: images.Progress,
-    ) -> None:
-        self._shared = shared
-        self._run = run
-        self._engine = engine
-        self._progress = progress
-        self._made: dict[str, Choice] = {}
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        # By what they depend on: see `_key`.
+        self._found: dict[str, Choice] = {}
         self._unproved: dict[str, Choice] = {}
         self._pulled: dict[str, float] = {}
 
     @property
     def in_force(self) -> list[Choice]:
         """The modes that this process found to be in force."""
-        return [choice for choice in self._made.values() if choice.obstacle is None]
+        return [choice for choice in self._found.values() if choice.obstacle is None]
 
     def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
-        """The mode in force.
+        """Return the mode in force.
 
         Args:
-            settings: What is asked for.
-            proved: Whether that the mode works must be known, where a daemon's start shows it too.
+            settings: The daemon's settings, with the mode asked for.
+            proved: Whether the mode must be proved to work, also where a daemon's start is the
+                proof.
 
         Raises:
             ModeUnavailable: the mode asked for can't be had here.
             EngineUnavailable: the engine can't be had, or gives no answer.
         """
-        key = _key(settings)
-        with directories.locked(self._shared, "modes"):
-            if key not in self._made:
-                self._made |= records.read_choices(self._shared)
-            if key not in self._made:
-                # Asked again at the start, which follows soon.
+        key, shared = _key(settings), self._context.shared
+        with directories.locked(shared, _LOCK):
+            if key not in self._found:
+                self._found |= read(shared)
+            if key not in self._found:
+                # The engine is not asked again: the start follows soon.
                 if not proved and key in self._unproved:
                     return self._unproved[key]
-                engine = self._engine(settings)
+                engine = self._context.engine(settings)
                 with answering(engine):
                     if not proved and proved_by_start(settings.mode, engine):
                         self._unproved[key] = Choice(settings.mode, way=because(engine))
                         return self._unproved[key]
-                    probe = Probe(engine, settings.image, self._run, self._progress)
+                    context = self._context
+                    probe = Probe(engine, settings.image, context.directory, context.progress)
                     choice = choose(settings.mode, engine, probe)
                 self._pulled[key] = probe.pulled
-                self._made[key] = dataclasses.replace(choice, way=because(engine))
-                records.write_choices(self._shared, self._made)
-        choice = self._made[key]
+                self._found[key] = dataclasses.replace(choice, way=because(engine))
+                write(shared, self._found)
+        choice = self._found[key]
         if choice.obstacle is not None:
             raise choice.obstacle.error(choice.mode)
         return choice
 
     def take_pulled(self, settings: Settings) -> float:
-        """Seconds that a choice took to pull the image; the first that asks is told, then it is 0.
+        """Return the seconds that the pull of the image for a choice took; to the first who asks.
 
         The image is pulled for the daemon, though the look into a container comes first.
         """
         return self._pulled.pop(_key(settings), 0)
 
-    def settle(self, settings: Settings) -> None:
-        """Take it as found out that the mode of these settings, not `auto`, can be had."""
-        if _key(settings) in self._made:
+    def confirm(self, settings: Settings) -> None:
+        """Note that the mode of these settings, which is not `auto`, can be had: a daemon is."""
+        key, shared = _key(settings), self._context.shared
+        if key in self._found:
             return
-        with directories.locked(self._shared, "modes"):
-            choice = Choice(settings.mode, way=because(self._engine(settings)))
-            self._made = {_key(settings): choice} | self._made | records.read_choices(self._shared)
-            records.write_choices(self._shared, self._made)
+        with directories.locked(shared, _LOCK):
+            choice = Choice(settings.mode, way=because(self._context.engine(settings)))
+            self._found = {key: choice} | self._found | read(shared)
+            write(shared, self._found)
 
     def obstacle(self, settings: Settings) -> DindError | None:
-        """Why a daemon did not start, if that is because its mode does not work here at all."""
+        """Return why a daemon did not start, if its mode or its image cannot be had here at all."""
         try:
             self.choice(settings)
         except (ModeUnavailable, ImageUnavailable) as error:
@@ -110,5 +106,31 @@ class Choices:
 
 
 def _key(settings: Settings) -> str:
-    """What a choice depends on."""
+    """Return what a choice depends on."""
     return json.dumps([settings.mode, settings.host, settings.image])
+
+
+def read(shared: Path) -> dict[str, Choice]:
+    """Read what the processes that share a directory found out; empty where nothing can be read."""
+    try:
+        found = json.loads((shared / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {key: _choice(fields) for key, fields in found.items()}
+
+
+def _choice(fields: dict[str, Any]) -> Choice:
+    obstacle = fields.pop("obstacle")
+    if obstacle is not None:
+        obstacle = Obstacle(**obstacle | {"remedy": tuple(obstacle["remedy"])})
+    return Choice(**fields, obstacle=obstacle)
+
+
+def write(shared: Path, choices: dict[str, Choice]) -> None:
+    """Write what was found out, for the other processes that share the directory.
+
+    Raises:
+        SettingsError: the directory can't be written.
+    """
+    content = {key: dataclasses.asdict(choice) for key, choice in choices.items()}
+    records.write_json(shared / FILE, content)

@@ -6,60 +6,45 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from ..backends import records
 from ..backends.protocol import Home
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
-from ..engine.engine import Engine, answering
+from ..engine.engine import answering
 from ..lifetime import directories, reaper
 from ..lifetime.lease import LEASE, is_held
 from ..settings import MAIN, Settings
+from .context import Context, Holdings
 from .starter import Starter, differences
 
 
-class TakeUp(Protocol):
-    """As `Run` does it."""
-
-    def __call__(self, path: Path, *, starts: bool) -> None:
-        """Take the lease in a directory where a daemon is, or is to be started."""
-
-
 class Reuse:
-    """Takes up daemons of a name, and makes them anew when they aren't the same.
+    """Takes up daemons of a name, and replaces them when settings, image or health say so.
 
     Args:
-        starter: Starts them.
-        engine: Gives the outer engine of settings.
-        take_up: Takes the lease in a directory, for as long as the run lasts.
-        progress: Where a line on what becomes of them goes.
+        context: What the parts of a run work with.
+        holdings: The leases that this process holds.
+        starter: Starts daemons.
     """
 
-    def __init__(
-        self,
-        starter: Starter,
-        engine: Callable[[Settings], Engine],
-        take_up: TakeUp,
-        progress: images.Progress,
-    ) -> None:
+    def __init__(self, context: Context, holdings: Holdings, starter: Starter) -> None:
+        self._context = context
+        self._holdings = holdings
         self._starter = starter
-        self._engine = engine
-        self._take_up = take_up
-        self._progress = progress
 
     def daemon(self, settings: Settings) -> Daemon:
-        """The daemon of this name, settings and image; a new one where there is none.
+        """Return the daemon of this name, settings and image; it is started where there is none.
 
         Raises:
-            DindError: it can't be had.
+            DindError: the daemon can't be had.
         """
         base = directories.base()
-        engine = self._engine(settings)
-        supply = images.Supply(engine.client, self._progress)
+        engine = self._context.engine(settings)
+        supply = images.Supply(engine.client, self._context.progress)
         with answering(engine):
             image = supply.ensure(settings.image)["Id"]
             for name in settings.load:
@@ -70,37 +55,41 @@ class Reuse:
         with directories.locked(base, directories.reuse_lock(settings.reuse)):
             home = Home(path / MAIN)
             kept = (home.path / reaper.KEPT).exists()
-            self._take_up(path, starts=not kept)
+            self._holdings.take(path, starts=not kept)
             daemon = self._healthy(home, settings, supply)
             if daemon is None:
                 if kept:
-                    self._take_up(path, starts=True)
+                    self._holdings.take(path, starts=True)
                 (home.path / reaper.KEPT).unlink(missing_ok=True)
                 found = directories.all_reused(base, settings.reuse)
-                others = [other for other in found if other != path]
-                self._retire(others, settings)
-                daemon = self._starter.started(home, settings, pulled=supply.pulled)
+                self._retire([other for other in found if other != path], settings)
+                daemon = self._starter.start(home, settings, pulled=supply.pulled)
                 self._starter.keep(daemon.record, settings)
             return daemon
 
     def _healthy(self, home: Home, settings: Settings, supply: images.Supply) -> Daemon | None:
-        """The daemon of this home, if it is in good health, with the images to load."""
+        """Return the daemon of this home, with the images to load, if it is in good health."""
         found = records.read(home)
         if found is None:
             return None
         record, _ = found
-        daemon = Daemon(record, self._starter.backend(record, settings), self._progress)
+        daemon = self._starter.daemon(record, settings)
         if lost(daemon) is not None or http.ping(record.host, record.certificates) is None:
-            self._progress(f"reuse: {home.run} is gone or unhealthy; starting it anew")
+            self._context.progress(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
             images.bring(supply, client, settings.load, daemon._files)
-        # What is reported is what this run had to wait.
+        # Reported is what this run had to wait for.
         record = dataclasses.replace(record, seconds=supply.seconds, pulled=supply.pulled)
         return dataclasses.replace(daemon, record=record)
 
     def _retire(self, paths: Iterable[Path], settings: Settings) -> None:
-        """Say what changed since these daemons of the same name; remove those nobody uses."""
+        """Remove the daemons of the same name that nobody uses; say how their settings differ.
+
+        Args:
+            paths: The directories of the daemons.
+            settings: The settings of the daemon that replaces them.
+        """
         for path in paths:
             home = Home(path / MAIN)
             found = records.read(home)
@@ -110,7 +99,9 @@ class Reuse:
             changes = differences(started_with, settings) or "its image is another one now"
             in_use = is_held(path / LEASE)
             rest = "stays while another run uses it" if in_use else "is removed"
-            self._progress(f"reuse: settings changed ({changes}); the daemon {home.label} {rest}")
+            self._context.progress(
+                f"reuse: settings changed ({changes}); the daemon {home.label} {rest}"
+            )
             if not in_use:
                 self._starter.end(record, started_with)
                 directories.remove(path)

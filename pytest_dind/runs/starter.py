@@ -5,59 +5,44 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 from ..backends import records
 from ..backends.protocol import Backend, Home, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..engine import images
-from ..engine.engine import Engine
 from ..errors import SettingsError
 from ..lifetime import directories, reaper
 from ..lifetime.lease import LEASE
 from ..settings import Settings
-from .modes import Choices
+from .context import Context
+from .modes import Modes
 from .sweep import sweep
 
 _SWEPT = "swept"
 
 
 class Starter:
-    """Starts daemons in homes, or attaches to those that are there; who calls it has the lock.
+    """Starts daemons in homes, or attaches to those that are there; the caller holds the lock.
 
     Args:
-        choices: The modes in force.
-        shared: The directory in which the processes of a test run tell that it has swept.
-        root: The project's root directory.
-        engine: Gives the outer engine of settings.
-        progress: Where a line on what takes long goes.
+        context: What the parts of a run work with.
+        modes: The modes in force.
     """
 
-    def __init__(
-        self,
-        choices: Choices,
-        shared: Path,
-        root: Path,
-        engine: Callable[[Settings], Engine],
-        progress: images.Progress,
-    ) -> None:
-        self._choices = choices
-        self._shared = shared
-        self._root = root
-        self._engine = engine
-        self._progress = progress
+    def __init__(self, context: Context, modes: Modes) -> None:
+        self._context = context
+        self._modes = modes
+        # Those that hold a daemon where the run's lease does not, and the ids of all daemons.
         self._holding: list[Backend] = []
         self._held: set[str] = set()
 
-    def attached(self, home: Home, settings: Settings) -> Daemon | None:
-        """The daemon of this home, if the run has it already.
+    def attach(self, home: Home, settings: Settings) -> Daemon | None:
+        """Return the daemon of this home, if the run has it already.
 
         Raises:
-            SettingsError: it has one with other settings.
-            DaemonLost: it had one.
+            SettingsError: the run has one with other settings.
+            DaemonLost: the run had one that is gone.
         """
         found = records.read(home)
         if found is None:
@@ -73,8 +58,8 @@ class Starter:
                     "Give each worker a daemon of its own: --dind-scope worker.",
                 ],
             )
-        found_by = self.backend(record, settings)
-        daemon = Daemon(record, found_by, self._progress)
+        holder = self._backend(record, settings)
+        daemon = Daemon(record, holder, self._context.progress)
         error = lost(daemon)
         if error is not None and record.certificates:
             # It ended with the processes that used it: a run's lease doesn't hold it.
@@ -82,31 +67,32 @@ class Starter:
         if error is not None:
             raise error
         if daemon.id not in self._held:
-            self._holding.append(found_by)
+            self._holding.append(holder)
             self._held.add(daemon.id)
-            found_by.hold(record)
+            holder.hold(record)
         return daemon
 
-    def started(self, home: Home, settings: Settings, *, pulled: float = 0) -> Daemon:
-        """A new daemon in this home; whatever a start that was cut short left there is removed.
+    def start(self, home: Home, settings: Settings, *, pulled: float = 0) -> Daemon:
+        """Start a daemon in this home; what a start that was cut short left there is removed.
 
         Args:
             home: The home.
-            settings: What is asked for.
+            settings: The daemon's settings.
             pulled: Seconds that pulls of its images took before.
 
         Raises:
-            DindError: it can't be had; nothing of it is left.
+            DindError: the daemon can't be had; the start has left nothing behind.
         """
-        engine = self._engine(settings)
+        context = self._context
+        engine = context.engine(settings)
         if self._is_first():
             sweep(directories.base(), engine)
-        chosen = backend(self._choices.choice(settings, proved=False).mode, engine)
+        starting = backend(self._modes.choice(settings, proved=False).mode, engine)
         if home.path.exists():
-            chosen.stop(home)
+            starting.stop(home)
             directories.remove(home.path)
         with directories.explained(home.path.parent):
-            (home.path.parent / directories.ROOT).write_text(str(self._root))
+            (home.path.parent / directories.ROOT).write_text(str(context.root))
         directories.make(home.path)
         try:
             # Who ends the daemon in this process's place is told before there is one.
@@ -115,28 +101,28 @@ class Starter:
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
-            self._holding.append(chosen)
-            record = chosen.start(home, settings, self._progress)
-            pulled += record.pulled + self._choices.take_pulled(settings)
-            daemon = Daemon(dataclasses.replace(record, pulled=pulled), chosen, self._progress)
-            records.write(daemon.record, settings)
+            self._holding.append(starting)
+            record = starting.start(home, settings, context.progress)
+            pulled += record.pulled + self._modes.take_pulled(settings)
+            record = dataclasses.replace(record, pulled=pulled)
+            records.write(record, settings)
         except BaseException as error:
-            chosen.release()
+            starting.release()
             # What failed matters more than a clean-up that fails too: the sweep has another go.
             with contextlib.suppress(Exception):
-                chosen.stop(home)
+                starting.stop(home)
             directories.remove(home.path)
-            why = self._choices.obstacle(settings) if isinstance(error, Exception) else None
+            why = self._modes.obstacle(settings) if isinstance(error, Exception) else None
             if why is not None:
                 raise why from None
             raise
-        self._choices.settle(settings)
-        self._held.add(daemon.id)
-        return daemon
+        self._modes.confirm(settings)
+        self._held.add(record.id)
+        return Daemon(record, starting, context.progress)
 
     def _is_first(self) -> bool:
-        """Whether no other start of this test run, in whatever process, was before this one."""
-        mark = self._shared / _SWEPT
+        """Tell whether this is the first start of the test run, of all its processes."""
+        mark = self._context.shared / _SWEPT
         with directories.explained(mark):
             try:
                 mark.touch(exist_ok=False)
@@ -144,59 +130,67 @@ class Starter:
                 return False
         return True
 
-    def cut_short(self, home: Home, settings: Settings) -> None:
-        """Take its container from a daemon that is starting, so that the start ends."""
+    def abort(self, home: Home, settings: Settings) -> None:
+        """Remove the container of a daemon that is starting, so that the start ends."""
         with contextlib.suppress(Exception):
-            mode = self._choices.choice(settings, proved=False).mode
-            backend(mode, self._engine(settings)).stop(home)
+            mode = self._modes.choice(settings, proved=False).mode
+            backend(mode, self._context.engine(settings)).stop(home)
+
+    def daemon(self, record: Record, settings: Settings) -> Daemon:
+        """Return the handle of a daemon that was started before, by whatever process."""
+        return Daemon(record, self._backend(record, settings), self._context.progress)
 
     def keep(self, record: Record, settings: Settings) -> None:
-        """Have a daemon outlive its users."""
+        """Let a daemon outlive its users."""
         (record.home.path / reaper.KEPT).touch()
-        self.backend(record, settings).files(record).write(reaper.KEPT, "")
+        self._backend(record, settings).files(record).write(reaper.KEPT, "")
 
     def end(self, record: Record, settings: Settings) -> None:
         """Remove a daemon with all that is in it."""
-        self.backend(record, settings).stop(record.home)
+        self._backend(record, settings).stop(record.home)
         directories.remove(record.home.path)
 
-    def end_or_keep(self, run: Path, *, failed: bool) -> list[Record]:
-        """End the daemons of a run, but for those that stay on purpose, which are returned.
+    def end_or_keep_all(self, *, failed: bool) -> list[Record]:
+        """End the daemons of the run, but for those that stay on purpose, which are returned.
 
-        One that can't be ended now is told of, and left to the lease and the next run's sweep.
+        A daemon that can't be ended now is told of, and left to the lease and the next run's sweep.
+
+        Args:
+            failed: Whether a test failed.
         """
         kept = []
-        for home in map(Home, sorted(filter(Path.is_dir, run.glob("*")))):
-            found = records.read(home)
+        for path in sorted(self._context.directory.glob("*")):
+            found = records.read(Home(path)) if path.is_dir() else None
             if found is None:
                 continue
             record, settings = found
             try:
-                if stays(settings, failed=failed):
+                if is_kept(settings, failed=failed):
                     self.keep(record, settings)
                     kept.append(record)
                 else:
                     self.end(record, settings)
             except Exception as error:
-                self._progress(f"{home.label} could not be ended or kept: {error}")
+                label = record.home.label
+                self._context.progress(f"{label} could not be ended or kept: {error}")
         return kept
 
-    def backend(self, record: Record, settings: Settings) -> Backend:
-        """What knows how to deal with a daemon."""
-        return backend(record.mode, self._engine(settings))
+    def _backend(self, record: Record, settings: Settings) -> Backend:
+        """Return the backend that started a daemon."""
+        return backend(record.mode, self._context.engine(settings))
 
     def release(self) -> None:
-        """Let go of the daemons that are held one by one."""
-        for holding in self._holding:
-            holding.release()
+        """Release the daemons that a backend holds where the run's lease does not."""
+        for holder in self._holding:
+            holder.release()
 
 
 def differences(before: Settings, after: Settings) -> str:
-    """How settings that make another daemon differ; empty when they don't."""
+    """Return how two settings make different daemons; an empty text when they don't."""
     old, new = before.shape(), after.shape()
     return "; ".join(f"{key}: {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
 
 
-def stays(settings: Settings, *, failed: bool) -> bool:
-    """Whether a daemon is kept, given whether a test failed."""
+def is_kept(settings: Settings, *, failed: bool) -> bool:
+    """Tell whether a daemon outlives the run, given whether a test failed."""
     return settings.keep == "always" or (settings.keep == "on-failure" and failed)

@@ -43,20 +43,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mode", [asked], indirect=True, scope="session")
 
 
-_COSTLY = ("crowd", "other", "preloaded")
-"""Fixtures of modules that cost seconds each time they are made."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a module that share something costly to one worker."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        for name in _COSTLY:
-            if name in names:
-                module = item.nodeid.partition("::")[0]
-                item.add_marker(pytest.mark.xdist_group(f"{module}-{name}"))
-
-
 def pytest_xdist_auto_num_workers() -> int | None:
     """Have more of xdist's workers than processors: the tests wait for the engine half the time."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:

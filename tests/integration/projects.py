@@ -94,7 +94,8 @@ class Project:
                 *before,
                 sys.executable,
                 *("-m", "pytest", "-W", "error", "--strict-markers"),
-                *("-p", "no:cacheprovider", "-p", "no:randomly"),
+                # Hypothesis takes longer to load than pytest and the plugin together.
+                *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest"),
                 *self.options,
                 *options,
             ],

@@ -23,6 +23,9 @@ from ..support import remove_tree, until
 from .guarded import Crowd
 from .projects import Project
 
+# The crowd takes seconds to make: one worker has all that use it.
+pytestmark = pytest.mark.xdist_group("guard_ends")
+
 _SECONDS = 30
 # One of each kind, and a name for an image of the host.
 _MAKES = f"""

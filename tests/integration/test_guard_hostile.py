@@ -12,6 +12,9 @@ from conftest import NESTED_IMAGE
 from .guarded import ENGINE, Crowd, Guarded, guarded, left_of
 from .hostile import ALL, Hostile
 
+# The crowd, and the guard, take seconds to make: one worker has all that use them.
+pytestmark = pytest.mark.xdist_group("guard_hostile")
+
 
 @pytest.fixture(scope="module")
 def guard(crowd: Crowd) -> Iterator[Guarded]:

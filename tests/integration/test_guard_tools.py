@@ -27,6 +27,9 @@ from pytest_dind.lifetime import labels
 from ..support import until
 from .guarded import ENGINE, Crowd, Guarded, guarded
 
+# The crowd, and the guard, take seconds to make: one worker has all that use them.
+pytestmark = pytest.mark.xdist_group("guard_tools")
+
 _SECONDS = 120
 # The CLI of Debian's engine speaks to BuildKit itself; newer ones leave that to a plugin.
 _OLD_CLI = "/usr/bin/docker"
@@ -38,6 +41,17 @@ def guard(crowd: Crowd) -> Iterator[Guarded]:
     """A guard."""
     with guarded() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _emptied(guard: Guarded) -> Iterator[None]:
+    """Leave nothing in the run that the tests share: the next may be any of them."""
+    yield
+    api: Any = guard.client.api
+    api.prune_containers()
+    api.prune_networks()
+    named = {} if version_lt(api.api_version, "1.42") else {"all": True}
+    api.prune_volumes(filters=named)
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ from .other import OtherHost
 from .projects import Project
 from .traces import Traces
 
+# The other host takes seconds to make: one worker has all that use it.
+pytestmark = pytest.mark.xdist_group("remote")
+
 
 @pytest.fixture
 def traces(other: OtherHost, room: Path) -> Iterator[Traces]:

@@ -23,7 +23,8 @@ from .projects import CUT_SHORT, Project
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
-pytestmark = pytest.mark.requires_isolation
+# The name of a daemon that outlives runs is the same on the whole engine: one worker has them all.
+pytestmark = [pytest.mark.requires_isolation, pytest.mark.xdist_group("reuse")]
 
 _NOTE = """
     def test_it(dind_daemon, dind_client):

@@ -34,7 +34,11 @@ Host *
     GlobalKnownHostsFile /dev/null
 """
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root")
+# The other host takes seconds to make: one worker has all that use it.
+pytestmark = [
+    pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root"),
+    pytest.mark.xdist_group("ssh"),
+]
 
 
 class Ssh:

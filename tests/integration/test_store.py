@@ -36,7 +36,8 @@ from .projects import Project
 from .traces import Traces
 
 # The machine's own engine has its images already.
-pytestmark = pytest.mark.requires_isolation
+# They damage, limit and prune what is in the one store of the engine: one worker has them all.
+pytestmark = [pytest.mark.requires_isolation, pytest.mark.xdist_group("store")]
 
 _MAKING = "making a warm data-root"
 _SOUND = ["echo", "sound"]

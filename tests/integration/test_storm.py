@@ -14,8 +14,7 @@ SEED = os.environ.get("PYTEST_DIND_STORM_SEED")
 """Replays the storm that printed it."""
 
 
-# It loads the whole machine, and five seconds are too few where others load it too.
-@pytest.mark.alone
+@pytest.mark.long
 def test_storm() -> None:
     """Of runs that are killed at random moments nothing is left five seconds later."""
     seed = int(SEED) if SEED else random.randrange(2**32)

@@ -30,7 +30,8 @@ from .conftest import StartDaemon
 from .projects import Project
 from .traces import Traces, created
 
-pytestmark = pytest.mark.requires_sysbox
+# The image with another in it takes seconds to make: one worker has all that use it.
+pytestmark = [pytest.mark.requires_sysbox, pytest.mark.xdist_group("sysbox")]
 
 _RUNTIME = "sysbox-runc"
 

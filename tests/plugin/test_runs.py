@@ -11,7 +11,7 @@ import pytest
 
 _NOBODY = "--dind-host=unix:///nonexistent/docker.sock"
 # The plugin's own modules take pytest's loader half a millisecond each.
-_OWN = ("left", "report", "requirements", "running", "validation")
+_OWN = ("hooks", "validation", "allowances", "runs", "backends", "daemon", "engine", "lifetime")
 _HEAVY = ("docker", "requests", "tenacity", "filelock", *(f"pytest_dind.{name}" for name in _OWN))
 
 

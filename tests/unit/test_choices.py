@@ -87,7 +87,7 @@ def test_mode_that_is_asked_for(judged: Judged, mode: str, obstacle: Obstacle | 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[run_module.Run]:
     """A run of this process, on no engine."""
-    run = run_module.Run(tmp_path, begins=False, progress=print)
+    run = run_module.Run.join(tmp_path, print)
     yield run
     run.close()
 
@@ -146,7 +146,7 @@ def test_daemon_is_the_proof(judged: Judged, run: run_module.Run, tmp_path: Path
     )
     assert run.choice(Settings(mode="dind"), proved=False) == Choice("dind")
     assert asked == ["dind"]
-    run.settle(Settings(mode="sysbox"))
+    run.confirm(Settings(mode="sysbox"))
     other = run_module.Run.join(tmp_path, print)
     try:
         assert other.choice(Settings(mode="sysbox")) == Choice("sysbox")
@@ -163,7 +163,7 @@ def test_proof_to_the_contrary(judged: Judged, run: run_module.Run) -> None:
         run.choice(Settings(mode="sysbox"))
     with pytest.raises(ModeUnavailable):
         run.choice(Settings(mode="sysbox"), proved=False)
-    run.settle(Settings(mode="sysbox"))
+    run.confirm(Settings(mode="sysbox"))
     with pytest.raises(ModeUnavailable):
         run.choice(Settings(mode="sysbox"), proved=False)
 
@@ -182,14 +182,16 @@ def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(modes, "choose", choose)
     monkeypatch.setattr(starter_module, "backend", lambda mode, engine: Mock(start=start))
     engine = Mock(url="unix:///nowhere", elsewhere="")
-    found = modes.Choices(tmp_path, tmp_path, lambda settings: engine, print)
+    context: Any = Mock(directory=tmp_path, shared=tmp_path, root=tmp_path, progress=print)
+    context.engine.return_value = engine
+    found = modes.Modes(context)
     # Nothing to sweep: as if another start had done it.
     (tmp_path / "swept").touch()
     lease = Lease(tmp_path / LEASE)
-    starter = starter_module.Starter(found, tmp_path, tmp_path, lambda settings: engine, print)
+    starter = starter_module.Starter(context, found)
     try:
-        one = starter.started(Home(tmp_path / "one"), Settings(), pulled=2)
-        two = starter.started(Home(tmp_path / "two"), Settings())
+        one = starter.start(Home(tmp_path / "one"), Settings(), pulled=2)
+        two = starter.start(Home(tmp_path / "two"), Settings())
     finally:
         lease.release()
 
@@ -235,18 +237,18 @@ def test_report_of_a_mode_that_was_asked_for() -> None:
 def test_file_of_choices(tmp_path: Path) -> None:
     """Choices come back as they were written."""
     made = {"a": Choice("dind", "x"), "b": Choice("sysbox", obstacle=_DOWN)}
-    records.write_choices(tmp_path, made)
+    modes.write(tmp_path, made)
 
-    assert records.read_choices(tmp_path) == made
+    assert modes.read(tmp_path) == made
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '"x'])
 def test_file_of_choices_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     """Without a file, or with a broken one, nothing is known."""
     if content is not None:
-        (tmp_path / records.CHOICES).write_text(content)
+        (tmp_path / modes.FILE).write_text(content)
 
-    assert records.read_choices(tmp_path) == {}
+    assert modes.read(tmp_path) == {}
 
 
 def test_user_namespace_is_in_the_state(tmp_path: Path) -> None:

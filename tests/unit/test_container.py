@@ -349,7 +349,7 @@ def test_engine_that_fails_while_a_daemon_starts(short_path: Path) -> None:
 
 _INFO = {"ServerVersion": "28", "Driver": "overlay2"}
 # A pull takes longer than a daemon may.
-_PULL_SECONDS, _TIMEOUT = 1.5, 1
+_PULL_SECONDS, _TIMEOUT = 2.5, 2
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ import pytest
 from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
 from pytest_dind.__main__ import main
 from pytest_dind.backends.probe import LEASE_SEEN, LOOK, MOUNTED, ProbeResult
-from pytest_dind.backends.registry import Probe
-from pytest_dind.doctor import Report, examination, examine, trial
+from pytest_dind.backends.registry import Probe, isolates
+from pytest_dind.doctor import Report, examination, examine, render, trial
 from pytest_dind.doctor.trial import Started, Verdict
 from pytest_dind.engine import tls as certificates
-from pytest_dind.settings import ISOLATED, MODES
+from pytest_dind.settings import MODES
 
 from ..support import Answer, FakeEngine
 
@@ -151,7 +151,8 @@ def test_mode_and_exit_code(
 
     assert report.mode == mode
     assert report.exit_code == (0 if mode else 1)
-    assert f"--dind-mode={asked}" in str(report) or "No isolated mode works here" in str(report)
+    text = render(report)
+    assert f"--dind-mode={asked}" in text or "No isolated mode works here" in text
 
 
 def test_proof_is_a_container(on_engine: _Examine, shown: _Shown) -> None:
@@ -177,7 +178,7 @@ def test_privilege_refused(on_engine: _Examine, shown: _Shown) -> None:
     assert "incompatible with user namespaces" in dind.evidence
     assert any("userns-remap" in remedy for remedy in dind.remedy)
     shown.plain = ProbeResult("no space left on device", ran=False)
-    assert "neither does it run other containers" in str(on_engine(mode="dind"))
+    assert "neither does it run other containers" in render(on_engine(mode="dind"))
 
 
 def test_mount_denied(on_engine: _Examine, shown: _Shown) -> None:
@@ -213,7 +214,7 @@ def test_directories_are_elsewhere(
     cause = "containers have no part in this process's directories"
     for verdict in report.modes:
         # The guarded socket is in a directory, whatever there is of certificates.
-        isolated = verdict.mode in ISOLATED
+        isolated = isolates(verdict.mode)
         assert verdict.works == (certified and isolated)
         assert verdict.works or verdict.cause == cause
         remedies = " ".join(verdict.remedy)
@@ -253,9 +254,9 @@ def test_engine_that_fails(on_engine: _Examine, answers: dict[str, Any]) -> None
 
     assert report.exit_code == 1
     assert report.engine is None
-    assert "does not answer as it should" in str(report)
-    assert "authorization denied by plugin" in str(report)
-    assert "Kernel of this machine" in str(report)
+    assert "does not answer as it should" in render(report)
+    assert "authorization denied by plugin" in render(report)
+    assert "Kernel of this machine" in render(report)
 
 
 @pytest.mark.parametrize("call", ["GET /version", "GET /info"])
@@ -276,7 +277,7 @@ def test_engine_that_hangs(
 
     assert report.exit_code == 1
     assert isinstance(report.error, EngineUnavailable)
-    assert "timed out" in str(report)
+    assert "timed out" in render(report)
 
 
 def test_runs_directory_that_is_somebody_elses(
@@ -288,7 +289,7 @@ def test_runs_directory_that_is_somebody_elses(
         raise SettingsError("/tmp/x cannot be written.", evidence="full", remedy=["Make room."])
 
     monkeypatch.setattr("pytest_dind.runs.run.Run.begin", begin)
-    text = str(on_engine())
+    text = render(on_engine())
 
     assert text.startswith("Problem\n  /tmp/x cannot be written.\n")
     assert "Make room." in text
@@ -299,8 +300,8 @@ def test_no_engine() -> None:
     report = examine(Settings(host="unix:///none/s", doctor="quick"), print)
 
     assert report.exit_code == 1
-    assert "There is no socket /none/s." in str(report)
-    assert "Kernel of this machine" in str(report)
+    assert "There is no socket /none/s." in render(report)
+    assert "Kernel of this machine" in render(report)
     assert not any(verdict.works for verdict in report.modes)
 
 
@@ -317,8 +318,8 @@ def test_full(on_engine: _Examine, shown: _Shown, monkeypatch: pytest.MonkeyPatc
     assert _verdict(report, "dind").daemon == started
     assert _verdict(report, "sysbox").daemon is None
     assert report.nested
-    assert "a daemon was ready in 0.70 s (Docker 28.5.2, overlay2)" in str(report)
-    assert "a nested container ran in 0.50 s" in str(report)
+    assert "a daemon was ready in 0.70 s (Docker 28.5.2, overlay2)" in render(report)
+    assert "a nested container ran in 0.50 s" in render(report)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +398,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_text(on_engine: _Examine) -> None:
     """The text has its sections in order, is no wider than a terminal, and ends no line blank."""
-    text = str(on_engine())
+    text = render(on_engine())
     heads = [line for line in text.splitlines() if line and not line.startswith(" ")]
 
     assert heads == ["Modes", "Engine", "Kernel of the engine's machine", "Recommendation"]
@@ -407,7 +408,7 @@ def test_text(on_engine: _Examine) -> None:
 
 def test_options_of_a_security_module(on_engine: _Examine) -> None:
     """Of an engine under AppArmor the text says what that means, and the options."""
-    text = " ".join(str(on_engine()).split())
+    text = " ".join(render(on_engine()).split())
 
     assert "AppArmor confines containers" in text
     assert "--security-opt apparmor=unconfined" in text
@@ -416,7 +417,7 @@ def test_options_of_a_security_module(on_engine: _Examine) -> None:
 
 def test_recommendation(on_engine: _Examine) -> None:
     """The decision table says what works here, and what is nearest to what doesn't."""
-    text = str(on_engine())
+    text = render(on_engine())
 
     assert "--dind-mode=auto takes dind." in text
     rows = {row.mode: row for row in on_engine().advice()}

@@ -26,7 +26,7 @@ def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
 
     run: Any = SimpleNamespace(
         path=tmp_path,
-        others=[SimpleNamespace(stop=fail)],
+        daemons=[SimpleNamespace(stop=fail)],
         close=lambda: ended.append("the run"),
     )
     factory = Factory(cast(Any, run), Settings(), lambda settings: contextlib.nullcontext())
@@ -69,17 +69,17 @@ def _factory(run: Path, networks: _Networks) -> Factory:
         host: SimpleNamespace(url=host, client=SimpleNamespace(api=networks))
         for host in ("unix:///one", "tcp://one:2375")
     }
-    others: list[Any] = []
+    daemons: list[Any] = []
 
-    def another(name: str, settings: Settings) -> Any:
-        daemon: Any = SimpleNamespace(id=name, mode="dind", stop=lambda: others.remove(daemon))
-        others.append(daemon)
+    def start(name: str, settings: Settings) -> Any:
+        daemon: Any = SimpleNamespace(id=name, mode="dind", stop=lambda: daemons.remove(daemon))
+        daemons.append(daemon)
         return daemon
 
     made: Any = SimpleNamespace(
         path=run,
-        another=another,
-        others=others,
+        start=start,
+        daemons=daemons,
         engine=lambda settings: engines[settings.host],
         close=lambda: None,
     )
@@ -108,4 +108,4 @@ def test_network_of_others(tmp_path: Path) -> None:
 
     assert "already exists" in caught.value.evidence
     assert not networks.connected
-    assert not factory._run.others
+    assert not factory._run.daemons

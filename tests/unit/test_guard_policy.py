@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dind import allowances
 from pytest_dind.guard.http.refusal import Refusal
 from pytest_dind.guard.objects import run_labels
-from pytest_dind.guard.rules import allow, mounts, names, networks
+from pytest_dind.guard.rules import mounts, names, networks
 from pytest_dind.guard.rules.containers import Checks
 from pytest_dind.guard.rules.policy import Policy, real_roots
 from pytest_dind.lifetime import labels
@@ -67,7 +68,7 @@ def test_refused_until_allowed(field: str, value: Any, allowed: str) -> None:
 
     assert caught.value.status == 403
     assert caught.value.message.endswith(f"run pytest with --dind-guard-allow={allowed}")
-    assert allow.is_known(allowed)
+    assert allowances.is_known(allowed)
     for policy in (_policy(Path("/nowhere"), allowed), _policy(guard="label")):
         assert Checks(policy).create(body)["HostConfig"][field] == value
 

@@ -11,7 +11,6 @@ import pytest
 from pytest_dind import Settings, SettingsError
 from pytest_dind.backends import records
 from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.backends.registry import Choice, Obstacle
 from pytest_dind.lifetime.reaper import STATE
 
 SETTINGS = Settings(arg=("--debug",), publish=("8080",), reuse="name", timeout=7.5)
@@ -111,15 +110,3 @@ def test_written_whole(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
     assert records.read(record.home) == (record, SETTINGS)
-
-
-def test_choices(tmp_path: Path) -> None:
-    """What was found out about modes comes back whole, and none where there is none."""
-    choices = {
-        "one": Choice("dind", "because"),
-        "two": Choice("sysbox", obstacle=Obstacle("cause", "evidence", ("remedy",))),
-    }
-    assert records.read_choices(tmp_path) == {}
-    records.write_choices(tmp_path, choices)
-
-    assert records.read_choices(tmp_path) == choices

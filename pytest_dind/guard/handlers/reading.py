@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+from ...allowances import BUILDKIT
 from ..http.head import dotted
 from ..http.refusal import Refusal, forbidden, malformed
 from ..objects.run_labels import CONTAINER, NETWORK, VOLUME
-from ..rules.allow import BUILDKIT
 from ..rules.body import Json
 from .base import Handlers
 from .exchange import Exchange

@@ -7,8 +7,8 @@ the directory of a checkpoint can.
 
 from __future__ import annotations
 
+from ...allowances import BUILDKIT
 from ..rules import names
-from ..rules.allow import BUILDKIT
 from ..rules.routes import ANY, JSON, STREAM, Route, Routes
 from .base import Context
 from .builds import BuildHandlers

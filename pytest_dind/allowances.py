@@ -1,4 +1,4 @@
-"""What `--dind-guard-allow` can open: one thing each."""
+"""The vocabulary of `--dind-guard-allow`: each word opens one of the things the guard refuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXACT: Mapping[str, str] = {
     "swarm": "swarm, services, nodes, tasks, secrets and configs",
     "plugins": "plugins of the engine",
 }
-"""What is allowed by one word, and what that means."""
+"""The words that stand alone, each with the thing that it allows."""
 
 WITH_VALUE: Mapping[str, str] = {
     "bind": "/path: binds of this host path and what is below it",
@@ -41,11 +41,11 @@ WITH_VALUE: Mapping[str, str] = {
     "sysctl": "KEY: a kernel parameter",
     "volume-driver": "NAME: a volume driver",
 }
-"""What is allowed by a word, a colon and a value, and what that means."""
+"""The words that take a value after a colon, each with its value and the thing that it allows."""
 
 
 def is_known(text: str) -> bool:
-    """Whether this is something that can be allowed."""
+    """Tell whether a text is an allowance."""
     kind, colon, value = text.partition(":")
     if kind == "bind" and not value.startswith("/"):
         return False
@@ -53,6 +53,6 @@ def is_known(text: str) -> bool:
 
 
 def valid() -> list[str]:
-    """All that can be allowed, for an error's text."""
+    """Return all allowances, with placeholders for values, for an error's text."""
     placeholders = [f"{kind}:{text.partition(':')[0]}" for kind, text in WITH_VALUE.items()]
     return sorted([*EXACT, *placeholders])

@@ -11,6 +11,7 @@ from types import FrameType
 
 import pytest
 
+from pytest_dind import Settings
 from pytest_dind.backends import creation
 from pytest_dind.runs.background import BackgroundStart
 
@@ -37,27 +38,27 @@ def alarm() -> Iterator[None]:
 def test_interrupted_wait() -> None:
     """A start goes on when a Ctrl-C has broken off the waiting for it, and is known to go on."""
     gate = threading.Event()
-    ahead = BackgroundStart(gate.wait)  # type: ignore[arg-type]
+    start = BackgroundStart(Settings(), lambda settings: gate.wait())  # type: ignore[arg-type, return-value]
 
     def wait_and_be_interrupted() -> None:
         # Again and again: one that comes just before the wait begins does not break it off.
         signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-        ahead.wait()
+        start.wait()
 
     with pytest.raises(_Interrupt):
         wait_and_be_interrupted()
 
-    assert not ahead.wait(0)
+    assert not start.wait(0)
     gate.set()
-    assert ahead.wait(5)
+    assert start.wait(5)
 
 
 def test_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child has nobody who would tell it that the start is done."""
-    ahead = BackgroundStart(lambda: None)  # type: ignore[arg-type, return-value]
-    assert ahead.is_here
+    start = BackgroundStart(Settings(), lambda settings: None)  # type: ignore[arg-type, return-value]
+    assert start.is_in_this_process
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert not ahead.is_here
+    assert not start.is_in_this_process
 
 
 def test_call_that_is_interrupted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
