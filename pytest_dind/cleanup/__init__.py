@@ -1,1 +1,1 @@
-"""What tests make in a daemon: who made it, what is there, and its removal."""
+"""The resources that tests make in a daemon: their inventory, their makers, and their removal."""

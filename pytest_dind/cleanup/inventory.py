@@ -1,4 +1,4 @@
-"""What is in a daemon at a moment: its containers, networks and volumes."""
+"""An inventory of a daemon: its containers, networks and volumes at a moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import docker
 
 BY = "pytest-dind.by"
-"""The label that tells who made something, where several processes share the daemon."""
+"""The label that names the maker, where several processes share the daemon: process and test."""
 
 CONTAINER, NETWORK, VOLUME = "container", "network", "volume"
 _OF_THE_ENGINE = ("bridge", "host", "none", "docker_gwbridge", "ingress")
@@ -18,13 +18,13 @@ _NAME = 20
 
 @dataclass(frozen=True)
 class Resource:
-    """Something in a daemon.
+    """A container, network or volume in a daemon.
 
     Attributes:
         kind: One of the constants of this module.
         id: Its id; a volume's is its name.
         name: Its name.
-        by: Who made it, where that is known.
+        by: The value of the label `BY`; empty where it has none.
     """
 
     kind: str
@@ -42,7 +42,7 @@ Resources = dict[tuple[str, str], Resource]
 
 
 def take(client: docker.DockerClient) -> Resources:
-    """All that is there, but for the networks that every engine has."""
+    """Take the inventory, without the networks that every engine has."""
     api: Any = client.api
     found = [
         *(
@@ -59,7 +59,7 @@ def take(client: docker.DockerClient) -> Resources:
             for item in api.volumes()["Volumes"] or []
         ),
     ]
-    return {(thing.kind, thing.id): thing for thing in found}
+    return {(one.kind, one.id): one for one in found}
 
 
 def _container_name(item: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Removal of what a test made in a daemon, and of nothing else."""
+"""The removal of what a test made in a daemon, and of nothing else."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from .inventory import CONTAINER, NETWORK, VOLUME, Resource, Resources
 if TYPE_CHECKING:
     import docker
 
-# What is made or restarted while it is looked at shows in the next round.
+# Resources that are made or restarted during a round show in the next one.
 _ROUNDS = 5
 _THREADS = 8
 _REMOVED_SECONDS = 10
 
 
-def remove(client: docker.DockerClient, left: Callable[[], Resources]) -> None:
-    """Remove what is left, until nothing is.
+def remove(client: docker.DockerClient, find: Callable[[], Resources]) -> None:
+    """Remove resources in rounds, until none is found any more.
 
     Args:
         client: On the daemon.
-        left: What there is to remove, looked up anew each time.
+        find: Looks up what there is to remove, for each round.
 
     Raises:
         DindError: something can't be removed.
     """
     refusals: list[str] = []
     for _ in range(_ROUNDS):
-        things = list(left().values())
-        if not things:
+        resources = list(find().values())
+        if not resources:
             return
         with ThreadPoolExecutor(_THREADS) as pool:
-            refusals = _round(client, things, pool)
-    things = list(left().values())
-    if things:
+            refusals = _round(client, resources, pool)
+    resources = list(find().values())
+    if resources:
         raise DindError(
-            f"dind_clean cannot remove {', '.join(map(str, things))}.",
+            f"dind_clean cannot remove {', '.join(map(str, resources))}.",
             evidence="\n".join(refusals),
             remedy=[
                 "Stop what makes such things again and again before the test ends.",
@@ -52,15 +52,15 @@ def remove(client: docker.DockerClient, left: Callable[[], Resources]) -> None:
 
 
 def _round(
-    client: docker.DockerClient, things: list[Resource], pool: ThreadPoolExecutor
+    client: docker.DockerClient, resources: list[Resource], pool: ThreadPoolExecutor
 ) -> list[str]:
-    """Remove things; why some could not be."""
+    """Remove resources; gives the reasons of those that could not be removed."""
 
     def of(*kinds: str) -> list[Resource]:
-        return [thing for thing in things if thing.kind in kinds]
+        return [resource for resource in resources if resource.kind in kinds]
 
     def attempt(some: list[Resource]) -> list[str]:
-        return [*filter(None, pool.map(lambda thing: _remove(client, thing), some))]
+        return [*filter(None, pool.map(lambda resource: _remove(client, resource), some))]
 
     # A network takes as long to remove as a container does. Once nothing is connected to it, both
     # can go at the same time; and containers end faster when there is nothing to disconnect.
@@ -71,7 +71,7 @@ def _round(
 
 
 def _ends(client: docker.DockerClient, network: Resource) -> list[tuple[str, str]]:
-    """A network's containers, those of a wider fixture too, which stay; each with the network."""
+    """The connections of a network: the containers, also those of wider fixtures, each with it."""
     from docker.errors import APIError
 
     with contextlib.suppress(APIError):
@@ -88,35 +88,35 @@ def _disconnect(client: docker.DockerClient, container: str, network: str) -> No
         api.disconnect_container_from_network(container, network, force=True)
 
 
-def _remove(client: docker.DockerClient, thing: Resource) -> str:
-    """Remove one thing; why it could not be, if so."""
+def _remove(client: docker.DockerClient, resource: Resource) -> str:
+    """Remove one resource; gives the reason if it could not be removed, else nothing."""
     from docker.errors import APIError, NotFound
 
     api: Any = client.api
     try:
-        if thing.kind == CONTAINER:
+        if resource.kind == CONTAINER:
             # Three times faster than a removal that has to kill; one that doesn't run is refused.
             with contextlib.suppress(APIError):
-                api.kill(thing.id)
+                api.kill(resource.id)
             # Of one that restarts it is the end, too; its anonymous volumes go with it.
-            api.remove_container(thing.id, force=True, v=True)
-        elif thing.kind == NETWORK:
-            api.remove_network(thing.id)
+            api.remove_container(resource.id, force=True, v=True)
+        elif resource.kind == NETWORK:
+            api.remove_network(resource.id)
         else:
-            api.remove_volume(thing.id, force=True)
+            api.remove_volume(resource.id, force=True)
     except NotFound:
         pass
     except APIError as error:
         # 409: the engine is removing it already, as one with --rm that has ended.
-        if thing.kind == CONTAINER and error.status_code == HTTPStatus.CONFLICT:
+        if resource.kind == CONTAINER and error.status_code == HTTPStatus.CONFLICT:
             with contextlib.suppress(NotFound):
-                api.wait(thing.id, condition="removed", timeout=_REMOVED_SECONDS)
-        return f"{thing}: {error.explanation}"
+                api.wait(resource.id, condition="removed", timeout=_REMOVED_SECONDS)
+        return f"{resource}: {error.explanation}"
     return ""
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageSnapshot:
     """The images and the build cache of a daemon at a moment."""
 
     tags: dict[str, str]
@@ -124,8 +124,8 @@ class Images:
     cache: frozenset[str]
 
     @classmethod
-    def take(cls, client: docker.DockerClient, *, cache: bool) -> Images:
-        """What there is now; the build cache only where it is asked for."""
+    def take(cls, client: docker.DockerClient, *, cache: bool) -> ImageSnapshot:
+        """Take a snapshot; of the build cache only on request."""
         api: Any = client.api
         found = api.images()
         tags = {tag: item["Id"] for item in found for tag in item["RepoTags"] or []}
@@ -135,15 +135,15 @@ class Images:
         return cls(tags, ids, frozenset(_cache(api) if cache else ()))
 
 
-def restore(
-    client: docker.DockerClient, before: Images, *, images: bool, build_cache: bool
+def restore_images(
+    client: docker.DockerClient, before: ImageSnapshot, *, images: bool, build_cache: bool
 ) -> None:
-    """Remove images and build cache that were not there before, and set names right again."""
+    """Remove images and build cache that a snapshot does not have, and give names back."""
     from docker.errors import APIError
     from docker.utils import parse_repository_tag
 
     api: Any = client.api
-    now = Images.take(client, cache=build_cache)
+    now = ImageSnapshot.take(client, cache=build_cache)
     if images:
         for tag in now.tags.keys() - before.tags.keys():
             with contextlib.suppress(APIError):
@@ -154,7 +154,7 @@ def restore(
                 # In mode socket somebody else may have moved it, who keeps it.
                 with contextlib.suppress(APIError):
                     api.tag(id_, repository, name)
-        for id_ in Images.take(client, cache=False).ids - before.ids:
+        for id_ in ImageSnapshot.take(client, cache=False).ids - before.ids:
             with contextlib.suppress(APIError):
                 api.remove_image(id_, force=True)
     for id_ in now.cache - before.cache:

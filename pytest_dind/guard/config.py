@@ -1,4 +1,4 @@
-"""What a guard's process and who starts it tell each other."""
+"""The configuration of a guard's process, as whoever starts it hands it over."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 READY = b"ready\n"
-"""What the process writes once it serves."""
+"""The line that the process writes to its standard output once it serves."""
 
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """What the process must know.
+    """The configuration of one guard.
 
     Attributes:
         home: The daemon's home.
         socket: The guard's socket, which it makes.
-        lease: The FIFO that the users hold open.
-        kept: A file that is there when the guard is to outlive its users.
+        lease: The FIFO that the processes which use the daemon hold open.
+        kept: A file that exists if the guard is to outlive these processes.
         engine: The outer engine's socket.
         labels: The daemon's labels.
         guard: `own` or `label`.
-        allow: What is allowed beyond the usual.
-        roots: Directories that may be bound.
+        allow: The values of `--dind-guard-allow`.
+        roots: The directories that may be bound.
     """
 
     home: str

@@ -1,4 +1,4 @@
-"""Starting the guard's process and ending it, from the processes that use it."""
+"""The start and the end of a guard's process, as the processes that use it see to them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _END_SECONDS = 60
 
 
 def start(config: GuardConfig, seconds: float) -> bool:
-    """Start a guard, and wait until it serves; whether it does.
+    """Start a guard's process, and wait until it serves; returns whether it does in time.
 
-    It holds the lock on the file `guard` in the home as long as it lives, and writes down there
-    which process it is.
+    The process holds the lock on the file `guard` in the home as long as it lives, and writes into
+    the file which process it is.
 
     Raises:
         BlockingIOError: a guard of this home is there already.
@@ -36,7 +36,7 @@ def start(config: GuardConfig, seconds: float) -> bool:
     lock = os.open(home / GUARD, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(lock, seconds)
-        # What is in it is an earlier guard's.
+        # Its content is an earlier guard's.
         os.ftruncate(lock, 0)
         with (home / LOG).open("ab") as log:
             process = subprocess.Popen(
@@ -78,7 +78,7 @@ def _lock(lock: int, seconds: float) -> None:
 
 
 def is_alive(home: Path) -> bool:
-    """Whether the guard of this home is there."""
+    """Whether the guard of a home runs."""
     try:
         with (home / GUARD).open("rb") as lock:
             # Shared, so that others who look at the same time do not take this for the guard.
@@ -91,7 +91,7 @@ def is_alive(home: Path) -> bool:
 
 
 def pid(written: str) -> int | None:
-    """The pid of the guard that wrote this in its file; None where that process is gone."""
+    """The pid of the guard that wrote `written` into its file; None if that process has ended."""
     if written.isdecimal() and not labels.process():
         # Without /proc there is nothing to know it by.
         return int(written)
@@ -99,7 +99,7 @@ def pid(written: str) -> int | None:
 
 
 def end(home: Path) -> None:
-    """End the guard of this home, and leave what its tests made to the caller."""
+    """End the guard of a home, which leaves the removal of what tests made to the caller."""
     deadline = time.monotonic() + _END_SECONDS
     asked = False
     while is_alive(home) and time.monotonic() < deadline:

@@ -1,6 +1,6 @@
-"""The guard's process: one for each daemon, which ends with the last process that uses it.
+"""The process of a guard: one for each daemon, which ends with the last process that uses it.
 
-It is waited for at the start of each run, so it imports as little as it can.
+Each run in mode socket waits for its start, so it imports as little as it can.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .objects.run_labels import RunLabels
 from .rules.policy import Policy, real_roots
 from .server import Server
 
-# How long a request that makes something may still take when the last user is gone.
+# The time for requests that are making something when the last user has ended.
 _GRACE_SECONDS = 5
-# Between two looks at whether the home is there still.
+# Between two checks that the home still exists.
 _LOOK_SECONDS = 5
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the last user is gone."""
+    """Serve until the last process that uses the daemon has ended, and then clean up."""
     if os.fork():
-        # Whoever started this can wait for its end at any time; the other is init's child.
+        # This process ends at once, so its parent can wait for it; the child goes on as init's.
         return
     os.umask(0o077)
     config = GuardConfig(**json.loads(arguments[0]))
@@ -58,7 +58,7 @@ def _clean_up(config: GuardConfig) -> None:
 
 
 async def _serve(config: GuardConfig) -> bool:
-    """Serve to the end; whether to remove what the tests made."""
+    """Serve to the end; returns whether to remove what the tests made."""
     home = Path(config.home)
     engine = Upstream(config.engine)
     await engine.negotiate_version()
@@ -87,14 +87,14 @@ def _log(line: str) -> None:
 
 
 def _silence() -> None:
-    """Close the pipe to who started this, who is told all there is to tell."""
+    """Close the pipe to the process that waits for the start; nothing more is written there."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 
 def _watch(config: GuardConfig, ending: asyncio.Future[bool]) -> None:
-    """Wait for a signal, or for the last user to be gone."""
+    """Set `ending` on a signal, or when the last process that uses the daemon has ended."""
     loop = asyncio.get_running_loop()
     lease = os.open(config.lease, os.O_RDONLY | os.O_NONBLOCK)
 
@@ -106,12 +106,12 @@ def _watch(config: GuardConfig, ending: asyncio.Future[bool]) -> None:
         if os.read(lease, 4096):
             return
         loop.remove_reader(lease)
-        # Kept on purpose: whoever removes it ends this.
+        # A guard that is kept is ended by whoever removes it.
         if not Path(config.kept).exists():
             finish(True)
 
     with contextlib.suppress(BlockingIOError):
-        # Without it a guard whose users were gone before it came would see no end of theirs.
+        # Users that ended before this process started cause no event later.
         read()
     loop.add_reader(lease, read)
 
@@ -119,7 +119,7 @@ def _watch(config: GuardConfig, ending: asyncio.Future[bool]) -> None:
         if Path(config.home).is_dir():
             loop.call_later(_LOOK_SECONDS, look)
         else:
-            # Nobody can reach it any more, nor end it: a cleaner has been here.
+            # A cleaner removed the home: nobody can reach this guard any more, or end it.
             finish(True)
 
     loop.call_later(_LOOK_SECONDS, look)

@@ -1,4 +1,4 @@
-"""The guard's socket: each connection is read up to one request's head, and handed on."""
+"""The guard's server: reads one request on each connection, and has its handler answer it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Log = Callable[[str], None]
 
 
 class Server(Proxy):
-    """The guard, on a socket.
+    """The guard as a server.
 
     Args:
         engine: The outer engine.
         labels: The run's labels.
         policy: The rules.
         home: The daemon's directory.
-        log: Takes a line on each request that is refused.
+        log: Takes a line for each request that is refused.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Server(Proxy):
         self._routes = table.routes(Context(engine, ownership, images, labels, policy))
 
     async def drain(self, seconds: float) -> None:
-        """Wait until nothing is being made any more, so that what was made can be removed."""
+        """Wait until no request is making anything, so that what was made can be removed."""
         if self._making:
             await asyncio.wait(self._making, timeout=seconds)
 
@@ -83,7 +83,7 @@ class Server(Proxy):
         route = exchange.match.route
         if not route.finishes:
             return await route.handler(exchange)
-        # Seen through to its end, like the engine does it.
+        # The engine goes on with it to its end when the client leaves, so the guard must.
         exchange.go_on_without_client()
         making = asyncio.ensure_future(route.handler(exchange))
         self._making.add(making)
@@ -95,7 +95,7 @@ class Server(Proxy):
 
 
 async def _read_head(reader: asyncio.StreamReader) -> bytes:
-    """A head; nothing when the client leaves without a word."""
+    """Read the head of a request; empty if the client leaves without a request."""
     try:
         return await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -109,7 +109,7 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
 async def _refuse(
     connection: h11.Connection, writer: asyncio.StreamWriter, refusal: Refusal
 ) -> None:
-    """Answer with a refusal, as long as no answer has begun."""
+    """Answer with a refusal, unless an answer has begun."""
     if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = dump({"message": refusal.message}) + b"\n"

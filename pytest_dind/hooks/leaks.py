@@ -75,14 +75,13 @@ class Leaks:
             return daemon
         from ..cleanup.ledger import Ledger, shared
 
-        stamp = None
+        proxy = None
         if is_shared:
-            stamp, inside = _labelling_socket(daemon)
-            daemon = shared(daemon, stamp, inside)
+            proxy, inside = _labelling_socket(daemon)
+            daemon = shared(daemon, proxy, inside)
         self._ledger = Ledger(
             daemon,
-            stamp,
-            uuid4().hex[:8],
+            proxy,
             test=self._test,
             wider=self._wider,
             used=bool(settings.reuse),
@@ -103,7 +102,7 @@ class Leaks:
         """Attribute to this test what is made from here on."""
         self._test = test
         if self._ledger is not None:
-            self._ledger.begin(test)
+            self._ledger.begin_test(test)
 
     def before_fixture(self, *, wider: bool) -> None:
         """Tell what is there so far from what a fixture is going to make.
@@ -113,9 +112,9 @@ class Leaks:
         """
         with self._attempt() as ledger:
             if ledger is not None and wider:
-                ledger.settle_before_wider()
+                ledger.before_wider_fixture()
             elif ledger is not None:
-                ledger.settle()
+                ledger.begin_own_part()
         self._count_wider(int(wider))
 
     def after_fixture(self, *, wider: bool) -> None:
@@ -125,24 +124,24 @@ class Leaks:
         self._count_wider(-1)
         with self._attempt() as ledger:
             if ledger is not None:
-                ledger.settle_after_wider()
+                ledger.after_wider_fixture()
 
     def _count_wider(self, more: int) -> None:
         self._wider += more
         if self._ledger is not None and more:
-            self._ledger.count_wider(self._wider)
+            self._ledger.set_wider(self._wider)
 
     def before_call(self, item: pytest.Item) -> None:
         """Begin the test's own part here, where the test has no fixtures of its own."""
         with self._attempt() as ledger:
             if ledger is not None and _uses_daemon(item):
-                ledger.settle()
+                ledger.begin_own_part()
 
     def after_test(self, item: pytest.Item) -> list[str]:
         """Return what the test leaves, now that its fixtures have ended."""
         with self._attempt() as ledger:
             if ledger is not None and _uses_daemon(item):
-                return ledger.end()
+                return ledger.end_test()
         return []
 
     def report(self, item: pytest.Item, found: list[str]) -> None:
@@ -171,7 +170,7 @@ class Leaks:
         """
         with self._attempt() as ledger:
             if ledger is not None:
-                found = ledger.left_by_wider()
+                found = ledger.leftovers_of_wider()
                 if found and self._chosen != _OFF:
                     self._lines.append(f"{_WIDER}: {', '.join(found)}")
         self._close_ledger()
@@ -234,9 +233,9 @@ class Leaks:
             )
         before = ledger.images(cache=wanted["build_cache"]) if any(wanted.values()) else None
         yield
-        ledger.remove()
+        ledger.remove_leftovers()
         if before is not None:
-            ledger.restore(before, **wanted)
+            ledger.restore_images(before, **wanted)
 
 
 def _labelling_socket(daemon: Daemon) -> tuple[LabellingProxy, str]:

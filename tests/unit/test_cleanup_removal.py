@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 
-from pytest_dind.cleanup.removal import Images
+from pytest_dind.cleanup.removal import ImageSnapshot
 
 from ..support import Answer, FakeEngine
 
@@ -27,6 +27,6 @@ def test_build_cache(short_path: Path, usage: dict[str, Any]) -> None:
     with FakeEngine(short_path / "d", {"GET /system/df": Answer(body=usage)}) as engine:
         client = docker.DockerClient(base_url=engine.host, version="1.51")
         try:
-            assert Images.take(client, cache=True).cache == {"one", "two"}
+            assert ImageSnapshot.take(client, cache=True).cache == {"one", "two"}
         finally:
             client.close()

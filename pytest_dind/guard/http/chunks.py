@@ -1,7 +1,7 @@
-"""The end of a body in chunks, found without taking the body apart.
+"""Where the body of a request ends: a parser for chunks that leaves the body as it is.
 
-h11 could, but hands out each chunk by itself. Clients send images in chunks of some kilobytes, so
-that would take longer than the engine needs for the image.
+h11 would hand out each chunk by itself. Clients send images in chunks of some kilobytes, so that
+would take longer than the engine needs for the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LONGEST_LINE = 16
 
 
 class Length:
-    """Reads along a body of a known length.
+    """Finds the end of a body of a known length.
 
     Attributes:
         done: Whether the end was found.
@@ -27,7 +27,7 @@ class Length:
         self._left = length
 
     def feed(self, data: bytes) -> int:
-        """Read on; how many of these bytes belong to the body."""
+        """Take the next bytes; returns how many of them belong to the body."""
         count = min(self._left, len(data))
         self._left -= count
         self.done = self._left == 0
@@ -35,7 +35,7 @@ class Length:
 
 
 class Chunks:
-    """Reads along a body in chunks, which is passed on as it is.
+    """Finds the end of a body in chunks, which is passed on as it is.
 
     Attributes:
         done: Whether the end was found.
@@ -43,15 +43,15 @@ class Chunks:
 
     def __init__(self) -> None:
         self.done = False
-        # What is left of the current chunk, with its line end, and the line that is being read.
+        # The rest of the current chunk with its line end, and the size line that is being read.
         self._left = 0
         self._line = b""
 
     def feed(self, data: bytes) -> int:
-        """Read on; how many of these bytes belong to the body.
+        """Take the next bytes; returns how many of them belong to the body.
 
         Raises:
-            Refusal: it is not a body in chunks, in the plainest form there is.
+            Refusal: it is not a body in plain chunks, without extensions and trailers.
         """
         position = 0
         while position < len(data) and not self.done:

@@ -1,4 +1,4 @@
-"""The head of a request, read so strictly that an engine can't read it in another way."""
+"""The strict parser of request heads: what it accepts, an engine can't read in another way."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1")
 _VERSIONED = re.compile(r"/v(1\.[0-9]{1,3})(/.*)")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
-# One at a time; several would need a choice that the engine might make in another way.
+# Headers that may stand once: of several, the engine might choose another one.
 _ONCE = {b"content-length", b"content-type", b"transfer-encoding", b"upgrade", b"connection"}
 _UPGRADES = {b"", b"tcp", b"h2c", b"websocket"}
 
-# Known by name, and passed on. All else a client sends is for a server in between, or unknown.
+# The headers that are passed on. All others are for a server in between, or unknown.
 _PASSED = {
     b"user-agent",
     b"x-registry-auth",
@@ -38,7 +38,7 @@ NEWEST = (1, 55)
 
 @dataclass(frozen=True)
 class Head:
-    """What a request asks for.
+    """A parsed head: what the request asks for.
 
     Attributes:
         method: GET, POST, ...
@@ -46,7 +46,7 @@ class Head:
         version: The API's version; None where the path names none.
         query: Its parameters, decoded, in order.
         headers: What is passed on, names in lower case.
-        content_type: The type of its body; empty where it doesn't say.
+        content_type: The type of its body; empty where the head has none.
         length: Its body's length; 0 without a body, None where the body comes in chunks.
         upgrade: The protocol to upgrade to, empty for none.
     """
@@ -62,7 +62,7 @@ class Head:
 
 
 def parse(raw: bytes, connection: h11.Connection) -> Head:
-    """Read a head, up to and with its empty line.
+    """Parse a head, which ends with its empty line.
 
     Args:
         raw: The bytes.
@@ -94,10 +94,10 @@ def parse(raw: bytes, connection: h11.Connection) -> Head:
 
 
 def _first_line(raw: bytes) -> re.Match[bytes]:
-    """The first line of a head of which each line is beyond doubt, by itself and among the others.
+    """Match the first line of a head, and check that no line can be read in two ways.
 
     Raises:
-        Refusal: one is not.
+        Refusal: a line can.
     """
     if len(raw) > LIMIT:
         raise malformed("the head is too long")
@@ -178,7 +178,7 @@ def _path(raw: str) -> tuple[tuple[int, int] | None, str]:
 
 
 def dotted(version: tuple[int, int]) -> str:
-    """An API version as it is written."""
+    """An API version in its written form, such as 1.41."""
     return ".".join(map(str, version))
 
 

@@ -1,4 +1,4 @@
-"""The guard's noes: an HTTP status, and a message in the form that engines give theirs."""
+"""The guard's refusals: an HTTP status, and a message in the form of the engine's own errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISSING: Mapping[str, str] = {
 
 
 class Refusal(Exception):
-    """A request that is answered by the guard, and does not reach the engine."""
+    """An error that the guard answers a request with, instead of passing it on."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -27,12 +27,12 @@ class Refusal(Exception):
 
 
 def malformed(what: str) -> Refusal:
-    """The answer to a request that can't be understood beyond doubt."""
+    """The refusal of a request that is malformed, or could be read in two ways."""
     return Refusal(400, f"{_WHO}: {what}; the request was not passed on")
 
 
 def forbidden(what: str, allow: str = "") -> Refusal:
-    """The answer to what is understood and refused.
+    """The refusal of a request that is understood, and not allowed.
 
     Args:
         what: What is refused.
@@ -44,7 +44,7 @@ def forbidden(what: str, allow: str = "") -> Refusal:
 
 
 def unknown(call: str) -> Refusal:
-    """The answer to a call that is none of those that the guard knows, in any of its modes."""
+    """The refusal of a call that the guard does not know, in any of its modes."""
     return Refusal(
         403,
         f"{_WHO}: {call} is a call that the guard does not know, and refuses; to make it, use a "
@@ -53,12 +53,12 @@ def unknown(call: str) -> Refusal:
 
 
 def missing(kind: str, name: str) -> Refusal:
-    """The answer for an object that is not this run's: as if it were not there."""
+    """The refusal of an object that is not the run's own, as if it did not exist."""
     return Refusal(404, _MISSING[kind].format(name))
 
 
 def taken(kind: str, name: str) -> Refusal:
-    """The answer to a create whose name something of somebody else's has."""
+    """The refusal of a create whose name an object outside the run has."""
     return Refusal(
         409, f"{_WHO}: the {kind} {name} is there and is not this run's; take another name"
     )

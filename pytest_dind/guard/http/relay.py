@@ -11,14 +11,14 @@ from .client import Client
 from .refusal import Refusal
 from .source import BUFFER, Source
 
-# What the engine says of an answer that is none of HTTP's, but bytes both ways from here on.
+# The types of answers after which the connection is a raw stream both ways.
 _RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
 _LOOK_SECONDS = 0.5
 _END = b"\r\n\r\n"
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """The head of the engine's answer, and what came with it.
+    """Read the head of the engine's answer; returns it and the bytes that came behind it.
 
     Raises:
         Refusal: the engine left without an answer.
@@ -37,7 +37,7 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def is_hijacked(status: int, head: bytes) -> bool:
-    """Whether the engine reads from the connection what is no request any more."""
+    """Whether the engine has taken over the connection as a raw stream, by its answer."""
     if status == 101:
         return True
     lines = head.lower().split(b"\r\n")[1:]
@@ -79,8 +79,8 @@ async def both_ways(
 async def _wait_for_leave(sent: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
     """Wait until a client that has nothing more to send is gone for good.
 
-    To who reads from it both look the same. On what is quiet, such as a container that says
-    nothing, a write would not tell for long.
+    A reader can't tell the two apart. On a quiet stream, such as that of a container that prints
+    nothing, a write would not tell for long, either.
     """
     await asyncio.wait([sent])
     poll = select.poll()

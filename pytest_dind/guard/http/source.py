@@ -1,4 +1,4 @@
-"""A side of a stream that can be poured into the other one, without a buffer in between."""
+"""A stream reader that can pour what comes into a writer, without a buffer in between."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Protocol, SupportsIndex
 from .refusal import Refusal
 
 BUFFER = 512 * 1024
-"""Bytes that are moved at once, where a stream is long."""
+"""The most bytes of a stream that are read, or wait to be written, at a time."""
 
 
 class Body(Protocol):
-    """Finds the end of a body in what comes."""
+    """Finds the end of a body in a stream."""
 
     @property
     def done(self) -> bool:
         """Whether the end was found."""
 
     def feed(self, data: bytes) -> int:
-        """Read on; how many of these bytes belong to the body."""
+        """Take the next bytes; returns how many of them belong to the body."""
 
 
 class Source(asyncio.StreamReader):
-    """A reader that can hand on what comes as it comes: `read` would copy it two times."""
+    """A stream reader that hands on what comes as it comes: `read` would copy it twice."""
 
     def __init__(self) -> None:
         super().__init__(limit=BUFFER)
@@ -40,16 +40,16 @@ class Source(asyncio.StreamReader):
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def pour(self, writer: asyncio.StreamWriter, body: Body | None = None) -> None:
-        """Move all that comes from here on to the other side, to its end.
+        """Move all that comes from here on to a writer, up to the end.
 
         Args:
-            writer: The other side.
-            body: Finds the end, where that is not the end of all that comes.
+            writer: Takes it.
+            body: Finds the end; without, the end is that of the stream.
 
         Raises:
-            Refusal: it is no body.
+            Refusal: `body` finds that it is no body.
         """
-        # With an end behind it, what has come before is there without waiting.
+        # Behind an end, `read` gives what has come so far without waiting.
         super().feed_eof()
         before = await self.read()
         self._into, self._body = writer, body
@@ -62,13 +62,13 @@ class Source(asyncio.StreamReader):
         await writer.drain()
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what can be told to wait."""
+        """Keep the transport, which can pause the reading."""
         assert isinstance(transport, asyncio.ReadTransport)
         self._from = transport
         super().set_transport(transport)
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        """Hand it on; what the other side does not take yet waits in the kernel."""
+        """Hand on what came; while the writer is full, the rest waits in the kernel."""
         if self._dropping:
             self._dropped += 1
         elif self._into is None:
@@ -92,11 +92,11 @@ class Source(asyncio.StreamReader):
             self._draining = asyncio.ensure_future(self._drain(self._from, self._into))
 
     async def drop(self, quiet: float, longest: float) -> None:
-        """Drop all that comes from here on, to its end, or until nothing comes for a while.
+        """Drop all that comes from here on, up to the end or until nothing comes for a while.
 
         Args:
-            quiet: Seconds without anything after which it is given up.
-            longest: Seconds after which it is given up anyway.
+            quiet: Seconds without anything after which to stop.
+            longest: Seconds after which to stop in any case.
         """
         self._dropping = True
         if self._from is not None and not self._from.is_closing():
@@ -117,13 +117,13 @@ class Source(asyncio.StreamReader):
             source.resume_reading()
 
     def feed_eof(self) -> None:
-        """Take note of the end."""
+        """End the pouring: the stream has ended."""
         self._close()
         self._end(None)
         super().feed_eof()
 
     def set_exception(self, error: BaseException) -> None:
-        """Take note that it broke off."""
+        """End the pouring with an error: the stream broke off."""
         self._close()
         self._end(error if self._into else None)
         super().set_exception(error)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ async def connect(path: str) -> tuple[Source, asyncio.StreamWriter]:
     """Connect to a unix socket.
 
     Raises:
-        OSError: nobody accepts.
+        OSError: nobody accepts connections there.
     """
     loop = asyncio.get_running_loop()
     reader = Source()

@@ -1,4 +1,4 @@
-"""The way to the outer engine: a connection for each request, on its unix socket."""
+"""The client of the outer engine: one connection to its unix socket for each request."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class Upstream:
         self.version = NEWEST
 
     async def negotiate_version(self) -> None:
-        """Find out the API version for the guard's own calls, and for those that name none."""
+        """Find the API version for the guard's own calls, and for requests that name none."""
         newest = (await self.ask(Request("GET", "/version"))).json()["ApiVersion"]
         major, minor = (int(number) for number in newest.split("."))
         self.version = min(NEWEST, (major, minor))
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[Source, asyncio.StreamWriter]]:
-        """A connection of its own.
+        """Open a connection, for as long as the context lasts.
 
         Raises:
-            Refusal: the engine does not take it.
+            Refusal: the engine does not accept it.
         """
         try:
             reader, writer = await connect(self._path)
@@ -152,6 +152,6 @@ def head(connection: h11.Connection, request: Request, length: int | None) -> by
 
 
 def end(connection: h11.Connection, content: bytes) -> bytes:
-    """The rest of a request that has a head already: its body, whole."""
+    """The body of a request whose head is written, whole, and its end."""
     body = connection.send(h11.Data(data=content)) if content else b""
     return (body or b"") + (connection.send(h11.EndOfMessage()) or b"")
