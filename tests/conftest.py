@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
@@ -93,18 +94,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class _Scheduler(LoadScopeScheduling):  # type: ignore[misc]
     """What `--dist loadgroup` is meant to be: a worker has all tests of a group.
 
-    xdist itself loses the groups with pytest 9.2 (pytest-dev/pytest-xdist#1386). Here a group is
-    a file, one that has the mark.
+    xdist itself loses the groups with pytest 9.2 (pytest-dev/pytest-xdist#1386). Here it is whole
+    files that have the mark.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if _is_group(self.config.rootpath / file) else nodeid
+        return _group(self.config.rootpath / file) or nodeid
 
 
 @functools.cache
-def _is_group(file: Path) -> bool:
-    return "pytest.mark.xdist_group" in file.read_text()
+def _group(file: Path) -> str:
+    found = re.search(r'pytest\.mark\.xdist_group\("(\w+)"\)', file.read_text())
+    return found[1] if found else ""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduler | None:

@@ -190,7 +190,7 @@ def crowd() -> Iterator[Crowd]:
     made.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def other(engine: Engine) -> Iterator[OtherHost]:
     """The other host, with both images."""
     with other_host(engine) as other:

@@ -192,8 +192,16 @@ class Crowd:
                 for tag in image["RepoTags"] or []
                 if tag in (NESTED_IMAGE, "pytest-dind/daemon:test")
             ),
-            "file": self.container.exec_run(["cat", "/data/file"]).output,
+            "file": self._file(),
         }
+
+    def _file(self) -> bytes:
+        # Not by a command in the container: it takes the engine ten times as long.
+        stream, _ = self.container.get_archive("/data/file")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            file = tar.extractfile("file")
+            assert file is not None
+            return file.read()
 
     def _ids(self, listed: list[dict[str, Any]]) -> list[str]:
         return [item["Id"] for item in listed if self.mark in str(item["Names"])]

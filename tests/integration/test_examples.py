@@ -14,7 +14,10 @@ import pytest
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind.engine.engine import Engine
 
-from .other import other_host
+from .other import OtherHost
+
+# The other host takes seconds to make: one worker has all that use it.
+pytestmark = pytest.mark.xdist_group("other")
 
 _ROOT = Path(__file__).parents[2]
 _NOWHERE = "http://127.0.0.1:9"
@@ -70,14 +73,13 @@ def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
     assert _ran("--dind-mode", mode, "--dind-host", engine.url, env=_HOSTILE) == tools
 
 
-def test_tools_over_tls(engine: Engine) -> None:
+def test_tools_over_tls(other: OtherHost) -> None:
     """Each finds a daemon on an engine elsewhere, too, with its certificates.
 
     But for testcontainers, whose ports would have to be among those of `--dind-publish`.
     """
     but = ("--ignore", "examples/tools/test_testcontainers.py")
     tools = {path.stem for path in (_ROOT / "examples" / "tools").glob("test_*.py")}
-    with other_host(engine) as other:
-        ran = _ran("--dind-mode", "dind", *but, env=other.env)
 
+    ran = _ran("--dind-mode", "dind", *but, env=other.env)
     assert ran == tools - {"test_testcontainers"}

@@ -31,7 +31,7 @@ from .projects import Project
 from .traces import Traces
 
 # The other host takes seconds to make: one worker has all that use it.
-pytestmark = pytest.mark.xdist_group("remote")
+pytestmark = pytest.mark.xdist_group("other")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ Host *
 # The other host takes seconds to make: one worker has all that use it.
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root"),
-    pytest.mark.xdist_group("ssh"),
+    pytest.mark.xdist_group("other"),
 ]
 
 
