@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..engine import http
 from ..engine import tls as certificates
 from ..errors import DaemonUnhealthy, EngineUnavailable, ImageUnavailable, NoShell, NotShared
-from ..lifetime.directories import SOCKET
+from ..lifetime import layout
 from ..lifetime.files import Directory, Files
-from . import readiness
-from .protocol import Home, Record
+from ..lifetime.layout import SOCKET, Home
+from .protocol import Record
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..lifetime.lease import Held
 
-HOME_IN_CONTAINER = "/run/pytest-dind"
-"""Where the home is in the container. Not below /tmp: the official image has a tmpfs there."""
 LOOPBACK = "127.0.0.1"
 # dockerd makes its socket for nobody, and gives it to its group then.
 _DENIED_SECONDS = 3
@@ -101,13 +99,13 @@ class SharedDirectory(Directory):
 
     def arguments(self) -> list[str]:
         """A socket in the directory, of a group that a test process that isn't root is in."""
-        return [f"--host=unix://{HOME_IN_CONTAINER}/{SOCKET}", f"--group={os.getgid()}"]
+        return [f"--host=unix://{layout.IN_CONTAINER}/{SOCKET}", f"--group={os.getgid()}"]
 
     def mounts(self) -> list[Any]:
         """The directory."""
         from docker.types import Mount
 
-        return [Mount(HOME_IN_CONTAINER, str(self.path), type="bind")]
+        return [Mount(layout.IN_CONTAINER, str(self.path), type="bind")]
 
     def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
         """None."""
@@ -168,9 +166,9 @@ class Unsupervised(SharedDirectory):
 
         api = self._engine.client.api
         with contextlib.suppress(APIError):
-            if name == readiness.LOG:
+            if name == layout.LOG:
                 return str(api.logs(self._label).decode(errors="replace"))
-            if name == readiness.EXIT:
+            if name == layout.EXIT:
                 state = api.inspect_container(self._label)["State"]
                 return None if state["Running"] else str(state["ExitCode"])
         return super().read(name)

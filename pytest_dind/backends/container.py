@@ -14,14 +14,15 @@ from ..engine import exec as execution
 from ..engine import images
 from ..engine.engine import Engine, answering
 from ..errors import NoShell, NotShared
-from ..lifetime import labels, reaper
+from ..lifetime import labels, layout, reaper
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as ways
 from . import creation, readiness, restart
 from .engine_errors import failed_meanwhile
 from .new import StartingDaemon, inspect
-from .protocol import Home, Record
+from .protocol import Record
 
 if TYPE_CHECKING:
     import docker
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from ..lifetime.files import Files
     from ..lifetime.lease import Held
     from .probe import Obstacle
-
-SIGHT = "sight"
-"""In a daemon's home: the map of user ids and the mounts that its first process sees."""
 
 # That each answer to what became of a daemon may take.
 _POST_MORTEM_SECONDS = 5
@@ -118,7 +116,7 @@ class ContainerBackend:
             info = client.info()
         readiness.check(new.subject, info, api_version)
         # Read only where somebody judges it: from an engine elsewhere it must be fetched.
-        obstacle = self._judge(way.read(SIGHT) or "") if self._judge else None
+        obstacle = self._judge(way.read(layout.SIGHT) or "") if self._judge else None
         if obstacle is not None:
             raise obstacle.error(self._mode)
         seeding.provide(ticket, settings, supply, new)

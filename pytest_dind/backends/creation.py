@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..lifetime import labels
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as ways
 from . import spec, subnets
 from .engine_errors import refused, unanswered
-from .protocol import Home
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine

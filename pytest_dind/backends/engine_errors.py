@@ -16,8 +16,8 @@ from ..errors import (
     SettingsError,
     StartTimeout,
 )
+from ..lifetime.layout import Home
 from ..settings import Settings
-from .protocol import Home
 
 
 def refused(home: Home, settings: Settings, text: str) -> DindError:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..engine import http
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import readiness
 from .connection import Connection
-from .protocol import Home
 
 if TYPE_CHECKING:
     import docker

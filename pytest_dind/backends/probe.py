@@ -12,11 +12,11 @@ from uuid import uuid4
 from ..engine import denials, images
 from ..engine import tls as certificates
 from ..errors import ModeUnavailable
-from ..lifetime import directories, labels, reaper
-from ..lifetime.lease import LEASE
+from ..lifetime import directories, labels, layout
+from ..lifetime.layout import IN_CONTAINER, LEASE
 from .creation import uninterrupted
 from .engine_errors import ELSEWHERE, ELSEWHERE_REMEDY
-from .spec import HOME_IN_CONTAINER, SUPERUSER
+from .spec import SUPERUSER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ FILES = (
 
 LEASE_SEEN = "the lease is held outside"
 # Opening a FIFO for reading waits until somebody has it open for writing, on the same kernel.
-SEE_LEASE = f"timeout 5 sh -c ': <{HOME_IN_CONTAINER}/{LEASE}' && echo {LEASE_SEEN}"
+SEE_LEASE = f"timeout 5 sh -c ': <{IN_CONTAINER}/{LEASE}' && echo {LEASE_SEEN}"
 """A shell command that shows whether a container has part in the lease of its run."""
 
 MOUNT = "mount"
@@ -58,7 +58,7 @@ LOOK = (
     f"""
 see() {{ echo "=== $1"; shift; "$@" 2>&1; }}
 see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && echo {MOUNTED}'
-see {LEASES} sh -c '[ ! -e {HOME_IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
+see {LEASES} sh -c '[ ! -e {IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
 see {DISK} df -Pk /
 see {IPTABLES} iptables --version
 for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
@@ -174,7 +174,7 @@ class Probe:
         if shares:
             from docker.types import Mount
 
-            host_config["mounts"] = [Mount(HOME_IN_CONTAINER, str(self._run), type="bind")]
+            host_config["mounts"] = [Mount(IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             sight = self._look(engine, command, host_config)
             if shares and not sight.ran and re.search(ELSEWHERE, sight.output):
@@ -195,7 +195,7 @@ class Probe:
         ours = labels.make(self._run.name, mode="", keep="never", home=home)
         # By these the reaper finds the container, should this process be killed.
         home.mkdir(mode=0o700, parents=True)
-        (home / reaper.ENGINE).write_text(engine.url)
+        (home / layout.ENGINE).write_text(engine.url)
         try:
             uninterrupted(
                 lambda: api.create_container(

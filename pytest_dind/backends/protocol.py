@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..engine import http
+from ..lifetime.layout import Home
 
 if TYPE_CHECKING:
     import docker
@@ -24,28 +24,6 @@ class Address(NamedTuple):
 
     host: str
     port: int
-
-
-@dataclass(frozen=True)
-class Home:
-    """The directory of one daemon, shared with its container; its names tell whose it is."""
-
-    path: Path
-
-    @property
-    def run(self) -> str:
-        """The id of the run the daemon belongs to."""
-        return self.path.parent.name
-
-    @property
-    def name(self) -> str:
-        """The daemon's name in the run."""
-        return self.path.name
-
-    @property
-    def label(self) -> str:
-        """The name on the outer engine."""
-        return f"pytest-dind-{self.run}-{self.name}"
 
 
 @dataclass(frozen=True)

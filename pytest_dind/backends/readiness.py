@@ -20,12 +20,8 @@ from ..errors import (
     NotShared,
     StartTimeout,
 )
+from ..lifetime import layout
 from ..lifetime.files import Directory, Files
-
-LOG = "log"
-"""The daemon's log, in its home."""
-EXIT = "exit"
-"""The daemon's exit code, in its home once it has ended."""
 
 # Codes of supervise.sh, and what stands for none at all.
 _NO_DOCKERD = 127
@@ -47,7 +43,7 @@ _OLDEST_API = (1, 24)
 
 def log(files: Files, tail: int | None = _LAST_LINES) -> str:
     """The last `tail` lines of the daemon's log, or all of it."""
-    return "".join(deque(io.StringIO(files.read(LOG) or ""), maxlen=tail))
+    return "".join(deque(io.StringIO(files.read(layout.LOG) or ""), maxlen=tail))
 
 
 def _last_words(files: Files) -> str:
@@ -59,7 +55,7 @@ def _last_words(files: Files) -> str:
 def exit_code(files: Files) -> int | None:
     """The code the daemon ended with, or None while it has not."""
     try:
-        return int(files.read(EXIT) or "")
+        return int(files.read(layout.EXIT) or "")
     except ValueError:
         return None
 
@@ -141,7 +137,7 @@ def wait_until_ready(
 
 
 def _exited(subject: str, files: Files, code: int) -> DindError:
-    if isinstance(files, Directory) and files.read(LOG) is None:
+    if isinstance(files, Directory) and files.read(layout.LOG) is None:
         return NotShared(
             f"{subject} does not see the directory {files.path} of this process.",
             evidence="Its container ended before it could write there.",

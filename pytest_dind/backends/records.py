@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..lifetime.directories import explained
-from ..lifetime.reaper import STATE
+from ..lifetime.layout import STATE, Home
 from ..settings import Settings
-from .protocol import Home, Record
+from .protocol import Record
 from .registry import Choice, Obstacle
 
 CHOICES = "modes.json"

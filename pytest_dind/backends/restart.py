@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..engine import http
 from ..errors import NoShell
+from ..lifetime import layout
 from . import connection as ways
 from . import readiness
 from .new import inspect
@@ -13,9 +14,6 @@ from .new import inspect
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from .protocol import Record
-
-RESTARTED = "restarted"
-"""In a daemon's home: made by its first process when a daemon has ended to be started anew."""
 
 
 def start_anew(engine: Engine, record: Record, timeout: float) -> None:
@@ -37,7 +35,7 @@ def start_anew(engine: Engine, record: Record, timeout: float) -> None:
             ],
         )
     # The answer of the daemon that is about to end doesn't count.
-    way.write(RESTARTED, "")
+    way.write(layout.RESTARTED, "")
     engine.client.api.kill(record.id, "SIGALRM")
     readiness.wait_until_ready(
         f"{subject}, restarted,",
@@ -45,5 +43,5 @@ def start_anew(engine: Engine, record: Record, timeout: float) -> None:
         lambda patience: http.ping(record.host, record.certificates, timeout=patience),
         timeout=timeout,
         gone=lambda: not inspect(engine, home),
-        awaited=lambda: bool(way.read(RESTARTED)),
+        awaited=lambda: bool(way.read(layout.RESTARTED)),
     )

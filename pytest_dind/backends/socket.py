@@ -20,16 +20,14 @@ from ..guard.orders import Orders
 from ..guard.policy import OWN
 from ..guard.roles import CLIENT
 from ..lifetime import directories, labels
-from ..lifetime.directories import ROOT, SOCKET
 from ..lifetime.files import Directory, Files
-from ..lifetime.lease import LEASE
-from ..lifetime.reaper import GUARD, KEPT
+from ..lifetime.layout import GUARD, IN_CONTAINER, KEPT, LEASE, ROOT, SOCKET, Home
 from ..settings import Settings
 from . import readiness, records
 from .engine_errors import ELSEWHERE_REMEDY
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
-from .protocol import Home, Record
-from .spec import HOME_IN_CONTAINER, SUPERUSER
+from .protocol import Record
+from .spec import SUPERUSER
 
 if TYPE_CHECKING:
     import docker
@@ -214,7 +212,7 @@ class SocketBackend:
                     mounts=[
                         Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind"),
                         # What processes that share the daemon put in front of the socket is there.
-                        Mount(HOME_IN_CONTAINER, str(home.path), type="bind", read_only=True),
+                        Mount(IN_CONTAINER, str(home.path), type="bind", read_only=True),
                     ]
                 ),
             )

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..lifetime import labels
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import subnets
-from .connection import HOME_IN_CONTAINER as HOME_IN_CONTAINER
 from .connection import Connection
-from .protocol import Home
 
 SUPERUSER = "0"
 """The user in each container of the daemon's image, whatever user that names (docker:dind-rootless

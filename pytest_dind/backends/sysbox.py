@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine import denials
 from ..errors import ImageUnavailable
+from ..lifetime.layout import IN_CONTAINER
 from .container import ContainerBackend
 from .probe import LEASE_SEEN, SEE_LEASE, Obstacle, unshared
-from .spec import HOME_IN_CONTAINER
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -24,7 +24,7 @@ MODE = __name__.rpartition(".")[2]
 
 # What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {HOME_IN_CONTAINER} ] || {SEE_LEASE}"
+_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {IN_CONTAINER} ] || {SEE_LEASE}"
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ..engine import exec as execution
 from ..engine import http
 from ..engine import tls as certificates
-from ..lifetime.lease import LEASE, Held
-from .connection import HOME_IN_CONTAINER, LOOPBACK, container_address
-from .protocol import Home
+from ..lifetime.layout import IN_CONTAINER, LEASE, Home
+from ..lifetime.lease import Held
+from .connection import LOOPBACK, container_address
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -32,7 +32,7 @@ _READY = "ready"
 _EVERYWHERE = "0.0.0.0"
 
 # Holds the FIFO open, says so, and ends with its stdin. Opened for both, it waits for nobody.
-_HOLD = f"exec 3<>{HOME_IN_CONTAINER}/{LEASE} && echo held && exec cat >/dev/null"
+_HOLD = f"exec 3<>{IN_CONTAINER}/{LEASE} && echo held && exec cat >/dev/null"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class TlsConnection:
 
     def arguments(self) -> list[str]:
         """A port for who has a certificate of the daemon's own CA."""
-        tls = f"{HOME_IN_CONTAINER}/{_TLS}"
+        tls = f"{IN_CONTAINER}/{_TLS}"
         return [
             f"--host=tcp://0.0.0.0:{PORT}",
             "--tlsverify",
@@ -129,7 +129,7 @@ class TlsConnection:
         self.remedy = [f"Let this machine reach {places}: a firewall may be in the way."]
         server, client = certificates.make([host for host, _ in self._candidates])
         client.write(Path(self.certificates))
-        home = Path(HOME_IN_CONTAINER)
+        home = Path(IN_CONTAINER)
         self._put(str(home.parent), server.archive(f"{home.name}/{_TLS}", _READY))
 
     def ping(self, timeout: float) -> str | None:
@@ -150,7 +150,7 @@ class TlsConnection:
 
         try:
             stream, _ = self._engine.client.api.get_archive(
-                self._home.label, f"{HOME_IN_CONTAINER}/{name}"
+                self._home.label, f"{IN_CONTAINER}/{name}"
             )
             with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
                 file = tar.extractfile(tar.getmembers()[0])
@@ -169,7 +169,7 @@ class TlsConnection:
             entry.mode, entry.size = 0o600, len(content.getvalue())
             tar.addfile(entry, content)
         with contextlib.suppress(NotFound):
-            self._put(HOME_IN_CONTAINER, target.getvalue())
+            self._put(IN_CONTAINER, target.getvalue())
 
     def _put(self, path: str, archive: bytes) -> None:
         self._engine.client.api.put_archive(self._home.label, path, archive)

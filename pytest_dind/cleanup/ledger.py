@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..daemon.handle import RESTARTING
 from ..engine import http
+from ..lifetime.layout import RESTARTING
 from . import inventory, removal
 from .inventory import Resources
 

@@ -13,6 +13,7 @@ from ..backends import readiness
 from ..backends.protocol import Address, Backend, Record
 from ..engine import http, images, transfer
 from ..errors import DindError
+from ..lifetime import layout
 from . import commands
 from . import ports as ports_module
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
     from ..lifetime.files import Files
-
-
-RESTARTING = "restarting"
-"""In a daemon's home while it restarts: that nothing answers is no loss."""
 
 
 def _quiet(text: str) -> None:
@@ -305,7 +302,7 @@ class Daemon:
 
         if not isinstance(timeout, (int, float)):
             raise commands.bad("restart", "timeout", timeout, "a number of seconds")
-        mark = self.record.home.path / RESTARTING
+        mark = self.record.home.path / layout.RESTARTING
         try:
             mark.touch()
             self._backend.restart(self.record, timeout)

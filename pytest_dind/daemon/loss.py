@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from ..backends import readiness, records
 from ..engine import http
 from ..errors import DaemonLost
-from .handle import RESTARTING, Daemon
+from ..lifetime.layout import RESTARTING
+from .handle import Daemon
 
 # 128 + SIGKILL, as a shell and the engine count it.
 _KILLED = 137

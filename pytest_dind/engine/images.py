@@ -10,14 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageUnavailable
+from ..lifetime import layout
 from ..lifetime.files import Files
 from . import streams, transfer
 
 if TYPE_CHECKING:
     import docker
-
-BROUGHT = "images"
-"""In a daemon's home: the images that came from the outer engine, an id and a name a line."""
 
 PULL_SILENCE_SECONDS = 300
 """What may pass in a pull without anything new. An engine that extracts a large layer on a slow
@@ -201,7 +199,7 @@ def bring(supply: Supply, daemon: docker.DockerClient, names: Sequence[str], fil
     Raises:
         ImageUnavailable: one is missing outside and cannot be pulled.
     """
-    had = _noted(files.read(BROUGHT) or "")
+    had = _noted(files.read(layout.IMAGES) or "")
     wanted = {name: str(supply.ensure(name)["Id"]) for name in names}
     lacking = [
         name for name, id_ in wanted.items() if had.get(name) != id_ or not _id(daemon, name)
@@ -212,7 +210,7 @@ def bring(supply: Supply, daemon: docker.DockerClient, names: Sequence[str], fil
 
 def noted(files: Files, daemon: docker.DockerClient) -> dict[str, str]:
     """The names that were brought into a daemon so far, each with the id it has there."""
-    found = {name: _id(daemon, name) for name in _noted(files.read(BROUGHT) or "")}
+    found = {name: _id(daemon, name) for name in _noted(files.read(layout.IMAGES) or "")}
     return {name: id_ for name, id_ in found.items() if id_}
 
 
@@ -235,12 +233,12 @@ def drop(
         # A conflict: it has another name that is wanted.
         with contextlib.suppress(APIError):
             daemon.images.remove(id_ if name in names else name)
-    brought = _noted(files.read(BROUGHT) or "")
+    brought = _noted(files.read(layout.IMAGES) or "")
     _note(files, {name: id_ for name, id_ in brought.items() if name in names})
 
 
 def _note(files: Files, brought: Mapping[str, str]) -> None:
-    files.write(BROUGHT, "".join(f"{id_} {name}\n" for name, id_ in brought.items()))
+    files.write(layout.IMAGES, "".join(f"{id_} {name}\n" for name, id_ in brought.items()))
 
 
 def _noted(note: str) -> dict[str, str]:

@@ -49,10 +49,9 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
     config.stash[_chosen] = settings.leaks
     if settings.leaks == _OFF and not cleans:
         return daemon
-    from ..backends.spec import HOME_IN_CONTAINER
     from ..cleanup.labelling_proxy import Stamp
     from ..cleanup.ledger import Ledger, shared
-    from ..lifetime.directories import SOCKET
+    from ..lifetime.layout import IN_CONTAINER, SOCKET
 
     worker = getattr(config, "workerinput", {}).get("workerid", "")
     is_shared = bool(
@@ -80,7 +79,7 @@ def attend(config: pytest.Config, daemon: Daemon, settings: Settings, *, cleans:
         # No longer than the daemon's own, for whose path there is room.
         name = f"{uuid4().hex[:6]}.sock"
         stamp = Stamp(home / name, home / SOCKET)
-        daemon = shared(daemon, stamp, f"{HOME_IN_CONTAINER}/{name}")
+        daemon = shared(daemon, stamp, f"{IN_CONTAINER}/{name}")
     process = uuid4().hex[:8]
     config.stash[LEDGER] = Ledger(
         daemon,

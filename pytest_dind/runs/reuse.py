@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ..backends import records
-from ..backends.protocol import Home
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
 from ..engine.engine import Engine, answering
-from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE, is_held
+from ..lifetime import directories, layout
+from ..lifetime.layout import LEASE, Home
+from ..lifetime.lease import is_held
 from ..settings import MAIN, Settings
 from .starter import Starter, differences
 
@@ -69,13 +69,13 @@ class Reuse:
         path = directories.reused(base, settings.reuse, digest)
         with directories.locked(base, directories.reuse_lock(settings.reuse)):
             home = Home(path / MAIN)
-            kept = (home.path / reaper.KEPT).exists()
+            kept = (home.path / layout.KEPT).exists()
             self._take_up(path, starts=not kept)
             daemon = self._healthy(home, settings, supply)
             if daemon is None:
                 if kept:
                     self._take_up(path, starts=True)
-                (home.path / reaper.KEPT).unlink(missing_ok=True)
+                (home.path / layout.KEPT).unlink(missing_ok=True)
                 found = directories.all_reused(base, settings.reuse)
                 others = [other for other in found if other != path]
                 self._retire(others, settings)

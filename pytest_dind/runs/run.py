@@ -12,15 +12,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..backends import records as records_module
-from ..backends.protocol import Home, Record
+from ..backends.protocol import Record
 from ..backends.registry import Choice
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import images
 from ..engine.engine import Engine
 from ..errors import DaemonLost, SettingsError
-from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE, Lease
+from ..lifetime import directories, layout, reaper
+from ..lifetime.layout import LEASE, Home
+from ..lifetime.lease import Lease
 from ..settings import MAIN, Settings
 from .background import BackgroundStart
 from .modes import Choices
@@ -198,7 +199,7 @@ class Run:
         Returns:
             The daemons that stay on purpose, of those that this process ended or used.
         """
-        kept = [record for record in self.records if (record.home.path / reaper.KEPT).exists()]
+        kept = [record for record in self.records if (record.home.path / layout.KEPT).exists()]
         self._settle()
         late: list[tuple[str, str]] = []
         try:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..backends import records
-from ..backends.protocol import Backend, Home, Record
+from ..backends.protocol import Backend, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import images
 from ..engine.engine import Engine
 from ..errors import SettingsError
-from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE
+from ..lifetime import directories, layout
+from ..lifetime.layout import LEASE, Home
 from ..settings import Settings
 from .modes import Choices
 from .sweep import sweep
@@ -106,12 +106,12 @@ class Starter:
             chosen.stop(home)
             directories.remove(home.path)
         with directories.explained(home.path.parent):
-            (home.path.parent / directories.ROOT).write_text(str(self._root))
+            (home.path.parent / layout.ROOT).write_text(str(self._root))
         directories.make(home.path)
         try:
             # Who ends the daemon in this process's place is told before there is one.
             with directories.explained(home.path):
-                (home.path / reaper.ENGINE).write_text(engine.url)
+                (home.path / layout.ENGINE).write_text(engine.url)
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
@@ -152,8 +152,8 @@ class Starter:
 
     def keep(self, record: Record, settings: Settings) -> None:
         """Have a daemon outlive its users."""
-        (record.home.path / reaper.KEPT).touch()
-        self.backend(record, settings).files(record).write(reaper.KEPT, "")
+        (record.home.path / layout.KEPT).touch()
+        self.backend(record, settings).files(record).write(layout.KEPT, "")
 
     def end(self, record: Record, settings: Settings) -> None:
         """Remove a daemon with all that is in it."""

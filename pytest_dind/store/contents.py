@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from ..backends import spec
 from ..backends.creation import uninterrupted
-from ..backends.protocol import Home
 from ..engine import images
 from ..engine.engine import Engine
 from ..errors import DindError, ImageUnavailable
 from ..lifetime import directories, labels
+from ..lifetime.layout import Home
 from ..settings import Settings
 from . import seeding
 

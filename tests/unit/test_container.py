@@ -23,12 +23,13 @@ from pytest_dind import (
 )
 from pytest_dind.backends import connection as ways
 from pytest_dind.backends import container, creation, engine_errors, restart, socket, spec, subnets
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
-from pytest_dind.lifetime import directories
+from pytest_dind.lifetime import layout
+from pytest_dind.lifetime.layout import Home
 from pytest_dind.store import seeding
 
 from ..support import Answer, FakeEngine
@@ -384,7 +385,7 @@ def _slow(short_path: Path, home: Home) -> Iterator[Engine]:
     }
     with (
         FakeEngine(short_path / "d", answers) as fake,
-        FakeEngine(home.path / directories.SOCKET, inner),
+        FakeEngine(home.path / layout.SOCKET, inner),
         contextlib.closing(Engine(fake.host)) as engine,
     ):
         yield engine

@@ -13,9 +13,10 @@ import pytest
 from docker.errors import NotFound
 
 from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
-from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.backends.protocol import Backend, Record
 from pytest_dind.daemon import ports
 from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.layout import Home
 
 from ..support import Answer, FakeEngine, Reply
 

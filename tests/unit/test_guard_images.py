@@ -14,7 +14,7 @@ from pytest_dind.guard.images import Images
 from pytest_dind.guard.journal import JOURNAL, Journal
 from pytest_dind.guard.policy import Policy
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.reaper import GUARD
+from pytest_dind.lifetime.layout import GUARD
 
 _STAMP = stamp.Stamp(labels.make("run", mode="socket", keep="never", home=Path("/b/run/main")))
 _POLICY = Policy("own", frozenset(), (), "/e", "/s", "/b")

@@ -14,9 +14,10 @@ import pytest
 from docker.errors import NullResource
 
 from pytest_dind import Daemon, DaemonLost
-from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.backends.protocol import Backend, Record
 from pytest_dind.daemon.loss import lost, lost_behind
 from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.layout import Home
 
 from ..support import FakeEngine
 

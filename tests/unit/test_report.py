@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.hooks.terminal import summary
+from pytest_dind.lifetime.layout import Home
 
 
 def _record(id_: str, **more: Any) -> Record:

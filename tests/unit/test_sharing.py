@@ -14,11 +14,12 @@ import pytest
 
 from pytest_dind import DaemonLost, Settings, SettingsError
 from pytest_dind.backends import records
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.daemon.handle import Daemon
 from pytest_dind.lifetime import directories
 from pytest_dind.lifetime.files import Directory
-from pytest_dind.lifetime.lease import LEASE, is_held
+from pytest_dind.lifetime.layout import LEASE, Home
+from pytest_dind.lifetime.lease import is_held
 from pytest_dind.runs import run as run_module
 from pytest_dind.runs import starter
 from pytest_dind.runs.run import Run

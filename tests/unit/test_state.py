@@ -10,9 +10,9 @@ import pytest
 
 from pytest_dind import Settings, SettingsError
 from pytest_dind.backends import records
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.backends.registry import Choice, Obstacle
-from pytest_dind.lifetime.reaper import STATE
+from pytest_dind.lifetime.layout import STATE, Home
 
 SETTINGS = Settings(arg=("--debug",), publish=("8080",), reuse="name", timeout=7.5)
 

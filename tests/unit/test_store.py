@@ -17,9 +17,9 @@ import pytest
 
 from pytest_dind import ImageUnavailable, Settings
 from pytest_dind.backends import spec
-from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import images
 from pytest_dind.lifetime.files import Directory, Files
+from pytest_dind.lifetime.layout import Home
 from pytest_dind.store import seeding
 
 from ..support import until

@@ -12,8 +12,8 @@ from requests import Response
 from pytest_dind.backends import creation
 from pytest_dind.backends.container import ContainerBackend
 from pytest_dind.backends.creation import in_place_of_another
-from pytest_dind.backends.protocol import Home
 from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime.layout import Home
 
 from ..support import Answer, FakeEngine, Reply
 

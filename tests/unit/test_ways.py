@@ -14,10 +14,9 @@ import pytest
 from pytest_dind import DaemonUnhealthy
 from pytest_dind.backends import connection as ways
 from pytest_dind.backends import tls_connection
-from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import http
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime.directories import SOCKET
+from pytest_dind.lifetime.layout import SOCKET, Home
 
 from ..support import Answer, FakeEngine
 
