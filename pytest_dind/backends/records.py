@@ -1,4 +1,4 @@
-"""What a run's processes tell each other: small JSON files, written whole or not at all."""
+"""Records of daemons, for the other processes of a run: JSON files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .registry import Choice, Obstacle
 CHOICES = "modes.json"
 """In a run's directory, from when a mode was looked into."""
 
-# Raised when a field of `Record` changes: another version's state is not read.
-_VERSION = 3
+# Raised when a field of `Record` changes: a record of another version is not read.
+_VERSION = 4
 
 
 def read(home: Home) -> tuple[Record, Settings] | None:
-    """A daemon's record, and the settings it was started with.
+    """Read a daemon's record, and the settings it was started with.
 
-    None when there is none, or none that this version can read: the daemon is started anew then.
+    None where there is none, or none that this version can read: the daemon is started anew then.
     """
     try:
         found = json.loads((home.path / STATE).read_text())
@@ -38,7 +38,7 @@ def read(home: Home) -> tuple[Record, Settings] | None:
 
 
 def write(record: Record, settings: Settings) -> None:
-    """Write the state of a daemon, whole or not at all."""
+    """Write a daemon's record for the run's other processes, whole or not at all."""
     fields = {
         field.name: getattr(record, field.name)
         for field in dataclasses.fields(record)

@@ -1,11 +1,11 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT WAY COMMAND...
+#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION COMMAND...
 #
 # DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
 # NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
-# WAY: `shared` when the home directory is the test process's, mounted here, `remote` when it is this
-# container's.
+# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
+# this container's.
 # It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
 # directory it reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file
 # `kept`, the daemon outlives its users.
@@ -13,7 +13,7 @@
 # 0 when the last user is gone.
 
 home=/run/pytest-dind
-deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 way=$7
+deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 connection=$7
 shift 7
 
 # With cgroup v1 what is frozen, as a paused container is, can't be killed: with this process, the
@@ -33,7 +33,7 @@ finish() {
 # The end of the daemon itself. What it leaves is gone with the container, which has to be there for
 # the users to read it: until the last of them is gone.
 conclude() {
-	[ "$way" = shared ] || [ -n "$ended" ] || {
+	[ "$connection" = shared ] || [ -n "$ended" ] || {
 		echo "$1" >"$home/exit"
 		wait
 	}
@@ -42,7 +42,7 @@ conclude() {
 
 ended=
 
-[ "$way" = shared ] || {
+[ "$connection" = shared ] || {
 	mkdir -p -m 700 "$home"
 	mkfifo "$home/lease"
 }
@@ -65,7 +65,7 @@ timer=$!
 
 command -v dockerd >/dev/null || conclude 127
 # The certificates name an address that the container has only now.
-[ "$way" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
+[ "$connection" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
 
 # What the official image's entrypoint does itself, for an image that has none: AppArmor told that
 # this is a container, mounts shared, and on cgroup v2 all processes out of the group whose

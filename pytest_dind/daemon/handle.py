@@ -1,7 +1,8 @@
-"""`Daemon`, what a test holds."""
+"""`Daemon`, the handle by which a test uses its daemon."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +10,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..backends import readiness
+from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
-from ..engine import http, images, transfer
+from ..engine import archives, builds, http, streams
+from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
 from . import commands
-from . import ports as ports_module
+from .loss import lost
+from .ports import Ports
 
 if TYPE_CHECKING:
     import docker
@@ -34,9 +37,9 @@ class Daemon:
 
     record: Record = field(repr=False)
     _backend: Backend = field(repr=False, compare=False)
-    # Where a line on what takes long goes.
-    _progress: images.Progress = field(default=_quiet, repr=False, compare=False)
-    # Its URL in its own container, where commands are to use another than its own.
+    # Writes a progress line.
+    _progress: streams.Progress = field(default=_quiet, repr=False, compare=False)
+    # The URL for commands in its container, where that is not the usual one.
     _inside: str = field(default="", repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -101,10 +104,8 @@ class Daemon:
         Raises:
             DaemonLost: the daemon is gone.
         """
-        from .loss import lost
-
         # Looked at first: docker-py leaves a socket open where nobody answers.
-        loss = lost(self)
+        loss = lost(self.record, self._backend)
         if loss is not None:
             raise loss
         record = self.record
@@ -114,16 +115,14 @@ class Daemon:
 
     @contextmanager
     def _connected(self, **kwargs: Any) -> Iterator[docker.DockerClient]:
-        """A client on it; what fails because the daemon is gone, says so."""
+        """A client on it; a call that fails because the daemon is gone raises `DaemonLost`."""
         from requests.exceptions import RequestException
-
-        from .loss import lost
 
         with closing(self.client(**kwargs)) as client:
             try:
                 yield client
             except (DindError, RequestException) as error:
-                loss = lost(self, asks=True)
+                loss = lost(self.record, self._backend, asks=True)
                 if loss is None:
                     raise
                 raise loss from error
@@ -182,17 +181,11 @@ class Daemon:
             subprocess.TimeoutExpired: it was killed after `timeout` seconds.
             DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
-        return commands.run(
-            self._backend,
-            self.record,
-            command,
-            check=check,
-            env=commands.environment(self._inside, env),
-            workdir=workdir,
-            stdin=stdin,
-            timeout=timeout,
-            text=text,
-        )
+        wanted = commands.command(command, env, workdir, stdin, timeout)
+        if self._inside:
+            inside = {"DOCKER_HOST": self._inside}
+            wanted = dataclasses.replace(wanted, env={**inside, **wanted.env})
+        return commands.run(self._backend, self.record, wanted, check=check, text=text)
 
     def address(
         self,
@@ -216,7 +209,9 @@ class Daemon:
                 run, or nothing accepts.
         """
         with self._connected() as client:
-            return ports_module.find(self, client, container, port, protocol, wait=wait)
+            return Ports(self.record, self._backend, client).find(
+                container, port, protocol, wait=wait
+            )
 
     def nested_address(self, container: Container | str, network: str = "") -> str:
         """A nested container's own IP address, for what runs beside it in the daemon.
@@ -229,7 +224,7 @@ class Daemon:
             AddressUnreachable: it is not there, does not run, or has no address there.
         """
         with self._connected() as client:
-            return ports_module.nested(self, client, container, network)
+            return Ports(self.record, self._backend, client).nested(container, network)
 
     def load(self, *sources: str | os.PathLike[str]) -> list[str]:
         """Bring images into the daemon.
@@ -245,15 +240,17 @@ class Daemon:
         Raises:
             ImageUnavailable: one is missing and can't be pulled, or is no image.
         """
-        transfer.demand_sources(sources)
-        archives = [source for source in sources if transfer.is_archive(source)]
-        names = [str(source) for source in sources if not transfer.is_archive(source)]
+        archives.demand_sources(sources)
+        archived = [source for source in sources if archives.is_archive(source)]
+        names = [str(source) for source in sources if not archives.is_archive(source)]
         with self._connected() as client:
             loaded = (
-                images.load(self._backend.outer(), client, names, self._progress) if names else []
+                ImageSource(self._backend.outer(), self._progress).load(client, names)
+                if names
+                else []
             )
-            for archive in archives:
-                loaded += transfer.load_archive(client, archive, self._progress)
+            for archive in archived:
+                loaded += archives.load(client, archive, self._progress)
         return loaded
 
     def build(self, path: str | os.PathLike[str], tag: str, **options: Any) -> str:
@@ -270,8 +267,8 @@ class Daemon:
         Raises:
             BuildFailed: a step fails; the last lines of the build are in the text.
         """
-        with self._connected(timeout=transfer.SILENCE_SECONDS) as client:
-            return transfer.build(client, path, tag, self._progress, options)
+        with self._connected(timeout=streams.SILENCE_SECONDS) as client:
+            return builds.build(client, path, tag, self._progress, options)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
@@ -279,7 +276,7 @@ class Daemon:
 
     @property
     def _files(self) -> Files:
-        """What its container and this process tell each other."""
+        """The files by which its container and this process communicate."""
         return self._backend.files(self.record)
 
     def exit_code(self) -> int | None:
@@ -307,7 +304,7 @@ class Daemon:
             mark.touch()
             self._backend.restart(self.record, timeout)
         except (NotFound, FileNotFoundError) as error:
-            raise commands.gone(self.record, error) from error
+            raise engine_errors.gone(self.record.home, error) from error
         finally:
             mark.unlink(missing_ok=True)
 

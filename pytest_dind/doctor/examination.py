@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..backends.probe import DISK, IPTABLES, LOOK, Probe, ProbeResult, sections
-from ..engine import images
+from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
 from ..settings import DOCTOR_FULL, MODES, Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ENGINE_SECONDS = 10
 
 
-def examine(settings: Settings, progress: images.Progress) -> Report:
+def examine(settings: Settings, progress: streams.Progress) -> Report:
     """Look into what these settings can have here; nothing of it is left.
 
     Args:
@@ -49,14 +49,14 @@ def examine(settings: Settings, progress: images.Progress) -> Report:
 
 
 def _looked(
-    settings: Settings, engine: Engine, found: outer.Outer, run: Run, progress: images.Progress
+    settings: Settings, engine: Engine, found: outer.Outer, run: Run, progress: streams.Progress
 ) -> Report:
     """All that can be known without a daemon."""
     probe = _Once(engine, settings.image, run.path, progress)
     try:
         # Once for all modes.
         with answering(engine):
-            images.ensure(engine.client, settings.image, progress)
+            images.ImageSource(engine.client, progress).ensure(settings.image)
     except DindError as error:
         probe.unavailable = error
     # A Ctrl-C waits for these threads, so that their containers are gone before it is obeyed.

@@ -114,7 +114,11 @@ def _lost_of_factory(item: pytest.Item, error: Exception) -> DindError | None:
         return None
     from ..daemon.loss import lost_behind
 
-    others = [daemon for run in item.config.stash[OTHERS] for daemon in run.others]
+    others = [
+        (daemon.record, daemon._backend)
+        for run in item.config.stash[OTHERS]
+        for daemon in run.others
+    ]
     return lost_behind(error, others)
 
 

@@ -36,7 +36,7 @@ def progress(config: pytest.Config, text: str) -> None:
 def choice(made: Choice) -> list[str]:
     """Lines on the mode in force, and why `auto` picked it; on the way to it, if unusual."""
     why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
-    return [f"dind: {text}" for text in (why, made.way) if text]
+    return [f"dind: {text}" for text in (why, made.connection) if text]
 
 
 def said() -> list[str]:

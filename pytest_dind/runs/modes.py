@@ -10,7 +10,7 @@ from pathlib import Path
 from ..backends import records
 from ..backends.registry import Choice, Probe, choose, proved_by_start
 from ..backends.tls_connection import because
-from ..engine import images
+from ..engine import streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError, ImageUnavailable, ModeUnavailable
 from ..lifetime import directories
@@ -32,7 +32,7 @@ class Choices:
         shared: Path,
         run: Path,
         engine: Callable[[Settings], Engine],
-        progress: images.Progress,
+        progress: streams.Progress,
     ) -> None:
         self._shared = shared
         self._run = run
@@ -69,12 +69,12 @@ class Choices:
                 engine = self._engine(settings)
                 with answering(engine):
                     if not proved and proved_by_start(settings.mode, engine):
-                        self._unproved[key] = Choice(settings.mode, way=because(engine))
+                        self._unproved[key] = Choice(settings.mode, connection=because(engine))
                         return self._unproved[key]
                     probe = Probe(engine, settings.image, self._run, self._progress)
                     choice = choose(settings.mode, engine, probe)
                 self._pulled[key] = probe.pulled
-                self._made[key] = dataclasses.replace(choice, way=because(engine))
+                self._made[key] = dataclasses.replace(choice, connection=because(engine))
                 records.write_choices(self._shared, self._made)
         choice = self._made[key]
         if choice.obstacle is not None:
@@ -93,7 +93,7 @@ class Choices:
         if _key(settings) in self._made:
             return
         with directories.locked(self._shared, "modes"):
-            choice = Choice(settings.mode, way=because(self._engine(settings)))
+            choice = Choice(settings.mode, connection=because(self._engine(settings)))
             self._made = {_key(settings): choice} | self._made | records.read_choices(self._shared)
             records.write_choices(self._shared, self._made)
 

@@ -13,12 +13,13 @@ from typing import Protocol
 from ..backends import records
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..engine import http, images
+from ..engine import http, images, streams
 from ..engine.engine import Engine, answering
 from ..lifetime import directories, layout
 from ..lifetime.layout import LEASE, Home
 from ..lifetime.lease import is_held
 from ..settings import MAIN, Settings
+from ..store.loaded import LoadedImages
 from .starter import Starter, differences
 
 
@@ -44,7 +45,7 @@ class Reuse:
         starter: Starter,
         engine: Callable[[Settings], Engine],
         take_up: TakeUp,
-        progress: images.Progress,
+        progress: streams.Progress,
     ) -> None:
         self._starter = starter
         self._engine = engine
@@ -59,7 +60,7 @@ class Reuse:
         """
         base = directories.base()
         engine = self._engine(settings)
-        supply = images.Supply(engine.client, self._progress)
+        supply = images.ImageSource(engine.client, self._progress)
         with answering(engine):
             image = supply.ensure(settings.image)["Id"]
             for name in settings.load:
@@ -83,18 +84,21 @@ class Reuse:
                 self._starter.keep(daemon.record, settings)
             return daemon
 
-    def _healthy(self, home: Home, settings: Settings, supply: images.Supply) -> Daemon | None:
+    def _healthy(self, home: Home, settings: Settings, supply: images.ImageSource) -> Daemon | None:
         """The daemon of this home, if it is in good health, with the images to load."""
         found = records.read(home)
         if found is None:
             return None
         record, _ = found
         daemon = Daemon(record, self._starter.backend(record, settings), self._progress)
-        if lost(daemon) is not None or http.ping(record.host, record.certificates) is None:
+        if (
+            lost(record, daemon._backend) is not None
+            or http.ping(record.host, record.certificates) is None
+        ):
             self._progress(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
-            images.bring(supply, client, settings.load, daemon._files)
+            LoadedImages(client, daemon._files).bring(supply, settings.load)
         # What is reported is what this run had to wait.
         record = dataclasses.replace(record, seconds=supply.seconds, pulled=supply.pulled)
         return dataclasses.replace(daemon, record=record)

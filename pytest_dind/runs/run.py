@@ -16,7 +16,7 @@ from ..backends.protocol import Record
 from ..backends.registry import Choice
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..engine import images
+from ..engine import streams
 from ..engine.engine import Engine
 from ..errors import DaemonLost, SettingsError
 from ..lifetime import directories, layout, reaper
@@ -46,7 +46,7 @@ class Run:
         path: Path,
         *,
         begins: bool,
-        progress: images.Progress,
+        progress: streams.Progress,
         beside: Path | None = None,
         root: Path | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class Run:
 
     @classmethod
     def begin(
-        cls, progress: images.Progress, beside: Path | None = None, root: Path | None = None
+        cls, progress: streams.Progress, beside: Path | None = None, root: Path | None = None
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -89,7 +89,7 @@ class Run:
         return run
 
     @classmethod
-    def join(cls, path: Path, progress: images.Progress, root: Path | None = None) -> Run:
+    def join(cls, path: Path, progress: streams.Progress, root: Path | None = None) -> Run:
         """Take part in a run that another process began."""
         return cls(path, begins=False, progress=progress, root=root)
 
@@ -185,7 +185,9 @@ class Run:
             asks: See `lost`.
         """
         if self._loss is None:
-            found = (lost(daemon, asks=asks) for daemon in self._daemons.values())
+            found = (
+                lost(daemon.record, daemon._backend, asks=asks) for daemon in self._daemons.values()
+            )
             self._loss = next(filter(None, found), None)
         # A new one each time: one that is raised again and again gathers all the tracebacks.
         return copy.copy(self._loss)

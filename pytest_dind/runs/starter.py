@@ -13,7 +13,7 @@ from ..backends.protocol import Backend, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..engine import images
+from ..engine import streams
 from ..engine.engine import Engine
 from ..errors import SettingsError
 from ..lifetime import directories, layout
@@ -42,7 +42,7 @@ class Starter:
         shared: Path,
         root: Path,
         engine: Callable[[Settings], Engine],
-        progress: images.Progress,
+        progress: streams.Progress,
     ) -> None:
         self._choices = choices
         self._shared = shared
@@ -75,7 +75,7 @@ class Starter:
             )
         found_by = self.backend(record, settings)
         daemon = Daemon(record, found_by, self._progress)
-        error = lost(daemon)
+        error = lost(record, found_by)
         if error is not None and record.certificates:
             # It ended with the processes that used it: a run's lease doesn't hold it.
             return None

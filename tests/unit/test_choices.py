@@ -182,7 +182,7 @@ def test_pull_for_a_look_into_a_container(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(modes, "choose", choose)
     monkeypatch.setattr(starter_module, "backend", lambda mode, engine: Mock(start=start))
-    engine = Mock(url="unix:///nowhere", elsewhere="")
+    engine = Mock(url="unix:///nowhere", unshared="")
     found = modes.Choices(tmp_path, tmp_path, lambda settings: engine, print)
     # Nothing to sweep: as if another start had done it.
     (tmp_path / "swept").touch()

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from requests.exceptions import RequestException
@@ -21,10 +21,18 @@ from pytest_dind import (
     SettingsError,
     StartTimeout,
 )
-from pytest_dind.backends import connection as ways
-from pytest_dind.backends import container, creation, engine_errors, restart, socket, spec, subnets
+from pytest_dind.backends import (
+    connection,
+    container,
+    dind,
+    engine_errors,
+    socket,
+    spec,
+    subnets,
+)
 from pytest_dind.backends.protocol import Record
-from pytest_dind.engine import images
+from pytest_dind.backends.spec import ContainerMode, ContainerSpec
+from pytest_dind.engine import containers, images
 from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
@@ -34,16 +42,30 @@ from pytest_dind.store import seeding
 
 from ..support import Answer, FakeEngine
 
+if TYPE_CHECKING:
+    import docker
+
 _HOME = Home(Path("/h/0123abcd/main"))
-_LAYOUT = subnets.nested([])
-_BIP, _POOL = _LAYOUT.arguments()
-_TICKET = seeding.Ticket("k-1", refresh=True, limit=2048)
+_NETWORK = subnets.nested([])
+_BIP, _POOL = _NETWORK.arguments()
+_SEED = seeding.Seed("k-1", refresh=True, limit=2048)
+
+
+def _spec(settings: Settings | None = None, entrypoint: list[str] | None = None) -> ContainerSpec:
+    source = images.ImageSource(cast("docker.DockerClient", None), print)
+    return ContainerSpec(
+        home=_HOME,
+        settings=settings or Settings(),
+        image={"Config": {"Entrypoint": entrypoint}},
+        mode=ContainerMode("dind"),
+        connection=connection.SharedDirectory(_HOME),
+        preload=seeding.Preload((), source, _SEED),
+    )
 
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
-    image = {"Config": {"Entrypoint": entrypoint}}
     settings = Settings(arg=arguments, timeout=timeout)
-    made = spec.process(_HOME, ways.SharedDirectory(_HOME), image, settings, _TICKET, _LAYOUT)
+    made = _spec(settings, entrypoint).first_process(_NETWORK)
     assert made["entrypoint"][:2] == ["sh", "-c"]
     found = made["command"]
     assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
@@ -90,12 +112,13 @@ def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
 
 def test_image_without_a_shell() -> None:
     """Where nothing can supervise dockerd, it is the first process itself."""
-    image = {"Config": {"Entrypoint": ["tini", "--"]}}
-    way = ways.Unsupervised(cast("Engine", None), _HOME)
-    made = spec.process(_HOME, way, image, Settings(), seeding.Ticket(), _LAYOUT)
+    unsupervised = connection.Unsupervised(cast("Engine", None), _HOME)
+    spec = _spec(entrypoint=["tini", "--"]).over(unsupervised)
+    made = spec.first_process(_NETWORK)
 
     assert made["entrypoint"][:3] == ["tini", "--", "dockerd"]
     assert made["command"] == []
+    assert spec.preload.seed.key == "", "nothing there could bring a golden root"
 
 
 def test_deadline_is_whole_seconds() -> None:
@@ -254,10 +277,10 @@ def test_restart_without_a_shell() -> None:
         driver="overlay2",
         user_namespace=False,
         seconds=1,
-        way="alone",
+        connection="unsupervised",
     )
     with pytest.raises(DindError) as caught:
-        restart.start_anew(Engine("unix:///no/such/socket"), record, 60)
+        dind.make(Engine("unix:///no/such/socket")).restart(record, 60)
 
     text = str(caught.value)
     assert text.startswith("The daemon 'main' (mode dind) can't be restarted.\n")
@@ -271,7 +294,9 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
     """An engine that hangs is not waited for to learn a lost daemon's exit code."""
     monkeypatch.setattr(container, "_POST_MORTEM_SECONDS", 0.1)
     known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
-    record = Record(**{**known, "home": Home(short_path / "main"), "id": "0123", "way": "shared"})
+    record = Record(
+        **{**known, "home": Home(short_path / "main"), "id": "0123", "connection": "shared"}
+    )
     over = threading.Event()
 
     def hang() -> Answer:
@@ -282,7 +307,7 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
         FakeEngine(short_path / "d", {"GET /events": hang}) as fake,
         contextlib.closing(Engine(fake.host)) as engine,
     ):
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         try:
             with pytest.raises(RequestException):
                 backend.post_mortem(record)
@@ -332,7 +357,7 @@ def test_engine_that_fails_while_a_daemon_starts(short_path: Path) -> None:
         FakeEngine(short_path / "d", answers) as fake,
         contextlib.closing(Engine(fake.host)) as engine,
     ):
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         with pytest.raises(DaemonUnhealthy) as caught:
             backend.start(home, Settings(image="i:t", timeout=5), lambda text: None)
 
@@ -400,7 +425,7 @@ def test_pull_is_no_part_of_the_start(short_path: Path) -> None:
     """A pull that takes longer than a daemon may is none of its time, and told apart."""
     home = Home(short_path / "main")
     with _slow(short_path, home) as engine:
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         record = backend.start(home, Settings(image="i:t", timeout=_TIMEOUT), lambda text: None)
 
     _is_timed_apart(record)
@@ -426,18 +451,20 @@ def test_pull_while_a_daemon_gets_its_images(
     """An image that vanishes and is pulled again once the daemon is ready is timed apart too."""
     home = Home(short_path / "main")
 
-    def provide(ticket: object, settings: object, supply: images.Supply, new: object) -> None:
-        assert not supply.pulled
-        supply.ensure("l:t")
+    def provide(preload: seeding.Preload, daemon: object) -> None:
+        assert not preload.source.pulled
+        preload.source.ensure("l:t")
 
-    monkeypatch.setattr(seeding, "provide", provide)
-    monkeypatch.setattr(seeding, "ticket", lambda *given: seeding.Ticket())
+    monkeypatch.setattr(seeding.Preload, "provide", provide)
+    monkeypatch.setattr(
+        seeding, "preload", lambda settings, mode, image, source: seeding.Preload((), source)
+    )
     with _slow(short_path, home) as engine:
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         there = {"Id": "sha256:1", "Config": {}}
-        ensure = images.Supply.ensure
+        ensure = images.ImageSource.ensure
         monkeypatch.setattr(
-            images.Supply,
+            images.ImageSource,
             "ensure",
             lambda supply, name: there if name == "i:t" else ensure(supply, name),
         )
@@ -456,14 +483,14 @@ def test_pull_while_a_daemon_gets_its_images(
 )
 def test_address(networks: dict[str, Any], expected: str) -> None:
     """The container's address is read per network: newer engines have no other."""
-    assert ways.container_address({"NetworkSettings": {"Networks": networks}}) == expected
+    assert containers.address({"NetworkSettings": {"Networks": networks}}) == expected
 
 
 def test_uninterrupted() -> None:
     """A call gives its result, and its error, as if it were made directly."""
-    assert creation.uninterrupted(lambda: 1) == 1
+    assert containers.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
-        creation.uninterrupted(lambda: 1 // 0)
+        containers.uninterrupted(lambda: 1 // 0)
 
 
 def test_registries() -> None:
@@ -471,8 +498,7 @@ def test_registries() -> None:
     settings = Settings(
         registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
     )
-    way = ways.SharedDirectory(_HOME)
-    found = spec.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
+    found = _spec(settings).first_process(_NETWORK)["command"]
 
     assert "--registry-mirror=http://m:5000" in found
     assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)

@@ -30,10 +30,15 @@ _LONG = 30.0
 """A deadline that no test waits for."""
 
 
-def _wait(home: Path, *, timeout: float = _LONG, gone: Callable[[], bool] = lambda: False) -> str:
-    return readiness.wait_until_ready(
-        _SUBJECT, Directory(home), _pings(home), timeout=timeout, gone=gone
-    )
+def _wait(
+    home: Path,
+    *,
+    timeout: float = _LONG,
+    spent: float = 0,
+    gone: Callable[[], bool] = lambda: False,
+) -> str:
+    watched = readiness.Watched(_SUBJECT, Directory(home), _pings(home), gone)
+    return readiness.wait_until_ready(watched, timeout=timeout, spent=spent)
 
 
 def _pings(home: Path) -> Callable[[float], str | None]:
@@ -145,14 +150,7 @@ def test_deadline_counts_from_the_request(home: Path) -> None:
     """Time spent before the wait is part of the time-out; the text has the user's number."""
     began = time.monotonic()
     with pytest.raises(StartTimeout, match=r"was not ready after 5 s\."):
-        readiness.wait_until_ready(
-            _SUBJECT,
-            Directory(home),
-            _pings(home),
-            timeout=5,
-            spent=4.95,
-            gone=lambda: False,
-        )
+        _wait(home, timeout=5, spent=4.95)
 
     assert time.monotonic() - began < 2
 

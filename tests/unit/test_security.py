@@ -203,14 +203,9 @@ def test_refused_container(module: str, remedy: str, text: str) -> None:
 
 
 def _wait(home: Path, timeout: float = 5) -> str:
+    watched = readiness.Watched("The daemon", Directory(home), lambda seconds: None, lambda: True)
     with pytest.raises((DaemonExited, StartTimeout, EngineUnavailable)) as caught:
-        readiness.wait_until_ready(
-            "The daemon",
-            Directory(home),
-            lambda seconds: None,
-            timeout=timeout,
-            gone=lambda: True,
-        )
+        readiness.wait_until_ready(watched, timeout=timeout)
     return str(caught.value)
 
 
