@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .settings import MODES, Settings, repeatable
+from .settings import MODES, Settings
 
 if TYPE_CHECKING:
     from .cleanup.ledger import Ledger
@@ -50,7 +50,7 @@ def add_options(parser: pytest.Parser) -> None:
     """Register each option, on the command line and in ini files."""
     group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
     for field in dataclasses.fields(Settings):
-        repeat = repeatable(field)
+        repeat = field.metadata["repeatable"]
         text = field.metadata["text"]
         if repeat:
             text += "; repeatable"
@@ -86,11 +86,10 @@ def from_config(config: pytest.Config) -> Settings:
             raw = config.getini(f"dind_{field.name}")
         if raw is None:
             continue
-        values[field.name] = tuple(filter(None, raw)) if repeatable(field) else raw
-        if field.name == "timeout":
-            from .validation import seconds
+        # Not at the top: a run in which no setting is given does not load the validation.
+        from . import validation
 
-            values[field.name] = seconds(raw)
+        values[field.name] = validation.read(field, raw)
     return Settings(**values)
 
 

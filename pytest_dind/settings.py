@@ -1,4 +1,4 @@
-"""The settings: each written once, as an option; frozen."""
+"""The settings: each is written once, as an option; they are frozen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Mode = Literal["sysbox", "dind", "socket"]
-"""How a daemon is made; each has a module of the same name in `pytest_dind.backends.registry`."""
+"""How a daemon is made; each mode has a module of the same name in `pytest_dind.backends`."""
 MODES: tuple[str, ...] = get_args(Mode)
-ISOLATED = MODES[:-1]
-"""In the order in which `auto` tries them. It never takes the last mode, the outer engine itself:
-that gives isolation away, which is not to be done without a word."""
 AUTO = "auto"
 MAIN = "main"
 """The name of the daemon that the fixtures give."""
@@ -28,18 +25,21 @@ def option(
     choices: Sequence[str] = (),
     shapes: bool = True,
     commas: bool = False,
+    daemon_only: bool = False,
     bare: str | None = None,
 ) -> Any:
-    """A field of `Settings` that is an option too; a tuple as default makes it repeatable.
+    """Declare a field of `Settings` that is an option too; a tuple as default makes it repeatable.
 
     Args:
-        default: Its value when it is not given.
-        text: Its help.
-        metavar: What stands for its value in the help.
-        choices: The valid values, where only some are.
-        shapes: Whether daemons with other values of it are different daemons.
-        commas: Whether one text may hold several values.
-        bare: What the option means without a value, where it may have none.
+        default: The value when the option is not given.
+        text: The option's help.
+        metavar: The placeholder for the value in the help.
+        choices: The valid values, where only some are valid.
+        shapes: Whether daemons with different values of the setting are different daemons.
+        commas: Whether one text may hold several values, with commas between them.
+        daemon_only: Whether only a daemon that a run starts has the setting: the outer engine
+            itself, which mode socket gives to tests, has not.
+        bare: The value of the option when it is given without one, where that is allowed.
     """
     return dataclasses.field(
         default=default,
@@ -49,21 +49,18 @@ def option(
             "choices": tuple(choices),
             "shapes": shapes,
             "commas": commas,
+            "daemon_only": daemon_only,
             "bare": bare,
+            "repeatable": isinstance(default, tuple),
         },
     )
-
-
-def repeatable(field: dataclasses.Field[Any]) -> bool:
-    """Whether a setting has several values."""
-    return isinstance(field.default, tuple)
 
 
 # Its own `__init__`, `__eq__` and `__repr__`: those that `dataclass` writes for so many fields take
 # each run with the plugin installed a millisecond, whether it uses a daemon or not.
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Settings:
-    """What the options say, validated. Attributes are named as the options are.
+    """The values of the options, validated; each attribute is named as its option is.
 
     Raises:
         SettingsError: a value is not valid; the text names the valid ones.
@@ -92,22 +89,34 @@ class Settings:
         metavar="SECONDS",
         shapes=False,
     )
-    arg: tuple[str, ...] = option((), "a further dockerd argument", metavar="ARG")
+    arg: tuple[str, ...] = option((), "a further dockerd argument", metavar="ARG", daemon_only=True)
     publish: tuple[str, ...] = option(
         (),
         "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
         "on the same port of loopback, or of an engine's host elsewhere",
         metavar="PORT",
+        daemon_only=True,
     )
     memory: str = option(
-        "", "memory limit of the daemon's container, as 512m or 2g", metavar="SIZE"
+        "",
+        "memory limit of the daemon's container, as 512m or 2g",
+        metavar="SIZE",
+        daemon_only=True,
     )
-    cpus: str = option("", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER")
+    cpus: str = option(
+        "", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER", daemon_only=True
+    )
     registry_mirror: tuple[str, ...] = option(
-        (), "a mirror of Docker Hub that the daemon pulls through, as a URL", metavar="URL"
+        (),
+        "a mirror of Docker Hub that the daemon pulls through, as a URL",
+        metavar="URL",
+        daemon_only=True,
     )
     insecure_registry: tuple[str, ...] = option(
-        (), "a registry (host:port or CIDR) to which the daemon may speak HTTP", metavar="REGISTRY"
+        (),
+        "a registry (host:port or CIDR) to which the daemon may speak HTTP",
+        metavar="REGISTRY",
+        daemon_only=True,
     )
     load: tuple[str, ...] = option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
@@ -194,18 +203,19 @@ class Settings:
     )
 
     def __init__(self, **given: Any) -> None:
+        fields = dataclasses.fields(self)
         if given:
-            # Not in each run with the plugin installed, as little else is: see `plugin`.
+            # Only where a value is given: a run that uses no daemon does not load the validation.
             from . import validation
 
-            given = validation.normalized(given)
-        for field in dataclasses.fields(self):
+            given = validation.normalized(given, fields)
+        for field in fields:
             object.__setattr__(self, field.name, given.get(field.name, field.default))
         if given:
-            validation.check(self)
+            validation.check(vars(self))
 
     def replace(self, **changes: Any) -> Settings:
-        """A copy with these changes, validated like the options themselves."""
+        """Return a copy with these changes, validated as the options are."""
         return Settings(**{**vars(self), **changes})
 
     def __eq__(self, other: object) -> bool:
@@ -218,7 +228,7 @@ class Settings:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def shape(self) -> dict[str, Any]:
-        """The settings that make a daemon what it is, as JSON has them."""
+        """Return the settings that tell one daemon from another, as JSON has them."""
         return {
             field.name: list(value) if isinstance(value, tuple) else value
             for field in dataclasses.fields(self)
@@ -226,8 +236,16 @@ class Settings:
             for value in [getattr(self, field.name)]
         }
 
+    def of_started_daemon(self) -> list[str]:
+        """Return the names of the given settings that only a daemon that a run starts has."""
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata["daemon_only"] and getattr(self, field.name) != field.default
+        ]
+
     def ports(self) -> list[tuple[int, str]]:
-        """The ports that `publish` names, each with its protocol."""
+        """Return the ports that `publish` names, each with its protocol."""
         from . import validation
 
         return validation.ports(self.publish)

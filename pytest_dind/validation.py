@@ -1,26 +1,34 @@
-"""What the settings may be: loaded once one of them is given, since the defaults are valid."""
+"""The validation of settings: loaded once a setting is given, since the defaults are valid."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from . import allowances
 from .errors import SettingsError
-from .settings import Settings, repeatable
+
+_Field = dataclasses.Field[Any]
 
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgtKMGT]")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 # -g is --graph; short flags may stand together, and their value with them.
 _DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
-# Short: it is part of a unix socket's path.
+# Short: the name is part of a unix socket's path.
 _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
 def bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
-    """The error for a value of this setting; the valid ones are listed, or told of."""
+    """Return the error for an invalid value of a setting.
+
+    Args:
+        name: The setting.
+        value: Its value.
+        valid: The valid values, or a description of them.
+    """
     flag = f"--dind-{name.replace('_', '-')}"
     return SettingsError(
         f"{flag}: {value!r} is not a valid value.",
@@ -29,39 +37,48 @@ def bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
     )
 
 
-def seconds(text: str) -> float:
-    """A time from text.
+def read(field: _Field, given: str | Sequence[str]) -> Any:
+    """Return the value that an option or an ini key means, which are texts.
 
-    Raises:
-        SettingsError: it is no number.
+    A number is read where the setting's default is one; a text that is none stays, for `check` to
+    refuse. Empty values of a repeatable setting are left out, so that one alone empties the list.
     """
-    try:
-        return float(text)
-    except ValueError:
-        raise bad("timeout", text, ["a number of seconds above 0, such as 60"]) from None
+    if field.metadata["repeatable"]:
+        return tuple(filter(None, given))
+    if isinstance(field.default, (int, float)) and isinstance(given, str):
+        try:
+            return float(given)
+        except ValueError:
+            return given
+    return given
 
 
-def normalized(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with numbers made texts, and a tuple of those of a repeatable setting.
+def normalized(given: Mapping[str, Any], fields: Sequence[_Field]) -> dict[str, Any]:
+    """Return the values as settings hold them: numbers as texts, several values as a tuple.
+
+    Args:
+        given: The values, by the settings' names.
+        fields: The fields of `Settings`.
 
     Raises:
         SettingsError: a value is of a wrong type, or none of the choices; or there is no such
             setting.
     """
-    fields = {field.name: field for field in dataclasses.fields(Settings)}
-    unknown = given.keys() - fields.keys()
+    known = {field.name: field for field in fields}
+    unknown = given.keys() - known.keys()
     if unknown:
         raise SettingsError(
             f"Settings have no {', '.join(sorted(unknown))}.",
-            evidence=f"Valid: {', '.join(fields)}.",
+            evidence=f"Valid: {', '.join(known)}.",
             remedy=["Name a valid setting; each is named as its option is."],
         )
-    return {name: _normal(fields[name], value) for name, value in given.items()}
+    return {name: _normal(known[name], value) for name, value in given.items()}
 
 
-def _normal(field: dataclasses.Field[Any], value: Any) -> Any:
+def _normal(field: _Field, value: Any) -> Any:
+    repeatable = field.metadata["repeatable"]
     values: tuple[Any, ...] = (value,)
-    if repeatable(field):
+    if repeatable:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise bad(field.name, value, [f"a list of values, such as [{str(value)!r}]"])
         values = tuple(value)
@@ -74,11 +91,11 @@ def _normal(field: dataclasses.Field[Any], value: Any) -> Any:
     for one in values if choices else ():
         if one not in choices:
             raise bad(field.name, one, choices)
-    return values if repeatable(field) else values[0]
+    return values if repeatable else values[0]
 
 
 def _text(name: str, value: object) -> str:
-    """A value as an option has it: `cpus=1.5` means what `--dind-cpus 1.5` does."""
+    """Return a value as an option has it: `cpus=1.5` means what `--dind-cpus 1.5` does."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -86,45 +103,53 @@ def _text(name: str, value: object) -> str:
     raise bad(name, value, ["a text"])
 
 
-def check(settings: Settings) -> None:
-    """See that each value can work.
+def check(values: Mapping[str, Any]) -> None:
+    """Check that each value can work.
+
+    Args:
+        values: The normalized value of every setting.
 
     Raises:
-        SettingsError: one can't.
+        SettingsError: a value cannot work.
     """
-    if not settings.image:
-        raise bad("image", settings.image, ["an image's name, such as docker:dind"])
-    if not (isinstance(settings.timeout, (int, float)) and 0 < settings.timeout < float("inf")):
-        raise bad("timeout", settings.timeout, ["a number of seconds above 0, such as 60"])
-    if settings.reuse and not _REUSE_NAME.fullmatch(settings.reuse):
-        raise bad("reuse", settings.reuse, ["1 to 22 letters, digits, _ and -"])
-    if not _SIZE.fullmatch(settings.cache_size):
-        raise bad("cache_size", settings.cache_size, ["a size such as 500m or 10g"])
-    if settings.memory and not _SIZE.fullmatch(settings.memory):
-        raise bad("memory", settings.memory, ["a size such as 512m or 2g"])
-    if settings.cpus and not (_NUMBER.fullmatch(settings.cpus) and float(settings.cpus) > 0):
-        raise bad("cpus", settings.cpus, ["a number above 0, such as 1.5"])
-    _check_guard(settings.guard_allow)
-    _check_registries(settings)
-    _check_args(settings.arg)
-    ports(settings.publish)
 
+    def demand(valid: bool, name: str, *hints: str) -> None:
+        if not valid:
+            raise bad(name, values[name], hints)
 
-def _check_guard(allowed: Iterable[str]) -> None:
-    from .guard import allow
+    def is_size(name: str) -> bool:
+        return _SIZE.fullmatch(values[name]) is not None
 
-    for one in allowed:
-        if not allow.is_known(one):
-            raise bad("guard_allow", one, allow.valid())
-
-
-def _check_registries(settings: Settings) -> None:
-    for url in settings.registry_mirror:
+    timeout, reuse, cpus = values["timeout"], values["reuse"], values["cpus"]
+    demand(bool(values["image"]), "image", "an image's name, such as docker:dind")
+    demand(
+        isinstance(timeout, (int, float)) and 0 < timeout < float("inf"),
+        "timeout",
+        "a number of seconds above 0, such as 60",
+    )
+    demand(
+        not reuse or _REUSE_NAME.fullmatch(reuse) is not None,
+        "reuse",
+        "1 to 22 letters, digits, _ and -",
+    )
+    demand(is_size("cache_size"), "cache_size", "a size such as 500m or 10g")
+    demand(not values["memory"] or is_size("memory"), "memory", "a size such as 512m or 2g")
+    demand(
+        not cpus or (_NUMBER.fullmatch(cpus) is not None and float(cpus) > 0),
+        "cpus",
+        "a number above 0, such as 1.5",
+    )
+    for one in values["guard_allow"]:
+        if not allowances.is_known(one):
+            raise bad("guard_allow", one, allowances.valid())
+    for url in values["registry_mirror"]:
         if not url.startswith(("http://", "https://")):
             raise bad("registry_mirror", url, ["a URL with http:// or https://"])
-    for registry in settings.insecure_registry:
+    for registry in values["insecure_registry"]:
         if not registry or "://" in registry:
             raise bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
+    _check_args(values["arg"])
+    ports(values["publish"])
 
 
 def _check_args(args: Iterable[str]) -> None:
@@ -139,10 +164,10 @@ def _check_args(args: Iterable[str]) -> None:
 
 
 def ports(published: Iterable[str]) -> list[tuple[int, str]]:
-    """The ports that `publish` names, each with its protocol.
+    """Return the ports that the setting `publish` names, each with its protocol.
 
     Raises:
-        SettingsError: a text names none.
+        SettingsError: a text names no port.
     """
     found: list[tuple[int, str]] = []
     for text in published:

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..settings import AUTO, ISOLATED
+from ..backends.registry import AUTO_ORDER
+from ..settings import AUTO
 from . import text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Report:
         """The mode that would be in force; empty where the one asked for doesn't work."""
         works = [verdict.mode for verdict in self.modes if verdict.works]
         if self.asked == AUTO:
-            return next((mode for mode in ISOLATED if mode in works), "")
+            return next((mode for mode in AUTO_ORDER if mode in works), "")
         return self.asked if self.asked in works else ""
 
     @property
@@ -96,7 +97,7 @@ class Report:
         for need, mode in _NEEDS:
             works = verdicts.get(mode, False)
             # What isn't isolated comes near to nothing but itself.
-            others = [other for other in ISOLATED if other != mode and verdicts.get(other)]
+            others = [other for other in AUTO_ORDER if other != mode and verdicts.get(other)]
             found.append(Advice(need, mode, works, "" if works or not others else others[0]))
         return found
 

@@ -10,7 +10,7 @@ import pytest
 
 from ..errors import SettingsError
 from ..options import CLEAN, MARKERS, current_run
-from ..settings import ISOLATED, MODES
+from ..settings import MODES
 from .fixtures import unavailable
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
         item: The test.
         choice: The mode in force, and why.
     """
-    mode = choice.mode
+    from ..backends.registry import isolates
+
+    mode, isolated = choice.mode, [mode for mode in MODES if isolates(mode)]
     for mark in item.iter_markers("requires_sysbox"):
         if mode != "sysbox":
             yield Unmet(
@@ -135,11 +137,11 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
                 + ". To run it, use an engine with Sysbox and --dind-mode=sysbox or auto",
             )
     for mark in item.iter_markers("requires_isolation"):
-        if mode not in ISOLATED:
+        if mode not in isolated:
             yield Unmet(
                 "isolation",
                 f"{mark.name}: mode {mode} is not isolated. To run it, use "
-                f"--dind-mode={' or --dind-mode='.join(ISOLATED)}",
+                f"--dind-mode={' or --dind-mode='.join(isolated)}",
             )
     for mark in item.iter_markers("dind_modes"):
         if mode not in mark.args:

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ..backends.registry import isolates
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, layout
 from ..lifetime.layout import ROOT
-from ..settings import ISOLATED
 from ..validation import bad
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Factory:
             daemon = self._run.another(name, chosen)
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
-            if daemon.mode in ISOLATED:
+            if isolates(daemon.mode):
                 self._connect(daemon, name, self._run.engine(chosen))
         except BaseException:
             daemon.stop()

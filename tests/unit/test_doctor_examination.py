@@ -13,11 +13,11 @@ import pytest
 from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
 from pytest_dind.__main__ import main
 from pytest_dind.backends.probe import LEASE_SEEN, LOOK, MOUNTED, ProbeResult
-from pytest_dind.backends.registry import Probe
+from pytest_dind.backends.registry import Probe, isolates
 from pytest_dind.doctor import Report, examination, examine, trial
 from pytest_dind.doctor.trial import Started, Verdict
 from pytest_dind.engine import tls as certificates
-from pytest_dind.settings import ISOLATED, MODES
+from pytest_dind.settings import MODES
 
 from ..support import Answer, FakeEngine
 
@@ -213,7 +213,7 @@ def test_directories_are_elsewhere(
     cause = "containers have no part in this process's directories"
     for verdict in report.modes:
         # The guarded socket is in a directory, whatever there is of certificates.
-        isolated = verdict.mode in ISOLATED
+        isolated = isolates(verdict.mode)
         assert verdict.works == (certified and isolated)
         assert verdict.works or verdict.cause == cause
         remedies = " ".join(verdict.remedy)

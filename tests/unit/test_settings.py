@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_dind import Settings, SettingsError
+from pytest_dind.backends.registry import AUTO_ORDER, isolates
 from pytest_dind.options import from_config
-from pytest_dind.settings import AUTO, ISOLATED, MODES
+from pytest_dind.settings import AUTO, MODES
 
 
 def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
@@ -151,7 +152,8 @@ def test_bad_value(pytester: pytest.Pytester, option: str, valid: list[str]) -> 
 
 def test_mode_without_isolation() -> None:
     """`auto` has the isolated modes to choose from: all but the engine itself."""
-    assert set(MODES) - set(ISOLATED) == {"socket"}
+    assert [mode for mode in MODES if not isolates(mode)] == ["socket"]
+    assert set(AUTO_ORDER) == set(MODES) - {"socket"}
     assert Settings(mode="socket").mode == "socket"
 
 
@@ -231,6 +233,22 @@ def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().image = "x"  # type: ignore[misc]
     assert len({Settings(load=["x"]), Settings(load=("x",))}) == 1
+
+
+def test_settings_of_a_started_daemon() -> None:
+    """Each setting that the outer engine itself has not says so; given ones are told by name."""
+    given: dict[str, Any] = {
+        "arg": ["--debug"],
+        "publish": ["80"],
+        "memory": "1g",
+        "cpus": "1",
+        "registry_mirror": ["http://m"],
+        "insecure_registry": ["r:5000"],
+    }
+    others: dict[str, Any] = {"image": "x", "load": ["x"], "timeout": 1, "guard_allow": ["pull"]}
+
+    assert Settings(**given, **others).of_started_daemon() == [*given]
+    assert Settings(**others, memory="", arg=[]).of_started_daemon() == []
 
 
 def test_ports() -> None:

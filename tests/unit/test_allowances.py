@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind.guard import allow
+from pytest_dind import allowances
 
 _PAGE = Path(__file__).parents[2] / "docs" / "guard.md"
 
@@ -20,11 +20,11 @@ def test_documented() -> None:
         for row in table.splitlines()[2:]
         for name in re.findall(r"`([^`]+)`", row.split("|")[1])
     ]
-    assert {name.partition(":")[0] for name in named} == {*allow.EXACT, *allow.WITH_VALUE}
-    assert all(map(allow.is_known, named))
+    assert {name.partition(":")[0] for name in named} == {*allowances.EXACT, *allowances.WITH_VALUE}
+    assert all(map(allowances.is_known, named))
 
 
 @pytest.mark.parametrize("text", ["", "all", "bind", "bind:", "bind:x", "cap", "pull:x", ":x"])
 def test_unknown(text: str) -> None:
     """What is not known, lacks its value, or has one too many, can't be allowed."""
-    assert not allow.is_known(text)
+    assert not allowances.is_known(text)
