@@ -85,7 +85,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
     monkeypatch.setattr(starter, "backend", lambda mode, engine: made)
     monkeypatch.setattr(starter, "sweep", lambda base, engine: None)
     for module in (run_module, starter):
-        monkeypatch.setattr(module, "lost", lambda daemon, **how: None)
+        monkeypatch.setattr(module, "lost", lambda record, backend, **how: None)
     return made
 
 
@@ -204,8 +204,8 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.lost() is None
     asked = []
 
-    def lost(daemon: Daemon, *, asks: bool) -> DaemonLost:
-        asked.append(daemon)
+    def lost(record: Record, backend: object, *, asks: bool) -> DaemonLost:
+        asked.append(record)
         return DaemonLost("Lost.", evidence="seen", remedy=["none"])
 
     monkeypatch.setattr(run_module, "lost", lost)
@@ -307,7 +307,9 @@ def test_daemon_elsewhere_that_is_gone(
     backend.certificates = "/tls"
     first = run.daemon(SETTINGS)
     gone = DaemonLost("It is gone.", remedy=[])
-    monkeypatch.setattr(starter, "lost", lambda daemon: gone if daemon == first else None)
+    monkeypatch.setattr(
+        starter, "lost", lambda record, backend: gone if record == first.record else None
+    )
 
     assert other.daemon(SETTINGS) != first
     assert backend.started == [run.path / MAIN] * 2
