@@ -15,7 +15,6 @@ import pytest
 from pytest_dind import DaemonLost, Settings, SettingsError
 from pytest_dind.backends import records
 from pytest_dind.backends.protocol import Record
-from pytest_dind.daemon.handle import Daemon
 from pytest_dind.lifetime import directories
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.lifetime.layout import LEASE, Home
