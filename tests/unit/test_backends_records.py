@@ -61,6 +61,7 @@ def test_none(record: Record) -> None:
         '{"version": 0}',
         '{"version": 1}',
         '{"version": 2}',
+        '{"version": 3}',
         "\udcff",
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from requests.exceptions import RequestException
 
 from pytest_dind import (
+    DaemonLost,
     DaemonUnhealthy,
     DindError,
     ImageUnavailable,
@@ -32,7 +33,7 @@ from pytest_dind.backends import (
 )
 from pytest_dind.backends.protocol import Record
 from pytest_dind.backends.spec import ContainerMode, ContainerSpec
-from pytest_dind.engine import containers, images
+from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
@@ -445,6 +446,19 @@ def test_pull_is_no_part_of_a_guards_start(
     _is_timed_apart(record)
 
 
+def test_settings_of_a_guard(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a guard was started with is known to each process, for its client container."""
+    monkeypatch.setattr(guard_launch, "start", lambda orders, timeout: True)
+    home = Home(short_path / "main")
+    settings = Settings(load=["l:t"], image="other:tag")
+    with _slow(short_path, home) as engine:
+        with pytest.raises(DaemonLost, match="is gone; nothing can be done in it"):
+            socket.make(engine)._settings(home)
+        socket.make(engine).start(home, settings, lambda text: None)
+
+        assert socket.make(engine)._settings(home) == settings
+
+
 def test_pull_while_a_daemon_gets_its_images(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,26 +485,6 @@ def test_pull_while_a_daemon_gets_its_images(
         record = backend.start(home, Settings(image="i:t", timeout=_TIMEOUT), lambda text: None)
 
     _is_timed_apart(record)
-
-
-@pytest.mark.parametrize(
-    ("networks", "expected"),
-    [
-        ({"bridge": {"IPAddress": "172.17.0.2"}}, "172.17.0.2"),
-        ({"empty": {"IPAddress": ""}, "other": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
-        ({}, ""),
-    ],
-)
-def test_address(networks: dict[str, Any], expected: str) -> None:
-    """The container's address is read per network: newer engines have no other."""
-    assert containers.address({"NetworkSettings": {"Networks": networks}}) == expected
-
-
-def test_uninterrupted() -> None:
-    """A call gives its result, and its error, as if it were made directly."""
-    assert containers.uninterrupted(lambda: 1) == 1
-    with pytest.raises(ZeroDivisionError):
-        containers.uninterrupted(lambda: 1 // 0)
 
 
 def test_registries() -> None:

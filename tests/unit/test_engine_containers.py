@@ -1,9 +1,10 @@
-"""A start that takes the place of one that was cut short."""
+"""Containers of the outer engine: created in place of others, uninterrupted; and their address."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import APIError
@@ -70,3 +71,23 @@ def test_refused(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
 
     with pytest.raises(APIError):
         create_in_place_of(lambda: None, create)
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        ({"bridge": {"IPAddress": "172.17.0.2"}}, "172.17.0.2"),
+        ({"empty": {"IPAddress": ""}, "other": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
+        ({}, ""),
+    ],
+)
+def test_address(networks: dict[str, Any], expected: str) -> None:
+    """The container's address is read per network: newer engines have no other."""
+    assert containers.address({"NetworkSettings": {"Networks": networks}}) == expected
+
+
+def test_uninterrupted() -> None:
+    """A call gives its result, and its error, as if it were made directly."""
+    assert containers.uninterrupted(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        containers.uninterrupted(lambda: 1 // 0)
