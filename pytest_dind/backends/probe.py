@@ -201,7 +201,7 @@ class Probe:
         )
         try:
             with containers.ended(engine, one_off, timeout=engine.timeout) as ended:
-                return ProbeResult(ended.logs(), ran=ended.code == 0)
+                return ProbeResult(ended.output(), ran=ended.code == 0)
         except APIError as error:
             return ProbeResult(error.explanation or str(error), ran=False)
         except (Timeout, Broken) as error:

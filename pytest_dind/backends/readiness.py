@@ -64,7 +64,7 @@ def exit_code(files: Files) -> int | None:
 
 @dataclass(frozen=True)
 class Watched:
-    """A daemon that starts, as it is looked at.
+    """A daemon that starts, with the ways to look at it.
 
     Attributes:
         subject: The daemon, for error texts.

@@ -116,7 +116,7 @@ class SocketBackend:
             seconds=source.seconds,
             pulled=source.pulled,
         )
-        # The client container and a restart need the settings, perhaps in another process.
+        # The client container, which another process may make, and a restart need the settings.
         records.write(record, settings)
         return record
 
@@ -182,7 +182,7 @@ class SocketBackend:
             with contextlib.suppress(NotFound):
                 there = api.inspect_container(home.label)
                 if not there["State"]["Running"]:
-                    # As after a restart of the engine.
+                    # It does not after a restart of the engine.
                     api.start(there["Id"])
                 return str(there["Id"])
             settings = self._settings(home)
@@ -200,7 +200,7 @@ class SocketBackend:
                         Mount(
                             layout.SOCKET_IN_CONTAINER, str(home.path / layout.SOCKET), type="bind"
                         ),
-                        # For the sockets that processes which share the daemon put in front.
+                        # Has the sockets of labelling proxies, too.
                         Mount(layout.IN_CONTAINER, str(home.path), type="bind", read_only=True),
                     ]
                 ),
@@ -216,7 +216,7 @@ class SocketBackend:
         launch.end(record.home.path)
         self._launch(record.home, settings)
         with contextlib.suppress(NotFound):
-            # It has the socket of the guard that is gone.
+            # It still has the socket of the guard that ended.
             self._engine.client.api.restart(record.home.label, timeout=0)
 
     def _settings(self, home: Home) -> Settings:

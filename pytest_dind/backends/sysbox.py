@@ -1,4 +1,4 @@
-"""Mode sysbox: the same container without privilege, under the `sysbox-runc` runtime."""
+"""Mode sysbox: a container without privilege, under the `sysbox-runc` runtime."""
 
 from __future__ import annotations
 

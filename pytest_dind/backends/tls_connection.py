@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PORT = 2376
 _EVERYWHERE = "0.0.0.0"
 
-# Holds the FIFO open, says so, and ends with its stdin. Opened for both, it waits for nobody.
+# Holds the FIFO open, says so, and ends with its stdin. Opened for reading too, a FIFO needs no
+# reader.
 _HOLD = f"exec 3<>{layout.IN_CONTAINER}/{layout.LEASE} && echo held && exec cat >/dev/null"
 
 

@@ -1,4 +1,4 @@
-"""Commands in a daemon's container, with the manners of `subprocess.run`."""
+"""Commands in a daemon's container, with the interface of `subprocess.run`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _quiet(text: str) -> None:
-    """Say nothing."""
+    """Write no progress line."""
 
 
 @dataclass(frozen=True)
@@ -47,46 +47,46 @@ class Daemon:
 
     @property
     def mode(self) -> str:
-        """The mode in force."""
+        """The mode in which the daemon was made."""
         return self.record.mode
 
     @property
     def name(self) -> str:
-        """Its name among the daemons of this run."""
+        """The daemon's name, unique in this run."""
         return self.record.home.name
 
     @property
     def id(self) -> str:
-        """The id of its outer container."""
+        """The id of the daemon's container on the outer engine."""
         return self.record.id
 
     @property
     def host(self) -> str:
-        """Its URL, as `DOCKER_HOST` has it."""
+        """The daemon's URL, as `DOCKER_HOST` has it."""
         return self.record.host
 
     @property
     def env(self) -> dict[str, str]:
-        """The `DOCKER_*` variables that point a tool at it."""
+        """The `DOCKER_*` variables that point a tool at the daemon."""
         return self.record.variables()
 
     @property
     def version(self) -> str:
-        """The version of its engine."""
+        """The daemon's version."""
         return self.record.version
 
     @property
     def user_namespace(self) -> bool:
-        """Whether a user namespace isolates it: root in it is not root on the engine's machine."""
+        """Whether a user namespace isolates it: its root is not root on the engine's machine."""
         return self.record.user_namespace
 
     @property
     def container(self) -> Container | None:
-        """Its container on the outer engine, where it has one."""
+        """The daemon's container on the outer engine; None in a mode without one."""
         return self._backend.container(self.record)
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with what leads tools to an engine replaced.
+        """This process's environment, in which tools find this daemon and no other engine.
 
         That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
         tools; testcontainers learns where published ports are reached.
@@ -96,7 +96,7 @@ class Daemon:
         return found | ports
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
-        """A new docker client on it; close it after use.
+        """A new docker client on the daemon; close it after use.
 
         Args:
             kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
@@ -280,7 +280,7 @@ class Daemon:
         return self._backend.files(self.record)
 
     def exit_code(self) -> int | None:
-        """The code it ended with; None while it runs, and where nobody knows."""
+        """The exit code of the daemon; None while it runs, and where nobody knows it."""
         return self._backend.post_mortem(self.record)
 
     def restart(self, timeout: float = 60) -> None:
@@ -309,5 +309,5 @@ class Daemon:
             mark.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Remove it for good with all that is in it; again is fine."""
+        """Remove the daemon for good with all its contents; idempotent."""
         self._backend.stop(self.record.home)

@@ -117,8 +117,8 @@ class Ports:
         # Where the daemon is the machine's own engine, so is its loopback.
         here = record.address == LOOPBACK
         open_to_us = [one for one in bindings if here or not one.is_loopback]
-        # What is published on the engine's machine is reached from anywhere the engine is, but for
-        # who reaches the daemon's own address: another container may be where `outer` is.
+        # A port that the outer engine publishes is reached from everywhere, but not by a process in
+        # a container beside the daemon's, to which `outer` is another machine.
         beside = record.certificates and record.address
         for one in () if beside else open_to_us:
             if f"{one.port}/{protocol}" in record.published:
@@ -335,5 +335,5 @@ def _unpublished(
 
 
 def _name(details: Mapping[str, Any]) -> str:
-    """The container's name."""
+    """The name of a container with these details."""
     return str(details["Name"]).lstrip("/")

@@ -122,7 +122,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
 
 @dataclass(frozen=True)
 class OneOff:
-    """A container that runs one command and is removed.
+    """A container that runs one command, and is removed after it.
 
     Attributes:
         image: Its image.
@@ -141,20 +141,25 @@ class OneOff:
 
 @dataclass(frozen=True)
 class Ended:
-    """A container that has run its command, until it is removed.
+    """A container that has run its command, and is not removed yet.
 
     Attributes:
         code: The command's exit code.
-        logs: Reads its outputs; takes `stdout` and `stderr`, each true by default.
     """
 
     code: int
-    logs: Callable[..., str]
+    _api: Any
+    _name: str
+
+    def output(self, *, stdout: bool = True, stderr: bool = True) -> str:
+        """Read what the command wrote."""
+        written: bytes = self._api.logs(self._name, stdout=stdout, stderr=stderr)
+        return written.decode(errors="replace")
 
 
 @contextlib.contextmanager
 def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> Iterator[Ended]:
-    """Run a container's command to its end; the container is removed with this context.
+    """Run a container's command to its end; leaving the context removes the container.
 
     Args:
         engine: The outer engine.
@@ -188,13 +193,9 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
         api.start(one_off.name)
         # docker-py waits for ever unless it is told a time-out here too.
         code = api.wait(one_off.name, timeout=timeout)["StatusCode"]
-        yield Ended(code, lambda **which: _text(api.logs(one_off.name, **which)))
+        yield Ended(code, api, one_off.name)
     finally:
         _remove(api, one_off.name)
-
-
-def _text(output: bytes) -> str:
-    return output.decode(errors="replace")
 
 
 def _remove(api: Any, name: str) -> None:

@@ -103,7 +103,7 @@ class Cache:
         return True
 
     def _daemons(self) -> dict[str, list[str]]:
-        """The names of daemons, by the key of their golden root."""
+        """The names of the daemons that have a golden root, by its key."""
         found: dict[str, list[str]] = {}
         for item in self._engine.client.api.containers(filters={"label": labels.CACHE}):
             names = item["Names"] or [item["Id"]]
@@ -144,7 +144,7 @@ class Cache:
         """Run cache.sh; gives the fields of each line it writes, none where there is no store."""
         volume = self._volume()
         if volume is None:
-            # A name that was asked for is missing all the same.
+            # There is no store, so each root that is to be removed is missing.
             return [["missing", key] for key in arguments[1:] if arguments[0] == "remove"]
         made_by = (volume["Labels"] or {}).get(labels.IMAGE, "")
         image = self._local(made_by)
@@ -159,7 +159,7 @@ class Cache:
             host_config={"mounts": [mount]},
         )
         with containers.ended(self._engine, one_off) as ended:
-            output, errors = ended.logs(stderr=False), ended.logs(stdout=False)
+            output, errors = ended.output(stderr=False), ended.output(stdout=False)
         if ended.code:
             raise DindError(
                 f"The warm store (volume {seeding.VOLUME}) could not be read or changed.",
