@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..lifetime import layout
 from ..lifetime.directories import explained
 from ..lifetime.layout import STATE, Home
 from ..settings import Settings
 from .protocol import Record
 from .registry import Choice, Obstacle
-
-CHOICES = "modes.json"
-"""In a run's directory, from when a mode was looked into."""
 
 # Raised when a field of `Record` changes: a record of another version is not read.
 _VERSION = 4
@@ -51,7 +49,7 @@ def write(record: Record, settings: Settings) -> None:
 def read_choices(run: Path) -> dict[str, Choice]:
     """What this run's processes found out about modes so far, by what they asked."""
     try:
-        found = json.loads((run / CHOICES).read_text())
+        found = json.loads((run / layout.MODES).read_text())
     except (OSError, ValueError):
         return {}
     return {key: _choice(fields) for key, fields in found.items()}
@@ -66,7 +64,9 @@ def _choice(fields: dict[str, Any]) -> Choice:
 
 def write_choices(run: Path, choices: dict[str, Choice]) -> None:
     """Keep what was found out for the run's other processes."""
-    _replace(run / CHOICES, {key: dataclasses.asdict(choice) for key, choice in choices.items()})
+    _replace(
+        run / layout.MODES, {key: dataclasses.asdict(choice) for key, choice in choices.items()}
+    )
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:

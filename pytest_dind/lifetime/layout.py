@@ -25,6 +25,8 @@ NETWORK = "network"
 """The URLs of the engines that have the run's network, or soon will, one a line."""
 ROOT = "root"
 """The project's root directory."""
+MODES = "modes.json"
+"""The modes in force, for the run's other processes; there once a mode was looked into."""
 
 # In a daemon's home.
 

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_dind import DaemonUnhealthy
 from pytest_dind.backends import connection, tls_connection
+from pytest_dind.backends.protocol import Record
 from pytest_dind.engine import http
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime.layout import SOCKET, Home
@@ -68,6 +69,18 @@ def test_found_out() -> None:
 
     assert engine.unshared == "it turned out so"
     assert connection.choose(engine, _HOME).name == "tls"
+
+
+@pytest.mark.parametrize("name", ["shared", "unsupervised", "tls"])
+def test_of_another_process(name: str) -> None:
+    """A daemon's record tells another process how it is reached."""
+    known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+    record = Record(**{**known, "home": _HOME, "connection": name, "outer": "build.example"})
+    found = connection.of_record(Engine("tcp://build.example:2376"), record)
+
+    assert found.name == name
+    assert found.supervised == (name != "unsupervised")
+    assert found.outer == ("build.example" if name == "tls" else "127.0.0.1")
 
 
 def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
