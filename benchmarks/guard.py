@@ -28,7 +28,8 @@ from uuid import uuid4
 from pytest_dind.guard import launch
 from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.layout import LEASE
+from pytest_dind.lifetime.lease import Lease
 
 _ENGINE = "/var/run/docker.sock"
 _IMAGE = "pytest-dind/daemon:test"

@@ -1,1 +1,1 @@
-"""The ways to make a daemon, one module for each mode, and what they share."""
+"""The backends: a module for each mode in which daemons are made, and the parts they share."""

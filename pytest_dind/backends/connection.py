@@ -1,6 +1,6 @@
-"""The ways between a test process and a daemon's container; here the usual one, by a directory.
+"""Connections between a test process and a daemon's container; the usual one is a directory.
 
-All in which an engine that shares no directory differs is in `remote.py`.
+The connection to an engine that shares no directory is in `tls_connection`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engine import http
-from ..engine import tls as certificates
+from ..engine import containers, http, tls
 from ..errors import DaemonUnhealthy, EngineUnavailable, ImageUnavailable, NoShell, NotShared
-from ..lifetime.directories import SOCKET
+from ..lifetime import layout
 from ..lifetime.files import Directory, Files
-from . import readiness
-from .protocol import Home, Record
+from ..lifetime.layout import Home
+from .protocol import LOOPBACK, Record
+from .tls_connection import Place, TlsConnection, place
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..lifetime.lease import Held
 
-HOME_IN_CONTAINER = "/run/pytest-dind"
-"""Where the home is in the container. Not below /tmp: the official image has a tmpfs there."""
-LOOPBACK = "127.0.0.1"
-# dockerd makes its socket for nobody, and gives it to its group then.
+# dockerd makes its socket root's alone, and gives it to its group after that.
 _DENIED_SECONDS = 3
 
 
@@ -34,17 +31,17 @@ class Connection(Files, Protocol):
     """How a test process and a daemon's container reach each other.
 
     Attributes:
-        name: As supervise.sh takes it.
-        supervised: Whether that is the container's first process.
+        name: Its name, for supervise.sh and records.
+        supervised: Whether supervise.sh is the container's first process.
         because: Why it isn't the usual one; empty for that.
-        host: The daemon's URL, known at the latest when it has answered a ping.
+        host: The daemon's URL; known once the daemon has answered a ping.
         certificates: The directory of the client's certificates; empty without TLS.
-        address: The container's own address, where it is reached from here.
+        address: The container's own address; empty where that isn't reached from here.
         bind: The address of the engine's machine that ports are published on.
-        outer: The host on which they are reached.
-        network: The outer engine's network that the container is to be in; empty for the default.
-        poll_seconds: What may pass between two looks at a daemon that is to start.
-        remedy: What can be done about a daemon that can't be reached.
+        outer: The host on which published ports are reached.
+        network: The outer engine's network that the container is in; empty for the default.
+        poll_seconds: The time between two looks at a daemon that starts.
+        remedy: The remedies for a daemon that can't be reached.
     """
 
     name: str
@@ -60,30 +57,30 @@ class Connection(Files, Protocol):
     remedy: Sequence[str]
 
     def arguments(self) -> list[str]:
-        """What dockerd is told."""
+        """The arguments of dockerd by which it is reached."""
 
     def mounts(self) -> list[Any]:
-        """What is mounted in the container for it."""
+        """The mounts of the container by which it is reached."""
 
     def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
-        """The ports of the container that are published for it, and at which address."""
+        """The ports of the container by which it is reached: where each is published."""
 
-    def opened(self, details: Mapping[str, Any]) -> None:
-        """Go on once the container runs.
+    def prepare(self, details: Mapping[str, Any]) -> None:
+        """Prepare the connection to a container that has just started.
 
         Args:
             details: As the engine's inspect has them.
         """
 
     def ping(self, timeout: float) -> str | None:
-        """The newest API version the daemon speaks; None while it doesn't serve."""
+        """Ask the daemon for the newest API version it speaks; None while it doesn't serve."""
 
     def hold(self) -> Held | None:
-        """Hold the daemon until this process ends, where the run's lease doesn't."""
+        """Keep the daemon alive until this process ends; None where the run's lease does."""
 
 
 class SharedDirectory(Directory):
-    """A directory that is mounted in the container: the daemon's socket, its lease, its files."""
+    """A directory that the container has too, with the daemon's socket, its lease and its files."""
 
     name = "shared"
     supervised = True
@@ -95,38 +92,38 @@ class SharedDirectory(Directory):
 
     def __init__(self, home: Home) -> None:
         super().__init__(home.path)
-        self.host = f"unix://{home.path / SOCKET}"
+        self.host = f"unix://{home.path / layout.SOCKET}"
         self.address = ""
         self._denied_since: float | None = None
 
     def arguments(self) -> list[str]:
         """A socket in the directory, of a group that a test process that isn't root is in."""
-        return [f"--host=unix://{HOME_IN_CONTAINER}/{SOCKET}", f"--group={os.getgid()}"]
+        return [f"--host=unix://{layout.IN_CONTAINER}/{layout.SOCKET}", f"--group={os.getgid()}"]
 
     def mounts(self) -> list[Any]:
         """The directory."""
         from docker.types import Mount
 
-        return [Mount(HOME_IN_CONTAINER, str(self.path), type="bind")]
+        return [Mount(layout.IN_CONTAINER, str(self.path), type="bind")]
 
     def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
         """None."""
         return {}
 
-    def opened(self, details: Mapping[str, Any]) -> None:
-        """Take note of the container's address."""
-        self.address = container_address(details)
+    def prepare(self, details: Mapping[str, Any]) -> None:
+        """Note the container's address."""
+        self.address = containers.address(details)
 
     def ping(self, timeout: float) -> str | None:
-        """The newest API version the daemon speaks; None while it doesn't serve."""
+        """Ask the daemon for the newest API version it speaks; None while it doesn't serve."""
         answer = http.ping(self.host, timeout=timeout)
         if answer is None:
             self._require_right()
         return answer
 
     def _require_right(self) -> None:
-        """Wait no longer for a daemon whose socket this user may not use, nor ever will."""
-        path = self.path / SOCKET
+        """Check that this user may use the socket, once dockerd has had time to give it away."""
+        path = self.path / layout.SOCKET
         with contextlib.suppress(FileNotFoundError):
             found = path.stat()
             if not os.access(path, os.W_OK):
@@ -151,9 +148,12 @@ class SharedDirectory(Directory):
 
 
 class Unsupervised(SharedDirectory):
-    """The same, without anything that reads the lease, or writes a log or an exit code there."""
+    """A shared directory for an image without a shell.
 
-    name = "alone"
+    Nothing in the container reads the lease, or writes a log or an exit code there.
+    """
+
+    name = "unsupervised"
     supervised = False
     because = "the image has no shell: the daemon ends with the run, or with the next run's sweep"
 
@@ -163,55 +163,49 @@ class Unsupervised(SharedDirectory):
         self._label = home.label
 
     def read(self, name: str) -> str | None:
-        """What the engine knows instead: it keeps the container until that is removed."""
+        """Read a file, or the engine's log and exit code: it keeps the container."""
         from docker.errors import APIError
 
         api = self._engine.client.api
         with contextlib.suppress(APIError):
-            if name == readiness.LOG:
+            if name == layout.LOG:
                 return str(api.logs(self._label).decode(errors="replace"))
-            if name == readiness.EXIT:
+            if name == layout.EXIT:
                 state = api.inspect_container(self._label)["State"]
                 return None if state["Running"] else str(state["ExitCode"])
         return super().read(name)
 
 
-def new(engine: Engine, home: Home) -> Connection:
-    """The way to a daemon that is to be started."""
-    from .tls_connection import TlsConnection, place
+def choose(engine: Engine, home: Home) -> Connection:
+    """The connection to a daemon that is to be started."""
+    if engine.unshared:
+        return TlsConnection(engine, home, place(engine))
+    return SharedDirectory(home)
 
-    return TlsConnection(engine, home, place(engine)) if engine.elsewhere else SharedDirectory(home)
 
-
-def other(way: Connection, error: NotShared | NoShell, engine: Engine, home: Home) -> Connection:
-    """The way to try instead of one that turned out not to lead to a daemon.
+def fallback(
+    connection: Connection, error: NotShared | NoShell, engine: Engine, home: Home
+) -> Connection:
+    """The connection to try after one that did not lead to a daemon.
 
     Raises:
-        DindError: there is none; why the first can't be had.
+        DindError: there is none; the text says why the first one failed.
     """
-    if way.name == SharedDirectory.name and isinstance(error, NoShell):
+    if connection.name == SharedDirectory.name and isinstance(error, NoShell):
         return Unsupervised(engine, home)
-    if way.name == SharedDirectory.name and certificates.available():
-        engine.elsewhere = "its containers don't see this process's directories"
-        return new(engine, home)
-    remedy = [] if isinstance(error, NoShell) else [certificates.REMEDY]
-    # What it is for the user; that there may be another way was for here.
+    if connection.name == SharedDirectory.name and tls.available():
+        engine.mark_unshared("its containers don't see this process's directories")
+        return choose(engine, home)
+    remedy = [] if isinstance(error, NoShell) else [tls.REMEDY]
+    # The public kinds: NotShared and NoShell only say that another connection may lead there.
     kind = ImageUnavailable if isinstance(error, NoShell) else EngineUnavailable
     raise kind(error.what, evidence=error.evidence, remedy=[*error.remedy, *remedy])
 
 
-def known(engine: Engine, record: Record) -> Connection:
-    """The way to a daemon that was started."""
-    if record.way == SharedDirectory.name:
+def of_record(engine: Engine, record: Record) -> Connection:
+    """The connection to a daemon that was started, perhaps by another process."""
+    if record.connection == SharedDirectory.name:
         return SharedDirectory(record.home)
-    if record.way == Unsupervised.name:
+    if record.connection == Unsupervised.name:
         return Unsupervised(engine, record.home)
-    from .tls_connection import Place, TlsConnection
-
     return TlsConnection(engine, record.home, Place(record.outer, ""))
-
-
-def container_address(details: Mapping[str, Any]) -> str:
-    """The container's address: per network, since API 1.52 has no other."""
-    networks = details["NetworkSettings"]["Networks"].values()
-    return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")

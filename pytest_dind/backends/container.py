@@ -1,166 +1,201 @@
-"""A daemon in a container of the outer engine: what the modes dind and sysbox share."""
+"""Daemons in containers of the outer engine, for modes dind and sysbox: their life."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..engine import exec as execution
-from ..engine import images
+from ..engine import containers, http
+from ..engine import exec as exec_module
 from ..engine.engine import Engine, answering
+from ..engine.images import ImageSource
 from ..errors import NoShell, NotShared
-from ..lifetime import labels, reaper
+from ..lifetime import labels, layout, reaper
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import connection as ways
-from . import creation, readiness, restart
-from .engine_errors import failed_meanwhile
-from .new import StartingDaemon, inspect
-from .protocol import Home, Record
+from . import connection as connections
+from . import readiness
+from .engine_errors import failed_meanwhile, refused, unanswered
+from .protocol import Record
+from .spec import ContainerMode, ContainerSpec
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+    from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..lifetime.lease import Held
-    from .probe import Obstacle
 
-SIGHT = "sight"
-"""In a daemon's home: the map of user ids and the mounts that its first process sees."""
-
-# That each answer to what became of a daemon may take.
+# The time-out of each question that is asked after a daemon's end.
 _POST_MORTEM_SECONDS = 5
 
 
+class StartingDaemon:
+    """A daemon whose container has just been started, until it is handed over.
+
+    Attributes:
+        files: Its files.
+        api_version: The newest API version that it speaks; known once it is ready.
+    """
+
+    def __init__(self, engine: Engine, spec: ContainerSpec) -> None:
+        self._engine = engine
+        self._spec = spec
+        self.files: Files = spec.connection
+        self.api_version = ""
+
+    def wait(self, *, spent: float = 0) -> None:
+        """Wait until it serves.
+
+        Args:
+            spent: Seconds of its time-out that are gone already.
+        """
+        connection = self._spec.connection
+        watched = readiness.Watched(
+            subject=self._spec.subject,
+            files=self.files,
+            ping=connection.ping,
+            is_gone=lambda: not containers.inspect(self._engine.client, self._spec.home.label),
+            poll_seconds=connection.poll_seconds,
+            # A daemon that is about to end, to be published, answers too.
+            counts=lambda: not self._spec.preload.seed.key or bool(seeding.outcome(self.files)),
+            remedy=connection.remedy,
+        )
+        timeout = self._spec.settings.timeout
+        self.api_version = readiness.wait_until_ready(watched, timeout=timeout, spent=spent)
+
+    @contextmanager
+    def client(self) -> Iterator[docker.DockerClient]:
+        """A client on it, which need not ask for the version to speak: that takes some 10 ms."""
+        connection = self._spec.connection
+        client = http.client(connection.host, connection.certificates, version=self.api_version)
+        with contextlib.closing(client):
+            yield client
+
+    def publish(self) -> None:
+        """Make a golden root of its data-root, and start a new daemon from that in its place."""
+        self._engine.client.api.kill(self._spec.home.label, "SIGUSR2")
+        self.wait()
+
+
 class ContainerBackend:
-    """Daemons in containers.
+    """Daemons in containers of the outer engine.
 
     Args:
         engine: The outer engine.
-        mode: The mode these are of.
-        host_config: What the mode's containers differ in.
-        user_namespace: Whether root in them is not root on the engine's machine.
-        judge: What is wrong with what a container sees of itself, given as `SIGHT` has it.
+        mode: How the containers differ from those of other modes.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        mode: str,
-        host_config: Mapping[str, Any],
-        user_namespace: bool = False,
-        judge: Callable[[str], Obstacle | None] | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, mode: ContainerMode) -> None:
         self._engine = engine
         self._mode = mode
-        self._host_config = dict(host_config)
-        self._user_namespace = user_namespace
-        self._judge = judge
         self._held: list[Held] = []
 
-    def start(self, home: Home, settings: Settings, progress: images.Progress) -> Record:
+    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
-        supply = images.Supply(self._engine.client, progress)
+        source = ImageSource(self._engine.client, progress)
         with answering(self._engine):
-            image = supply.ensure(settings.image)
-            ticket = seeding.ticket(settings, self._mode, image["Id"], supply)
-            way = ways.new(self._engine, home)
+            image = source.ensure(settings.image)
+            preload = seeding.preload(settings, self._mode.name, image["Id"], source)
+            connection = connections.choose(self._engine, home)
+        spec = ContainerSpec(home, settings, image, self._mode, connection, preload)
         while True:
             try:
-                with self._explained(home, way, settings):
-                    return self._started(home, way, settings, image, ticket, supply)
+                with _explained(spec):
+                    return self._started(spec)
             except (NotShared, NoShell) as error:
-                way = ways.other(way, error, self._engine, home)
+                other = connections.fallback(spec.connection, error, self._engine, home)
+                spec = spec.over(other)
             self.stop(home)
-            if not way.supervised:
-                ticket = seeding.Ticket()
 
-    @contextlib.contextmanager
-    def _explained(self, home: Home, way: ways.Connection, settings: Settings) -> Iterator[None]:
-        """Say what it means that a client breaks off while a daemon starts."""
-        from docker.errors import DockerException
+    def _started(self, spec: ContainerSpec) -> Record:
+        connection, source = spec.connection, spec.preload.source
+        containers.uninterrupted(lambda: self._create(spec))
+        with answering(self._engine):
+            details = containers.inspect(self._engine.client, spec.home.label)
+            if details:
+                # Else it has ended already, which the wait finds out.
+                connection.prepare(details)
+        daemon = StartingDaemon(self._engine, spec)
+        daemon.wait(spent=source.seconds)
+        self._keep_hold(connection)
+        with daemon.client() as client:
+            info = client.info()
+        readiness.check(spec.subject, info, daemon.api_version)
+        # Read only where it is judged: without a shared directory the engine must fetch it.
+        judge = self._mode.judge
+        obstacle = judge(connection.read(layout.SIGHT) or "") if judge else None
+        if obstacle is not None:
+            raise obstacle.error(self._mode.name)
+        spec.preload.provide(daemon)
+        return Record(
+            mode=self._mode.name,
+            home=spec.home,
+            id=details["Id"],
+            host=connection.host,
+            address=connection.address,
+            published=tuple(f"{port}/{protocol}" for port, protocol in spec.settings.ports()),
+            connection=connection.name,
+            certificates=connection.certificates,
+            outer=connection.outer,
+            because=connection.because,
+            version=info["ServerVersion"],
+            api_version=daemon.api_version,
+            driver=info["Driver"],
+            user_namespace=self._mode.user_namespace,
+            seconds=source.seconds,
+            pulled=source.pulled,
+        )
+
+    def _create(self, spec: ContainerSpec) -> None:
+        """Create and start the container.
+
+        Raises:
+            DindError: the engine refuses it, or gives no answer.
+        """
+        from docker.errors import APIError
         from requests.exceptions import RequestException
 
+        home, api = spec.home, self._engine.client.api
         try:
-            yield
-        except (DockerException, RequestException) as error:
-            raise failed_meanwhile(home, settings, error, readiness.log(way)) from error
-
-    def _started(
-        self,
-        home: Home,
-        way: ways.Connection,
-        settings: Settings,
-        image: Mapping[str, Any],
-        ticket: seeding.Ticket,
-        supply: images.Supply,
-    ) -> Record:
-        plan = creation.Plan(home, settings, image, ticket, way, self._mode, self._host_config)
-        creation.uninterrupted(
-            lambda: creation.create(self._engine, plan, remove=lambda: self.stop(home))
-        )
-        with answering(self._engine):
-            details = inspect(self._engine, home)
-            if details:
-                # Else it has ended already, as the wait is to find out.
-                way.opened(details)
-        new = StartingDaemon(self._engine, home, way, settings, ticket, self._mode)
-        api_version = new.wait(spent=supply.seconds)
-        self._keep_hold(way)
-        with new.client() as client:
-            info = client.info()
-        readiness.check(new.subject, info, api_version)
-        # Read only where somebody judges it: from an engine elsewhere it must be fetched.
-        obstacle = self._judge(way.read(SIGHT) or "") if self._judge else None
-        if obstacle is not None:
-            raise obstacle.error(self._mode)
-        seeding.provide(ticket, settings, supply, new)
-        return Record(
-            mode=self._mode,
-            home=home,
-            id=details["Id"],
-            host=way.host,
-            address=way.address,
-            published=tuple(f"{port}/{protocol}" for port, protocol in settings.ports()),
-            way=way.name,
-            certificates=way.certificates,
-            outer=way.outer,
-            because=way.because,
-            version=info["ServerVersion"],
-            api_version=api_version,
-            driver=info["Driver"],
-            user_namespace=self._user_namespace,
-            seconds=supply.seconds,
-            pulled=supply.pulled,
-        )
+            arguments = spec.arguments(api)
+            containers.create_in_place_of(
+                lambda: self.stop(home), lambda: api.create_container(**arguments)
+            )
+            api.start(home.label)
+        except APIError as error:
+            raise refused(home, spec.settings, error.explanation or str(error)) from error
+        except RequestException as error:
+            raise unanswered(home, spec.settings, error) from error
 
     def files(self, record: Record) -> Files:
-        """Its files."""
-        return ways.known(self._engine, record)
+        """A daemon's files: its log, its exit code, and messages to its first process."""
+        return connections.of_record(self._engine, record)
 
     def hold(self, record: Record) -> None:
-        """Hold it until `release`, or this process's end, where the run's lease doesn't."""
-        self._keep_hold(ways.known(self._engine, record))
+        """Keep the daemon alive until `release`, or this process's end, if the lease doesn't."""
+        self._keep_hold(connections.of_record(self._engine, record))
 
-    def _keep_hold(self, way: ways.Connection) -> None:
-        held = way.hold()
+    def _keep_hold(self, connection: connections.Connection) -> None:
+        held = connection.hold()
         if held is not None:
             self._held.append(held)
 
     def release(self) -> None:
-        """Let go of what is held; idempotent."""
+        """End what `hold` began; idempotent."""
         while self._held:
             self._held.pop().release()
 
     def outer(self) -> docker.DockerClient:
-        """A client on the outer engine."""
+        """A client on the outer engine, which has the images to load."""
         return self._engine.client
 
     def container(self, record: Record) -> Container:
@@ -168,43 +203,54 @@ class ContainerBackend:
         return self._engine.client.containers.get(record.id)
 
     def exec(
-        self,
-        record: Record,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None,
-        workdir: str | None,
-        stdin: bytes | None,
-        timeout: float | None,
+        self, record: Record, command: exec_module.Command
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the daemon's container."""
-        return execution.run(
-            self._engine.client,
-            record.id,
-            command,
-            env=env,
-            workdir=workdir,
-            stdin=stdin,
-            timeout=timeout,
-        )
+        return exec_module.run(self._engine.client, record.id, command)
 
     def restart(self, record: Record, timeout: float) -> None:
-        """Start the daemon anew in its container, and wait until it serves again."""
-        restart.start_anew(self._engine, record, timeout)
+        """Start the daemon anew in its container, and wait until it serves again.
+
+        Raises:
+            DindError: it can't be restarted, ended instead, or was not ready in time.
+        """
+        connection = connections.of_record(self._engine, record)
+        subject = f"The daemon {record.home.name!r} (mode {record.mode})"
+        if not connection.supervised:
+            raise NoShell(
+                f"{subject} can't be restarted.",
+                evidence="Its image has no shell, so nothing in its container can start it anew; "
+                "and its container, started anew, would have another address.",
+                remedy=[
+                    "Use an image that has sh, as docker:dind does: --dind-image IMAGE.",
+                    "Start a new daemon instead, with dind_factory.",
+                ],
+            )
+        connection.write(layout.RESTARTED, "")
+        self._engine.client.api.kill(record.id, "SIGALRM")
+        watched = readiness.Watched(
+            subject=f"{subject}, restarted,",
+            files=connection,
+            ping=lambda patience: http.ping(record.host, record.certificates, timeout=patience),
+            is_gone=lambda: not containers.inspect(self._engine.client, record.home.label),
+            # The daemon that is about to end answers too.
+            counts=lambda: bool(connection.read(layout.RESTARTED)),
+        )
+        readiness.wait_until_ready(watched, timeout=timeout)
 
     def post_mortem(self, record: Record) -> int | None:
-        """The exit code of a daemon that is gone, by its own word or by the engine's events."""
+        """The exit code of a daemon that is gone, from its own file or the engine's events."""
         with contextlib.closing(self._engine.patient(_POST_MORTEM_SECONDS)) as engine:
-            files = ways.known(engine, record)
+            files = connections.of_record(engine, record)
             written = readiness.exit_code(files)
             if written is not None:
                 return written
-            ends = _ends(engine.client.api, record.id)
-            # It may have come to write it meanwhile.
+            codes = _exit_codes(engine.client.api, record.id)
+            # It may have been written meanwhile.
             written = readiness.exit_code(files)
         if written is not None:
             return written
-        return int(ends[-1]) if ends and ends[-1] else None
+        return int(codes[-1]) if codes and codes[-1] else None
 
     def stop(self, home: Home) -> None:
         """Remove the container with its volume; one that is gone is fine."""
@@ -222,7 +268,7 @@ class ContainerBackend:
             # 409: it ended by itself just now, and the engine is removing it already.
             if error.status_code != HTTPStatus.CONFLICT:
                 raise
-            # What it can't remove by then is left to the next run's sweep.
+            # A removal that takes longer is left to the engine, or the next run's sweep.
             with contextlib.suppress(NotFound, Timeout, Broken):
                 api.wait(home.label, condition="removed", timeout=api.timeout)
 
@@ -237,8 +283,21 @@ class ContainerBackend:
                 api.remove_volume(volume["Name"])
 
 
-def _ends(api: Any, container: str) -> list[str | None]:
-    """The exit codes that the engine has of a container; it is waited for in bounds."""
+@contextmanager
+def _explained(spec: ContainerSpec) -> Iterator[None]:
+    """Turn a docker client's error during a start into one that says what it means."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        log = readiness.log(spec.connection)
+        raise failed_meanwhile(spec.home, spec.settings, error, log) from error
+
+
+def _exit_codes(api: Any, container: str) -> list[str | None]:
+    """The exit codes of a container in the events that the engine remembers."""
     # The engine removed the container, but remembers its last events (moby: 256 of them).
     # It is asked for them up to the next second, since the end may be on its way; by its own
     # clock, since it waits for that second however long it takes to come.

@@ -1,4 +1,4 @@
-"""What an engine says that starts no container, what it means, and the ways on."""
+"""An engine's texts when it starts no container, turned into errors with remedies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..engine import denials
 from ..errors import (
+    DaemonLost,
     DaemonUnhealthy,
     DindError,
     ImageUnavailable,
@@ -16,8 +17,8 @@ from ..errors import (
     SettingsError,
     StartTimeout,
 )
+from ..lifetime.layout import Home
 from ..settings import Settings
-from .protocol import Home
 
 
 def refused(home: Home, settings: Settings, text: str) -> DindError:
@@ -64,8 +65,17 @@ def failed_meanwhile(home: Home, settings: Settings, error: Exception, log: str)
     )
 
 
+def gone(home: Home, error: Exception) -> DaemonLost:
+    """The error for a daemon whose container, or guard, is not there."""
+    return DaemonLost(
+        f"The daemon {home.name!r} is gone; nothing can be done in it.",
+        evidence=str(getattr(error, "explanation", error)),
+        remedy=["Start another one with dind_factory; one that was stopped stays so."],
+    )
+
+
 def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
-    """What an engine means that starts no container: the error, where it is known, and ways on."""
+    """The error and the remedies for an engine's text; no error where the text is not known."""
     for pattern, error, remedy in _REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):
             return error, remedy
@@ -75,16 +85,16 @@ def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
     ]
 
 
-ELSEWHERE = r"bind source path does not exist|mounts denied|not shared from"
-"""What engines say that can't mount this process's directories."""
-ELSEWHERE_REMEDY = [
+UNSHARED = r"bind source path does not exist|mounts denied|not shared from"
+"""Texts of engines that can't mount this process's directories."""
+UNSHARED_REMEDY = [
     "Run the tests on the engine's own machine.",
     "If they run in a container that has the engine's socket mounted, mount the temp dir "
     "into it under the same path.",
     "Set TMPDIR to a directory that the engine may mount.",
 ]
 
-# What engines say (moby's, runc's and crun's own texts), what it means, and the ways on.
+# Texts of moby, runc and crun; the error that each means; the remedies.
 _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
     (
         r"port is already allocated|address already in use|ports are not available",
@@ -103,7 +113,7 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
             "--privileged, ask who runs it for an exception.",
         ],
     ),
-    (ELSEWHERE, NotShared, ELSEWHERE_REMEDY),
+    (UNSHARED, NotShared, UNSHARED_REMEDY),
     (
         r'exec: "sh"|stat sh: no such file|executable file `sh` not found',
         NoShell,

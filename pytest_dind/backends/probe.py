@@ -1,4 +1,4 @@
-"""A look into a container made for nothing else: what a mode's availability is proved with."""
+"""Probes: short-lived containers whose output proves whether a mode works."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..engine import denials, images
-from ..engine import tls as certificates
+from ..engine import containers, denials, tls
+from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
-from ..lifetime import directories, labels, reaper
-from ..lifetime.lease import LEASE
-from .creation import uninterrupted
-from .engine_errors import ELSEWHERE, ELSEWHERE_REMEDY
-from .spec import HOME_IN_CONTAINER, SUPERUSER
+from ..lifetime import directories, labels, layout
+from ..lifetime.layout import Home
+from .engine_errors import UNSHARED, UNSHARED_REMEDY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..engine.engine import Engine
+    from ..engine.streams import Progress
 
-# A container under Sysbox takes half a second; one on an emulated machine 25 times as long.
+# A container under Sysbox takes half a second, and 25 times as long on an emulated machine.
 _PROBE_SECONDS = 20
-# An engine that waits for a runtime that hangs removes nothing, but keeps the request in mind.
-_REMOVAL_SECONDS = 5
 
 FILES = (
     "/proc/sys/kernel/osrelease",
@@ -38,12 +35,12 @@ FILES = (
     "/sys/fs/selinux/enforce",
     "/sys/module/apparmor/parameters/enabled",
 )
-"""What the kernel says of itself, as far as it matters to a daemon."""
+"""Files in which the kernel tells facts that matter to a daemon."""
 
 LEASE_SEEN = "the lease is held outside"
 # Opening a FIFO for reading waits until somebody has it open for writing, on the same kernel.
-SEE_LEASE = f"timeout 5 sh -c ': <{HOME_IN_CONTAINER}/{LEASE}' && echo {LEASE_SEEN}"
-"""A shell command that shows whether a container has part in the lease of its run."""
+SEE_LEASE = f"timeout 5 sh -c ': <{layout.IN_CONTAINER}/{layout.LEASE}' && echo {LEASE_SEEN}"
+"""A shell command that writes `LEASE_SEEN` if the container sees its run's lease held."""
 
 MOUNT = "mount"
 LEASES = "lease"
@@ -58,7 +55,7 @@ LOOK = (
     f"""
 see() {{ echo "=== $1"; shift; "$@" 2>&1; }}
 see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && echo {MOUNTED}'
-see {LEASES} sh -c '[ ! -e {HOME_IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
+see {LEASES} sh -c '[ ! -e {layout.IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
 see {DISK} df -Pk /
 see {IPTABLES} iptables --version
 for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
@@ -66,7 +63,7 @@ for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; don
 exit 0
 """,
 )
-"""A command that shows what a daemon in a container would have to work with."""
+"""A command that writes the facts that matter to a daemon in such a container, in sections."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ class Obstacle:
 
     Attributes:
         cause: In a few words, to follow "because".
-        evidence: What was seen.
-        remedy: What to do, as alternatives.
+        evidence: The facts that show it.
+        remedy: The remedies, as alternatives.
     """
 
     cause: str
@@ -84,7 +81,7 @@ class Obstacle:
     remedy: tuple[str, ...]
 
     def error(self, mode: str) -> ModeUnavailable:
-        """The same for the user who asked for the mode."""
+        """The error for a user who asked for the mode."""
         return ModeUnavailable(
             f"Mode {mode} is not available: {self.cause}.",
             evidence=self.evidence,
@@ -94,10 +91,10 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe container wrote, or what the engine said of it.
+    """The output of a probe container, or the engine's refusal of it.
 
     Attributes:
-        output: Its output; the engine's words when it did not run.
+        output: Its output; the engine's text when it did not run.
         ran: Whether it ran and ended with exit code 0.
         hangs: Whether it did not end in time.
     """
@@ -108,41 +105,41 @@ class ProbeResult:
 
 
 def sections(output: str) -> dict[str, str]:
-    """What `LOOK` saw, by what it looked at."""
+    """The sections of `LOOK`'s output, by their names."""
     parts = (part.partition("\n") for part in output.split("=== ")[1:])
     return {name.strip(): content.strip() for name, _, content in parts}
 
 
 def unshared() -> Obstacle | None:
-    """Why no daemon can be had where containers don't see this process's directories.
+    """The obstacle where containers don't see this process's directories.
 
-    None where it can: it is reached over TLS then.
+    None where daemons can be reached over TLS instead.
     """
-    if certificates.available():
+    if tls.available():
         return None
     selinux = denials.OPTIONS[denials.SELINUX] if denials.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        (*ELSEWHERE_REMEDY, certificates.REMEDY, *selinux),
+        (*UNSHARED_REMEDY, tls.REMEDY, *selinux),
     )
 
 
 class Probe:
-    """Runs short-lived containers of an image, each removed at once, also when it hangs.
+    """Runs a command in a short-lived container of an image, which is removed even if it hangs.
 
     Args:
         engine: The outer engine.
-        image: The daemon's image; it has what a daemon's container needs.
-        run: The directory of the run on whose behalf this is done.
-        progress: Where a line on what takes long goes.
+        image: The daemon's image; it has the tools that a daemon's container needs.
+        run: The directory of the run that needs to know.
+        progress: Writes a progress line.
 
     Attributes:
         pulled: Seconds that a pull of the image took; 0 where it was not missing.
     """
 
-    def __init__(self, engine: Engine, image: str, run: Path, progress: images.Progress) -> None:
+    def __init__(self, engine: Engine, image: str, run: Path, progress: Progress) -> None:
         self.pulled = 0.0
         self._engine = engine
         self._image = image
@@ -162,69 +159,53 @@ class Probe:
         Args:
             command: The command.
             shares: Whether the run's directory is mounted in it, as a daemon's is, if that works.
-            seconds: What each answer of the engine may take.
+            seconds: Seconds that each answer of the engine may take.
             host_config: As docker-py's `create_host_config` takes it.
 
         Raises:
             ImageUnavailable: the image is missing and can't be pulled.
         """
-        supply = images.Supply(self._engine.client, self._progress)
-        supply.ensure(self._image)
-        self.pulled += supply.pulled
+        source = ImageSource(self._engine.client, self._progress)
+        source.ensure(self._image)
+        self.pulled += source.pulled
         if shares:
             from docker.types import Mount
 
-            host_config["mounts"] = [Mount(HOME_IN_CONTAINER, str(self._run), type="bind")]
+            host_config["mounts"] = [Mount(layout.IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
-            sight = self._look(engine, command, host_config)
-            if shares and not sight.ran and re.search(ELSEWHERE, sight.output):
-                # It goes without the directory then, and shows all else.
+            result = self._look(engine, command, host_config)
+            if shares and not result.ran and re.search(UNSHARED, result.output):
+                # Without the directory the container runs, and shows all else.
                 del host_config["mounts"]
-                sight = self._look(engine, command, host_config)
-            return sight
+                result = self._look(engine, command, host_config)
+            return result
 
-    def _look(self, engine: Engine, command: Sequence[str], host: Mapping[str, Any]) -> ProbeResult:
+    def _look(
+        self, engine: Engine, command: Sequence[str], host_config: Mapping[str, Any]
+    ) -> ProbeResult:
         from docker.errors import APIError
-        from docker.types import LogConfig
         from requests.exceptions import ConnectionError as Broken
         from requests.exceptions import Timeout
 
-        api = engine.client.api
-        home = self._run / f"probe-{uuid4().hex[:8]}"
-        name = f"pytest-dind-{self._run.name}-{home.name}"
-        ours = labels.make(self._run.name, mode="", keep="never", home=home)
+        home = Home(self._run / f"probe-{uuid4().hex[:8]}")
+        ours = labels.make(home.run, mode="", keep="never", home=home.path)
         # By these the reaper finds the container, should this process be killed.
-        home.mkdir(mode=0o700, parents=True)
-        (home / reaper.ENGINE).write_text(engine.url)
+        home.path.mkdir(mode=0o700, parents=True)
+        (home.path / layout.ENGINE).write_text(engine.url)
+        one_off = containers.OneOff(
+            image=self._image,
+            name=home.label,
+            command=command,
+            labels=ours | {labels.ROLE: "probe"},
+            host_config=host_config,
+        )
         try:
-            uninterrupted(
-                lambda: api.create_container(
-                    self._image,
-                    name=name,
-                    user=SUPERUSER,
-                    entrypoint=list(command),
-                    command=[],
-                    labels=ours | {labels.ROLE: "probe"},
-                    host_config=api.create_host_config(
-                        network_mode="none",
-                        # One that can be read, whichever the engine's default is.
-                        log_config=LogConfig(type=LogConfig.types.JSON),
-                        **host,
-                    ),
-                )
-            )
-            api.start(name)
-            # docker-py waits for ever unless it is told a time-out here too.
-            code = api.wait(name, timeout=api.timeout)["StatusCode"]
-            output = api.logs(name).decode(errors="replace")
-            return ProbeResult(output, ran=code == 0)
+            with containers.ended(engine, one_off, timeout=engine.timeout) as ended:
+                return ProbeResult(ended.output(), ran=ended.code == 0)
         except APIError as error:
             return ProbeResult(error.explanation or str(error), ran=False)
         except (Timeout, Broken) as error:
             # docker-py turns a time-out in the middle of an answer into a ConnectionError.
             return ProbeResult(str(error), ran=False, hangs=True)
         finally:
-            api.timeout = _REMOVAL_SECONDS
-            with contextlib.suppress(APIError, Timeout, Broken):
-                api.remove_container(name, force=True, v=True)
-            directories.remove(home)
+            directories.remove(home.path)

@@ -1,56 +1,37 @@
-"""What each mode does in its own way; all else is shared."""
+"""Backends: what each mode does in its own way, and the record of a daemon."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..engine import http
+from ..lifetime.layout import Home
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from ..engine.images import Progress
+    from ..engine.exec import Command
+    from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..settings import Settings
 
 
+LOOPBACK = "127.0.0.1"
+
+
 class Address(NamedTuple):
-    """Where a port is reached."""
+    """The host and port on which a port of a container is reached."""
 
     host: str
     port: int
 
 
 @dataclass(frozen=True)
-class Home:
-    """The directory of one daemon, shared with its container; its names tell whose it is."""
-
-    path: Path
-
-    @property
-    def run(self) -> str:
-        """The id of the run the daemon belongs to."""
-        return self.path.parent.name
-
-    @property
-    def name(self) -> str:
-        """The daemon's name in the run."""
-        return self.path.name
-
-    @property
-    def label(self) -> str:
-        """The name on the outer engine."""
-        return f"pytest-dind-{self.run}-{self.name}"
-
-
-@dataclass(frozen=True)
 class Record:
-    """All that a process must know to use a daemon, also one that another process started.
+    """The facts by which a process uses a daemon, also one that another process started.
 
     Attributes:
         mode: The mode in force.
@@ -64,9 +45,9 @@ class Record:
         api_version: The newest API version it speaks.
         driver: Its storage driver.
         user_namespace: Whether root in its container is not root on the engine's machine.
-        seconds: From its start to healthy; pulls of images have no part in it.
-        pulled: Seconds that pulls of the images that it needs took; 0 where none was missing.
-        way: The name of the way that leads to it.
+        seconds: Seconds from its start to healthy, without pulls of images.
+        pulled: Seconds that pulls of its images took; 0 where none was missing.
+        connection: The name of its connection.
         certificates: The directory of a client's certificates; empty where it has a unix socket.
         outer: The host on which ports that the outer engine publishes are reached.
         because: Why it is not reached by a shared directory; empty where it is.
@@ -84,7 +65,7 @@ class Record:
     user_namespace: bool
     seconds: float
     pulled: float = 0
-    way: str = "shared"
+    connection: str = "shared"
     certificates: str = ""
     outer: str = "127.0.0.1"
     because: str = ""
@@ -95,43 +76,34 @@ class Record:
 
 
 class Backend(Protocol):
-    """One way to make a daemon."""
+    """Makes the daemons of one mode, and works on them."""
 
     def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
 
     def files(self, record: Record) -> Files:
-        """Its files: its log, its exit code, and what it is told."""
+        """A daemon's files: its log, its exit code, and messages to its first process."""
 
     def hold(self, record: Record) -> None:
-        """Hold it until `release`, or this process's end, where the run's lease doesn't."""
+        """Keep the daemon alive until `release`, or this process's end, if the lease doesn't."""
 
     def release(self) -> None:
-        """Let go of what is held; idempotent."""
+        """End what `hold` began; idempotent."""
 
     def outer(self) -> docker.DockerClient:
         """A client on the outer engine, which has the images to load."""
 
     def container(self, record: Record) -> Container | None:
-        """The outer container, where there is one."""
+        """The outer container; None in a mode that has none."""
 
-    def exec(
-        self,
-        record: Record,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None,
-        workdir: str | None,
-        stdin: bytes | None,
-        timeout: float | None,
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command where the daemon's own docker CLI is."""
+    def exec(self, record: Record, command: Command) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in a container where the docker CLI talks to the daemon."""
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew, with all that it has, and wait until it serves again."""
 
     def post_mortem(self, record: Record) -> int | None:
-        """The exit code of a daemon that is gone, where it can still be known."""
+        """The exit code of a daemon that is gone; None where nobody knows it."""
 
     def stop(self, home: Home) -> None:
         """Remove the daemon of this home with its volumes; one that is gone is fine."""

@@ -1,4 +1,4 @@
-"""The wait for a new daemon: a race of a good ping, the container's end, and the deadline."""
+"""Readiness: the race of a daemon's first answer, its container's end, and the deadline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..engine import denials
+from ..engine.polling import poll
 from ..errors import (
     DaemonExited,
     DaemonUnhealthy,
@@ -20,19 +22,15 @@ from ..errors import (
     NotShared,
     StartTimeout,
 )
+from ..lifetime import layout
 from ..lifetime.files import Directory, Files
 
-LOG = "log"
-"""The daemon's log, in its home."""
-EXIT = "exit"
-"""The daemon's exit code, in its home once it has ended."""
-
-# Codes of supervise.sh, and what stands for none at all.
+# An exit code of supervise.sh, and one that stands for none at all.
 _NO_DOCKERD = 127
 _GONE = -1
 
 _LAST_LINES = 20
-"""How much of the log errors show."""
+"""The lines of the log that errors show."""
 
 # A look at the container costs the engine some milliseconds.
 _LOOK_AT_CONTAINER_SECONDS = 0.25
@@ -47,70 +45,74 @@ _OLDEST_API = (1, 24)
 
 def log(files: Files, tail: int | None = _LAST_LINES) -> str:
     """The last `tail` lines of the daemon's log, or all of it."""
-    return "".join(deque(io.StringIO(files.read(LOG) or ""), maxlen=tail))
+    return "".join(deque(io.StringIO(files.read(layout.LOG) or ""), maxlen=tail))
 
 
 def _last_words(files: Files) -> str:
-    """The log's end, but for the pages on its options that dockerd prints when it refuses one."""
+    """The log's end, without the list of all options that dockerd prints when it refuses one."""
     said = log(files, None).partition("\nUsage:")[0]
     return "\n".join(said.splitlines()[-_LAST_LINES:])
 
 
 def exit_code(files: Files) -> int | None:
-    """The code the daemon ended with, or None while it has not."""
+    """The code the daemon ended with; None while it runs."""
     try:
-        return int(files.read(EXIT) or "")
+        return int(files.read(layout.EXIT) or "")
     except ValueError:
         return None
 
 
-def wait_until_ready(
-    subject: str,
-    files: Files,
-    ping: Callable[[float], str | None],
-    *,
-    poll_seconds: float = 0.01,
-    timeout: float,
-    spent: float = 0,
-    gone: Callable[[], bool],
-    awaited: Callable[[], bool] = lambda: True,
-    remedy: Sequence[str] = (),
-) -> str:
-    """Wait until the daemon answers, has ended, or the deadline has passed.
+@dataclass(frozen=True)
+class Watched:
+    """A daemon that starts, with the ways to look at it.
+
+    Attributes:
+        subject: The daemon, for error texts.
+        files: Its files.
+        ping: Asks it for the newest API version it speaks, for at most so many seconds.
+        is_gone: Whether its container has ended without an exit code; asked now and then.
+        poll_seconds: The time between two looks.
+        counts: Whether an answer would be that of the awaited daemon.
+        remedy: Further remedies for a daemon that is not ready in time.
+    """
+
+    subject: str
+    files: Files
+    ping: Callable[[float], str | None]
+    is_gone: Callable[[], bool]
+    poll_seconds: float = 0.01
+    counts: Callable[[], bool] = lambda: True
+    remedy: Sequence[str] = ()
+
+
+def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> str:
+    """Wait until a daemon answers, has ended, or its time is up.
 
     Args:
-        subject: What is waited for, for error texts.
-        files: The daemon's files.
-        ping: Asks the daemon for the newest API version it speaks, for at most so many seconds.
-        poll_seconds: What passes between two looks.
+        watched: The daemon.
         timeout: Seconds from the request to the deadline.
         spent: Seconds of these that are gone already.
-        gone: Whether the container has ended without a word, asked now and then.
-        awaited: What must have come to pass besides.
-        remedy: What else can be done about a daemon that is not ready in time.
 
     Returns:
-        The newest API version the daemon speaks.
+        The newest API version that the daemon speaks.
 
     Raises:
         DaemonExited: it ended first.
         StartTimeout: the deadline came first.
     """
-    # Late, since who reads a log or loads the plugin waits for nothing.
-    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
-
+    subject, files, every = watched.subject, watched.files, watched.poll_seconds
     looks = itertools.count(1)
-    between = max(1, round(_LOOK_AT_CONTAINER_SECONDS / poll_seconds))
+    between = max(1, round(_LOOK_AT_CONTAINER_SECONDS / every))
     deadline = time.monotonic() + timeout - spent
 
     def look() -> str | None:
         # dockerd listens long before it serves: a ping may hang until then.
         patience = min(_PING_SECONDS, deadline - time.monotonic())
-        answer = ping(max(patience, poll_seconds)) if awaited() else None
+        answer = watched.ping(max(patience, every)) if watched.counts() else None
         if answer is not None:
             return answer
         code = exit_code(files)
-        if code is None and next(looks) % between == 0 and gone():
+        if code is None and next(looks) % between == 0 and watched.is_gone():
             # The end may have come between the two looks: the code is written before it.
             code = exit_code(files)
             code = _GONE if code is None else code
@@ -118,30 +120,24 @@ def wait_until_ready(
             raise _exited(subject, files, code)
         return None
 
-    waiting = Retrying(
-        stop=stop_after_delay(timeout - spent),
-        wait=wait_fixed(poll_seconds),
-        retry=retry_if_result(lambda answer: answer is None),
-        retry_error_callback=lambda state: None,
-    )
-    api_version = waiting(look)
+    api_version = poll(look, seconds=timeout - spent, every=every)
     if api_version is None:
-        cause, ways_on = _denied(files)
+        cause, remedy = _denied(files)
         raise StartTimeout(
             f"{subject} was not ready after {timeout:g} s{cause}.",
             evidence=log(files) or "The daemon has logged nothing yet.",
             remedy=[
-                *ways_on,
                 *remedy,
+                *watched.remedy,
                 "Give it longer: --dind-timeout SECONDS.",
                 "Look for what holds it up in the log lines above.",
             ],
         )
-    return str(api_version)
+    return api_version
 
 
 def _exited(subject: str, files: Files, code: int) -> DindError:
-    if isinstance(files, Directory) and files.read(LOG) is None:
+    if isinstance(files, Directory) and files.read(layout.LOG) is None:
         return NotShared(
             f"{subject} does not see the directory {files.path} of this process.",
             evidence="Its container ended before it could write there.",
@@ -171,7 +167,7 @@ def _exited(subject: str, files: Files, code: int) -> DindError:
     )
 
 
-# A container with a label may not read what has a user's label, as files in the temp dir do; a
+# A labelled container may not read files with a user's label, such as those in the temp dir; a
 # --privileged one has no such label.
 _SELINUX_HIDES = (
     "SELinux enforces its policy here, and may hide the directory from a container without "
@@ -180,13 +176,13 @@ _SELINUX_HIDES = (
 
 
 def _denied(files: Files) -> tuple[str, Sequence[str]]:
-    """What a security module has to do with it, by the daemon's log: the cause, and the ways on."""
+    """The denial by a security module that the log tells of: its cause for a text, its remedies."""
     denial = denials.recognized(log(files))
     return (f". {denial.cause}", denial.remedy) if denial else ("", ())
 
 
 def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
-    """Check what a daemon that answers says of itself.
+    """Check the API version and the storage driver of a daemon that answers.
 
     Raises:
         DaemonUnhealthy: its API is too old.

@@ -1,4 +1,4 @@
-"""The record of a daemon as a JSON file in its home, which is written whole or not at all."""
+"""Records of daemons, for the other processes of a run: JSON files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..lifetime.directories import explained
-from ..lifetime.reaper import STATE
+from ..lifetime.layout import STATE, Home
 from ..settings import Settings
-from .protocol import Home, Record
+from .protocol import Record
 
-# Raised when a field of `Record` changes: another version's state is not read.
-_VERSION = 3
+# Raised when a field of `Record` changes: a record of another version is not read.
+_VERSION = 4
 
 
 def read(home: Home) -> tuple[Record, Settings] | None:
-    """A daemon's record, and the settings it was started with.
+    """Read a daemon's record, and the settings it was started with.
 
-    None when there is none, or none that this version can read: the daemon is started anew then.
+    None where there is none, or none that this version can read: the daemon is started anew then.
     """
     try:
         found = json.loads((home.path / STATE).read_text())
@@ -34,7 +34,7 @@ def read(home: Home) -> tuple[Record, Settings] | None:
 
 
 def write(record: Record, settings: Settings) -> None:
-    """Write the state of a daemon, whole or not at all."""
+    """Write a daemon's record for the run's other processes, whole or not at all."""
     fields = {
         field.name: getattr(record, field.name)
         for field in dataclasses.fields(record)

@@ -1,10 +1,12 @@
-"""The ways to make a daemon, one module for each mode, named as the mode is.
+"""The modes: the backend of each, whether it works on an engine, and which one `auto` takes.
 
-Each module has `make(engine)`, which gives the backend, and `check(engine, probe)`, which gives
-what stands in the way of the mode on this engine, if anything does. A module whose `check` leaves
-something for the daemon's start to find out has `check_thoroughly(engine, probe)` too, which tries
-that. One whose daemons show themselves what `check` would prove has `proved_by_start(engine)`:
-whether they do here.
+Each mode has a module of its name here, with
+
+- `ISOLATES`: whether its daemons are the tests' own, apart from the outer engine;
+- `make(engine)`, which gives its backend;
+- `check(engine, probe)`, which gives the obstacle to the mode on this engine, if there is one;
+- `check_thoroughly(engine, probe)`, which also tries what `check` leaves to the daemon's start;
+- `proved_by_start(engine)`: whether a daemon's start shows, on this engine, that the mode works.
 """
 
 from __future__ import annotations
@@ -33,29 +35,28 @@ __all__ = [
     "proved_by_start",
 ]
 
-AUTO_ORDER: tuple[str, ...] = ("sysbox", "dind")
-"""The modes that `auto` tries, in this order. Mode socket, the outer engine itself, is not among
-them: it gives isolation away, which is not to be done without a word."""
+AUTO_ORDER = ("sysbox", "dind")
+"""The modes that `auto` tries, the most isolated first. It takes no mode that does not isolate:
+isolation is not to be given away without a word."""
+
+_DOCTOR = ("Look at what each mode lacks: python -m pytest_dind doctor.",)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The mode in force, or what stands in its way.
+    """The mode in force, or the obstacle to it.
 
     Attributes:
         mode: The mode.
         because: For a mode that `auto` picked, why.
         obstacle: Why the mode asked for can't be had.
-        way: How the daemon is reached, and why, where that isn't by a shared directory.
+        connection: How its daemons are reached, and why; empty for a shared directory.
     """
 
     mode: str
     because: str = ""
     obstacle: Obstacle | None = None
-    way: str = ""
-
-
-_DOCTOR = ("Look at what each mode lacks: python -m pytest_dind doctor.",)
+    connection: str = ""
 
 
 def _module(mode: str) -> Any:
@@ -63,34 +64,31 @@ def _module(mode: str) -> Any:
 
 
 def isolates(mode: str) -> bool:
-    """Tell whether a mode gives tests a daemon that is not the machine's own engine."""
+    """Whether the daemons of a mode are the tests' own, apart from the outer engine."""
     return bool(_module(mode).ISOLATES)
 
 
 def backend(mode: str, engine: Engine) -> Backend:
-    """The backend of a mode in force, on an outer engine."""
+    """The backend of a mode on an outer engine."""
     made: Backend = _module(mode).make(engine)
     return made
 
 
 def check(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
-    """What stands in the way of a mode on this engine; None where it works."""
+    """The obstacle to a mode on this engine; None where it works."""
     found: Obstacle | None = _module(mode).check(engine, probe)
     return found
 
 
 def check_thoroughly(mode: str, engine: Engine, probe: Probe) -> Obstacle | None:
-    """What stands in the way of a mode, tried as far as that goes without a daemon."""
-    module = _module(mode)
-    found: Obstacle | None = getattr(module, "check_thoroughly", module.check)(engine, probe)
+    """The same, tried as far as that goes without a daemon."""
+    found: Obstacle | None = _module(mode).check_thoroughly(engine, probe)
     return found
 
 
 def proved_by_start(mode: str, engine: Engine) -> bool:
     """Whether a daemon's own start proves, on this engine, that the mode works."""
-    return mode != AUTO and bool(
-        getattr(_module(mode), "proved_by_start", lambda engine: False)(engine)
-    )
+    return mode != AUTO and bool(_module(mode).proved_by_start(engine))
 
 
 def choose(asked: str, engine: Engine, probe: Probe) -> Choice:

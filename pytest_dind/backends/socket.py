@@ -5,47 +5,40 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
-from ..daemon.commands import gone
-from ..engine import exec as execution
-from ..engine import images
+from ..engine import exec as exec_module
+from ..engine.containers import SUPERUSER
 from ..engine.engine import Engine, answering
+from ..engine.images import ImageSource
 from ..errors import DaemonExited, SettingsError
 from ..guard import launch
 from ..guard.config import GuardConfig
 from ..guard.objects import leftovers
 from ..guard.objects.roles import CLIENT
 from ..guard.rules.policy import OWN
-from ..lifetime import directories, labels
-from ..lifetime.directories import ROOT, SOCKET
+from ..lifetime import directories, labels, layout
 from ..lifetime.files import Directory, Files
-from ..lifetime.lease import LEASE
-from ..lifetime.reaper import GUARD, KEPT
+from ..lifetime.layout import Home
 from ..settings import Settings
 from . import readiness, records
-from .engine_errors import ELSEWHERE_REMEDY
+from .engine_errors import UNSHARED_REMEDY, gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
-from .protocol import Home, Record
-from .spec import HOME_IN_CONTAINER, SUPERUSER
+from .protocol import LOOPBACK, Record
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+    from ..engine.streams import Progress
     from .probe import Probe
 
-MODE = __name__.rpartition(".")[2]
 ISOLATES = False
-"""Whether tests have a daemon that is not the machine's own engine."""
 
-_LOOPBACK = "127.0.0.1"
+_MODE = "socket"
 _UNIX = "unix://"
-# Where the docker CLI in the client container looks for an engine.
-_CLIENT_SOCKET = "/var/run/docker.sock"
 _IDLE = "while :; do sleep 86400; done"
 
 
@@ -55,7 +48,7 @@ def make(engine: Engine) -> SocketBackend:
 
 
 def check(engine: Engine, probe: Probe) -> Obstacle | None:
-    """Why there can be no guard: only an engine that is reached by a unix socket can have one."""
+    """The obstacle to a guard: only an engine that is reached by a unix socket can have one."""
     if engine.url.startswith(_UNIX):
         return None
     return Obstacle(
@@ -70,68 +63,74 @@ def check(engine: Engine, probe: Probe) -> Obstacle | None:
 
 
 def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
-    """Why not, and whether a container sees the directory that the guard's socket is to be in."""
+    """The same, and whether a container sees the directory that the guard's socket will be in."""
     obstacle = check(engine, probe)
     if obstacle is not None:
         return obstacle
-    sight = probe(LOOK, shares=True)
-    if sight.ran and sections(sight.output).get(LEASES) == LEASE_SEEN:
+    result = probe(LOOK, shares=True)
+    if result.ran and sections(result.output).get(LEASES) == LEASE_SEEN:
         return None
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, or in a virtual machine.",
-        (*ELSEWHERE_REMEDY, "Use another mode: --dind-mode=auto."),
+        (*UNSHARED_REMEDY, "Use another mode: --dind-mode=auto."),
     )
 
 
+def proved_by_start(engine: Engine) -> bool:
+    """False: `check` costs nothing that a start would save."""
+    return False
+
+
 class SocketBackend:
-    """Guards of the outer engine; each is to its tests what a daemon is in other modes."""
+    """Guards of the outer engine; each takes the place that a daemon has in other modes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._settings = Settings()
 
-    def start(self, home: Home, settings: Settings, progress: images.Progress) -> Record:
+    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
-        _demand_nothing_of_a_daemon(settings)
-        self._settings = settings
-        supply = images.Supply(self._engine.client, progress)
+        _refuse_settings_of_daemons(settings)
+        source = ImageSource(self._engine.client, progress)
         with answering(self._engine):
             for name in settings.load:
-                supply.ensure(name)
+                source.ensure(name)
         self._launch(home, settings)
-        host = f"{_UNIX}{home.path / SOCKET}"
+        host = f"{_UNIX}{home.path / layout.SOCKET}"
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
             info = client.info()
             api_version = client.api.api_version
-        return Record(
-            mode=MODE,
+        record = Record(
+            mode=_MODE,
             home=home,
             id=home.label,
             host=host,
-            address=_LOOPBACK,
+            address=LOOPBACK,
             published=(),
             version=info["ServerVersion"],
             api_version=api_version,
             driver=info["Driver"],
             user_namespace=False,
-            seconds=supply.seconds,
-            pulled=supply.pulled,
+            seconds=source.seconds,
+            pulled=source.pulled,
         )
+        # The client container, which another process may make, and a restart need the settings.
+        records.write(record, settings)
+        return record
 
     def _launch(self, home: Home, settings: Settings) -> None:
         try:
-            root = (home.path.parent / ROOT).read_text()
+            root = (home.path.parent / layout.ROOT).read_text()
         except OSError:
             root = str(Path.cwd())
         config = GuardConfig(
             home=str(home.path),
-            socket=str(home.path / SOCKET),
-            lease=str(home.path / LEASE),
-            kept=str(home.path / KEPT),
+            socket=str(home.path / layout.SOCKET),
+            lease=str(home.path / layout.LEASE),
+            kept=str(home.path / layout.KEPT),
             engine=self._engine.url.removeprefix(_UNIX),
             labels=_labels(home, settings),
             guard=settings.guard,
@@ -149,45 +148,30 @@ class SocketBackend:
             )
 
     def files(self, record: Record) -> Files:
-        """Its files, of which the log is one."""
+        """A guard's files, of which the log is one."""
         return Directory(record.home.path)
 
     def hold(self, record: Record) -> None:
-        """The run's lease holds it."""
+        """Nothing: the run's lease keeps the guard alive."""
 
     def release(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing: `hold` began nothing."""
 
     def outer(self) -> docker.DockerClient:
-        """A client on the outer engine."""
+        """A client on the outer engine, which has the images to load."""
         return self._engine.client
 
     def container(self, record: Record) -> Container | None:
-        """None: it is the outer engine."""
+        """None: the daemon is the outer engine itself."""
         return None
 
     def exec(
-        self,
-        record: Record,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None,
-        workdir: str | None,
-        stdin: bytes | None,
-        timeout: float | None,
+        self, record: Record, command: exec_module.Command
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in a client container, which has the guarded socket."""
         if not launch.is_alive(record.home.path):
-            raise gone(record, ConnectionError("Its guard does not run."))
-        return execution.run(
-            self._engine.client,
-            self._client(record.home),
-            command,
-            env=env,
-            workdir=workdir,
-            stdin=stdin,
-            timeout=timeout,
-        )
+            raise gone(record.home, ConnectionError("Its guard does not run."))
+        return exec_module.run(self._engine.client, self._client(record.home), command)
 
     def _client(self, home: Home) -> str:
         """The id of the client container, made when it is first needed."""
@@ -199,11 +183,11 @@ class SocketBackend:
             with contextlib.suppress(NotFound):
                 there = api.inspect_container(home.label)
                 if not there["State"]["Running"]:
-                    # As after a restart of the engine.
+                    # It does not after a restart of the engine.
                     api.start(there["Id"])
                 return str(there["Id"])
-            settings = self._started_with(home)
-            images.ensure(self._engine.client, settings.image, lambda line: None)
+            settings = self._settings(home)
+            ImageSource(self._engine.client, lambda line: None).ensure(settings.image)
             made = api.create_container(
                 settings.image,
                 name=home.label,
@@ -214,9 +198,11 @@ class SocketBackend:
                 environment=_variables(settings),
                 host_config=api.create_host_config(
                     mounts=[
-                        Mount(_CLIENT_SOCKET, str(home.path / SOCKET), type="bind"),
-                        # What processes that share the daemon put in front of the socket is there.
-                        Mount(HOME_IN_CONTAINER, str(home.path), type="bind", read_only=True),
+                        Mount(
+                            layout.SOCKET_IN_CONTAINER, str(home.path / layout.SOCKET), type="bind"
+                        ),
+                        # Has the sockets of labelling proxies, too.
+                        Mount(layout.IN_CONTAINER, str(home.path), type="bind", read_only=True),
                     ]
                 ),
             )
@@ -224,39 +210,49 @@ class SocketBackend:
             return str(made["Id"])
 
     def restart(self, record: Record, timeout: float) -> None:
-        """Start the guard anew; what the tests made is known by its labels."""
+        """Start the guard anew; it knows the objects that tests made by their labels."""
         from docker.errors import NotFound
 
-        settings = self._started_with(record.home).replace(timeout=timeout)
+        settings = self._settings(record.home).replace(timeout=timeout)
         launch.end(record.home.path)
         self._launch(record.home, settings)
         with contextlib.suppress(NotFound):
-            # It has the socket of the guard that is gone.
+            # It still has the socket of the guard that ended.
             self._engine.client.api.restart(record.home.label, timeout=0)
 
-    def _started_with(self, home: Home) -> Settings:
-        """The settings of a guard, which this process or another one has started."""
+    def _settings(self, home: Home) -> Settings:
+        """The settings that the guard was started with.
+
+        Raises:
+            DaemonLost: there is no guard.
+        """
         found = records.read(home)
-        return self._settings if found is None else found[1]
+        if found is None:
+            raise gone(home, FileNotFoundError(f"There is no {home.path / layout.STATE}."))
+        return found[1]
 
     def post_mortem(self, record: Record) -> int | None:
         """None: nobody knows the exit code of a guard that is gone."""
         return None
 
     def stop(self, home: Home) -> None:
-        """End the guard, and remove what its tests made."""
+        """End the guard, and remove the objects that its tests made."""
         launch.end(home.path)
         leftovers.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):
-            (home.path / GUARD).unlink()
+            (home.path / layout.GUARD).unlink()
 
 
-def _demand_nothing_of_a_daemon(settings: Settings) -> None:
-    """Refuse settings of a daemon of one's own: in silence they would be without effect."""
+def _refuse_settings_of_daemons(settings: Settings) -> None:
+    """Check that no setting is given that only a started daemon has: it would have no effect.
+
+    Raises:
+        SettingsError: one is.
+    """
     for name in settings.of_started_daemon():
         option = name.replace("_", "-")
         raise SettingsError(
-            f"--dind-{option} can't be had in mode {MODE}: there is no daemon of the run's own "
+            f"--dind-{option} can't be had in mode {_MODE}: there is no daemon of the run's own "
             "to set that for.",
             evidence=f"{name} is {getattr(settings, name)!r}.",
             remedy=[
@@ -267,14 +263,11 @@ def _demand_nothing_of_a_daemon(settings: Settings) -> None:
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    """The client container's environment.
-
-    With BuildKit its docker would use BuildKit's own API, which is refused.
-    """
+    """The client container's environment; its docker uses BuildKit only where that is allowed."""
     refuses = settings.guard == OWN and BUILDKIT not in settings.guard_allow
     return {"DOCKER_BUILDKIT": "0"} if refuses else {}
 
 
 def _labels(home: Home, settings: Settings) -> dict[str, str]:
-    found = labels.make(home.run, mode=MODE, keep=settings.keep, home=home.path)
+    found = labels.make(home.run, mode=_MODE, keep=settings.keep, home=home.path)
     return {key: value for key, value in found.items() if value}

@@ -1,56 +1,160 @@
-"""What a daemon's container is made of: its first process, its arguments, its mounts."""
+"""The container of a daemon, as the outer engine is asked for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..lifetime import labels
+from ..engine import containers
+from ..lifetime import labels, layout
+from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import subnets
-from .connection import HOME_IN_CONTAINER as HOME_IN_CONTAINER
 from .connection import Connection
-from .protocol import Home
 
-SUPERUSER = "0"
-"""The user in each container of the daemon's image, whatever user that names (docker:dind-rootless
-does): mounts, the lease and the daemon's socket are root's. By its id, since an image need not have
-a list of users."""
+if TYPE_CHECKING:
+    from .probe import Obstacle
 
-_DATA_ROOT = "/var/lib/docker"
 _DOCKERD = "dockerd"
 _SCRIPTS = ("store/store.sh", "backends/supervise.sh")
 # A bridge of the user's own; dockerd refuses it together with `--bip`.
 _OTHER_BRIDGE = {"--bridge", "-b"}
 
 
-def script(*names: str) -> str:
-    """What the container's first process runs: scripts of this package, in this order."""
-    return "".join(files("pytest_dind").joinpath(name).read_text() for name in names or _SCRIPTS)
+@dataclass(frozen=True)
+class ContainerMode:
+    """How the containers of one mode differ from those of another.
+
+    Attributes:
+        name: The mode.
+        host_config: As docker-py's `create_host_config` takes it.
+        user_namespace: Whether root in them is not root on the engine's machine.
+        judge: Gives the obstacle in the user ids and mounts that a container sees, if there is one;
+            None where a mode's containers are not judged.
+    """
+
+    name: str
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+    user_namespace: bool = False
+    judge: Callable[[str], Obstacle | None] | None = None
 
 
-def mounts(image: str, ticket: seeding.Ticket, ours: Mapping[str, str]) -> list[Any]:
-    """The data-root, and the warm store where the daemon has a ticket for it."""
-    made = [
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What a daemon's container is made of.
+
+    Attributes:
+        home: The daemon's home.
+        settings: The daemon's settings.
+        image: The daemon's image, as the engine's inspect has it.
+        mode: The mode.
+        connection: How the test process reaches the daemon.
+        preload: The images that the daemon has from its start.
+    """
+
+    home: Home
+    settings: Settings
+    image: Mapping[str, Any]
+    mode: ContainerMode
+    connection: Connection
+    preload: seeding.Preload
+
+    @property
+    def subject(self) -> str:
+        """The daemon, as error texts name it."""
+        return f"The daemon {self.home.name!r} (mode {self.mode.name}, image {self.settings.image})"
+
+    def over(self, connection: Connection) -> ContainerSpec:
+        """The same daemon over another connection.
+
+        The first process of the container brings the golden root; without it there is none.
+        """
+        preload = self.preload
+        if not connection.supervised:
+            preload = dataclasses.replace(preload, seed=seeding.Seed())
+        return dataclasses.replace(self, connection=connection, preload=preload)
+
+    def arguments(self, api: Any) -> dict[str, Any]:
+        """The arguments of docker-py's `create_container`, for an engine with this API."""
+        connection, settings = self.connection, self.settings
+        ours = labels.make(
+            self.home.run,
+            mode=self.mode.name,
+            keep=settings.keep,
+            home=self.home.path,
+            cache=self.preload.seed.key,
+        )
+        bindings = connection.bindings()
+        bindings |= {
+            (port, protocol): (connection.bind, port) for port, protocol in settings.ports()
+        }
+        return {
+            "image": settings.image,
+            "name": self.home.label,
+            "user": containers.SUPERUSER,
+            "labels": ours,
+            **self.first_process(subnets.nested(api.networks())),
+            "ports": list(bindings),
+            "host_config": api.create_host_config(
+                mounts=[*connection.mounts(), *self._volumes(ours)],
+                # Without a supervisor nothing else keeps the log and the exit code.
+                auto_remove=connection.supervised,
+                network_mode=connection.network or None,
+                port_bindings={
+                    f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
+                },
+                **limits(settings),
+                **self.mode.host_config,
+            ),
+        }
+
+    def first_process(self, network: subnets.Network) -> dict[str, list[str]]:
+        """The container's first process, as docker-py's `create_container` takes it."""
+        entrypoint = list(self.image["Config"].get("Entrypoint") or [])
+        if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
+            entrypoint.pop()
+        daemon = [*entrypoint, _DOCKERD, *self._dockerd_arguments(network)]
+        if not self.connection.supervised:
+            return {"entrypoint": daemon, "command": []}
+        return {
+            "entrypoint": ["sh", "-c", containers.script(*_SCRIPTS), "sh"],
+            "command": [
+                str(int(self.settings.timeout) + 1),
+                "no" if entrypoint else "yes",
+                self.home.label,
+                *self.preload.seed.arguments(),
+                self.connection.name,
+                *daemon,
+            ],
+        }
+
+    def _dockerd_arguments(self, network: subnets.Network) -> list[str]:
+        settings = self.settings
+        given = {argument.partition("=")[0] for argument in settings.arg}
+        if given & _OTHER_BRIDGE:
+            given.add("--bip")
+        return [
+            *self.connection.arguments(),
+            # Where tools in the container, and nested containers that mount it, find a daemon.
+            f"--host=unix://{layout.SOCKET_IN_CONTAINER}",
+            *(f"--registry-mirror={url}" for url in settings.registry_mirror),
+            *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
+            *(flag for flag in network.arguments() if flag.partition("=")[0] not in given),
+            *settings.arg,
+        ]
+
+    def _volumes(self, ours: Mapping[str, str]) -> list[Any]:
+        """The data-root, and the warm store for a daemon that has part in it."""
         # A volume without a name: it goes when the container goes.
-        volume(_DATA_ROOT, None, ours),
-    ]
-    return (
-        [*made, volume(seeding.PATH, seeding.VOLUME, labels.of_store(image))]
-        if ticket.key
-        else made
-    )
-
-
-def volume(target: str, name: str | None, ours: Mapping[str, str]) -> Any:
-    """A mount of a volume, which is made with these labels when it is missing."""
-    from docker.types import DriverConfig, Mount
-
-    local = DriverConfig("local")
-    return Mount(target, name, type="volume", labels=dict(ours), driver_config=local)
+        data_root = containers.volume(layout.DATA_ROOT, None, ours)
+        if not self.preload.seed.key:
+            return [data_root]
+        store = labels.of_store(self.settings.image)
+        return [data_root, containers.volume(layout.STORE_IN_CONTAINER, seeding.VOLUME, store)]
 
 
 def limits(settings: Settings) -> dict[str, Any]:
@@ -62,47 +166,3 @@ def limits(settings: Settings) -> dict[str, Any]:
     if settings.cpus:
         limited["nano_cpus"] = int(float(settings.cpus) * 1e9)
     return limited
-
-
-def process(
-    home: Home,
-    way: Connection,
-    image: Mapping[str, Any],
-    settings: Settings,
-    ticket: seeding.Ticket,
-    layout: subnets.Network,
-) -> dict[str, list[str]]:
-    """The container's first process, as docker-py's `create_container` takes it."""
-    entrypoint = list(image["Config"].get("Entrypoint") or [])
-    if entrypoint and Path(entrypoint[-1]).name == _DOCKERD:
-        entrypoint.pop()
-    daemon = [*entrypoint, _DOCKERD, *_arguments(way, settings, layout)]
-    if not way.supervised:
-        return {"entrypoint": daemon, "command": []}
-    return {
-        "entrypoint": ["sh", "-c", script(), "sh"],
-        "command": [
-            str(int(settings.timeout) + 1),
-            "no" if entrypoint else "yes",
-            home.label,
-            *ticket.arguments(),
-            way.name,
-            *daemon,
-        ],
-    }
-
-
-def _arguments(way: Connection, settings: Settings, layout: subnets.Network) -> list[str]:
-    """What dockerd is told."""
-    given = {argument.partition("=")[0] for argument in settings.arg}
-    if given & _OTHER_BRIDGE:
-        given.add("--bip")
-    return [
-        *way.arguments(),
-        # Where tools in the container, and nested containers that mount it, look for a daemon.
-        "--host=unix:///var/run/docker.sock",
-        *(f"--registry-mirror={url}" for url in settings.registry_mirror),
-        *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
-        *(flag for flag in layout.arguments() if flag.partition("=")[0] not in given),
-        *settings.arg,
-    ]

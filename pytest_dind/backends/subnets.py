@@ -16,20 +16,20 @@ _DEFAULT_MTU = 1500
 
 @dataclass(frozen=True)
 class Network:
-    """How a daemon's own networks are laid out."""
+    """The subnets and the MTU of a daemon's own networks."""
 
     level: IPv4Network | IPv6Network
     mtu: int
 
     def arguments(self) -> list[str]:
-        """As dockerd arguments: the lower half for its bridge, the upper for further networks."""
+        """The arguments of dockerd: the lower half is its bridge's, the upper that of networks."""
         bridge, pool = self.level.subnets()
         found = [f"--bip={bridge[1]}/20", f"--default-address-pool=base={pool},size=24"]
         return found if self.mtu == _DEFAULT_MTU else [*found, f"--mtu={self.mtu}"]
 
 
 def nested(outer: Iterable[Mapping[str, Any]]) -> Network:
-    """The layout for a daemon on an engine that has these networks (as its API lists them)."""
+    """The subnets for a daemon on an engine that has these networks (as its API lists them)."""
     taken: list[IPv4Network | IPv6Network] = []
     mtu = _DEFAULT_MTU
     for network in outer:

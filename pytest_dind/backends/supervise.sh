@@ -1,23 +1,25 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT WAY COMMAND...
+#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION COMMAND...
 #
-# DEADLINE: seconds until somebody must hold the lease. BARE: whether the image has no entrypoint.
-# NAME: the container's name. KEY, REFRESH, LIMIT: of the warm store, see there; KEY may be empty.
-# WAY: `shared` when the home directory is the test process's, mounted here, `remote` when it is this
-# container's.
-# It starts COMMAND, ends it with its last user, and reaps what it leaves behind. In the home
-# directory it reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file
-# `kept`, the daemon outlives its users.
+# DEADLINE: the seconds after which the lease must have a holder.
+# BARE: whether the image has no entrypoint.
+# NAME: the container's name.
+# KEY, REFRESH, LIMIT: the golden root, whether it is made anew, the store's limit; KEY may be empty.
+# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
+# this container's.
+# It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
+# reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
+# daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 
 home=/run/pytest-dind
-deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 way=$7
+deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 connection=$7
 shift 7
 
-# With cgroup v1 what is frozen, as a paused container is, can't be killed: with this process, the
-# first, nothing would end.
+# With cgroup v1 a frozen process, as in a paused container, can't be killed, not even by the end of
+# this process, the first.
 thaw() {
 	[ -d /sys/fs/cgroup/freezer ] || return 0
 	# Without a `read` loop, which never ends in a trap of busybox's ash.
@@ -30,10 +32,10 @@ finish() {
 	exit "$1"
 }
 
-# The end of the daemon itself. What it leaves is gone with the container, which has to be there for
-# the users to read it: until the last of them is gone.
+# The daemon itself has ended. Its log and exit code go with the container unless the home is shared:
+# the container then stays for its users to read them, until the last one is gone.
 conclude() {
-	[ "$way" = shared ] || [ -n "$ended" ] || {
+	[ "$connection" = shared ] || [ -n "$ended" ] || {
 		echo "$1" >"$home/exit"
 		wait
 	}
@@ -42,13 +44,13 @@ conclude() {
 
 ended=
 
-[ "$way" = shared ] || {
+[ "$connection" = shared ] || {
 	mkdir -p -m 700 "$home"
 	mkfifo "$home/lease"
 }
 [ -p "$home/lease" ] || exit 125
 exec >>"$home/log" 2>&1
-# Whether it is what it was asked to be, in a container under Sysbox.
+# The test process judges by these whether Sysbox runs this container.
 cat /proc/self/uid_map /proc/self/mountinfo >"$home/sight"
 
 # The lease: end-of-file when the last user is gone. Opening it waits for a first user, so the
@@ -64,12 +66,12 @@ timer=$!
 ) &
 
 command -v dockerd >/dev/null || conclude 127
-# The certificates name an address that the container has only now.
-[ "$way" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
+# The certificates come after the start: they name the container's address.
+[ "$connection" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
 
-# What the official image's entrypoint does itself, for an image that has none: AppArmor told that
-# this is a container, mounts shared, and on cgroup v2 all processes out of the group whose
-# controllers nested containers get (it must hold none; they move until none is left).
+# Prepare the container as the official image's entrypoint does, for an image that has none: tell
+# AppArmor that this is a container, share the mounts, and on cgroup v2 move all processes out of the
+# group whose controllers nested containers get (it must hold none, so they move until it is empty).
 prepare() {
 	export container=docker
 	if [ -d /sys/kernel/security ] && ! [ -e /sys/kernel/security/lsm ]; then
@@ -88,21 +90,21 @@ prepare() {
 }
 [ "$bare" = no ] || prepare
 
-# An image that was made of a container in which dockerd ran has its pid files; here, processes with
-# these ids are others, and a new dockerd would take them for the old one.
+# An image that was made of a container in which dockerd ran has its pid files. Here these ids are
+# other processes', which a new dockerd would take for the old one.
 for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
 	[ ! -e "$file" ] || rm -f "$file"
 done
 
-# dockerd's rules for IPv6 take it a fifth of its start. In a container without IPv6 they would part
-# nested networks from each other, and no more; who needs that says so (--ip6tables=true).
+# dockerd's rules for IPv6 take a fifth of its start. In a container without IPv6 they only part
+# nested networks from each other; --ip6tables=true asks for that.
 more=
 case " $* $(cat /etc/docker/daemon.json 2>/dev/null)" in
 *ip6tables* | *" --config-file"*) ;;
 *) grep -qv ' lo$' /proc/net/if_inet6 2>/dev/null || more=--ip6tables=false ;;
 esac
 
-# Wait for a process, whatever signals come meanwhile, and leave its exit code in `code`.
+# Wait for a process, whatever signals come meanwhile; its exit code is in `code` then.
 await() {
 	while
 		interrupted=
@@ -112,11 +114,11 @@ await() {
 	do :; done
 }
 
-# Signals go on to the daemon; they interrupt `wait`, which reaps orphans too while it waits. After
-# USR2 what the daemon leaves is published as a golden root, and a new daemon starts with it.
+# Signals are passed on to the daemon; they interrupt `wait`, which also reaps orphans. After USR2
+# the daemon's data-root is published as a golden root, and a new daemon starts with that.
 trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
 trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
-# After ALRM a new daemon takes over what the old one leaves: the test process asked for a restart.
+# After ALRM, by which the test process asks for a restart, a new daemon takes over the data-root.
 trap 'interrupted=yes restart=yes; kill -TERM "$daemon"' ALRM
 seed
 while :; do
@@ -141,7 +143,7 @@ while :; do
 	fi
 	published=1
 	if [ "$code" -eq 0 ] && ! [ -e "$home/abandon" ]; then
-		# What a crash of the machine must not cut short, once it is in its place.
+		# A crash of the machine must not cut a golden root short once it is in its place.
 		sync -f "$store" || sync
 		# In the background, so that the end of the lease ends this too. Not with `||`, where the
 		# shell would ignore -e.

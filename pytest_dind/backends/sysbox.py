@@ -1,4 +1,4 @@
-"""Mode sysbox: the same container without privilege, under the `sysbox-runc` runtime."""
+"""Mode sysbox: a container without privilege, under the `sysbox-runc` runtime."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine import denials
 from ..errors import ImageUnavailable
+from ..lifetime import layout
 from .container import ContainerBackend
 from .probe import LEASE_SEEN, SEE_LEASE, Obstacle, unshared
-from .spec import HOME_IN_CONTAINER
+from .spec import ContainerMode
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from .probe import Probe
 
 RUNTIME = "sysbox-runc"
-MODE = __name__.rpartition(".")[2]
 ISOLATES = True
-"""Whether tests have a daemon that is not the machine's own engine."""
 
-# What a container of Sysbox sees: its root mapped to a user that isn't the host's, and files of
+# A container of Sysbox sees its root mapped to another user than the host's root, and files of
 # /proc and /sys that sysbox-fs emulates. Being registered under the name proves nothing.
-_LOOK = f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {HOME_IN_CONTAINER} ] || {SEE_LEASE}"
+_LOOK = (
+    f"cat /proc/self/uid_map /proc/self/mountinfo; [ ! -e {layout.IN_CONTAINER} ] || {SEE_LEASE}"
+)
 _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
@@ -35,7 +36,7 @@ _STRICT_DOCKER = (28, 5, 2)
 _STRICT_SYSBOX = (0, 7, 0)
 _ASK_DOCKER = "timeout 5 dockerd --version"
 
-_WAYS_ON = [
+_ALTERNATIVES = [
     "Install Sysbox on the engine's machine: https://github.com/nestybox/sysbox.",
     "Let the plugin choose: --dind-mode auto takes Sysbox where it works.",
     "Use a privileged container instead: --dind-mode dind.",
@@ -45,22 +46,24 @@ _RESTART = "Start Sysbox's services on the engine's machine: sudo systemctl rest
 
 def make(engine: Engine) -> ContainerBackend:
     """The backend on this outer engine."""
-    return ContainerBackend(
-        engine, mode=MODE, host_config={"runtime": RUNTIME}, user_namespace=True, judge=_judge
+    mode = ContainerMode(
+        "sysbox", host_config={"runtime": RUNTIME}, user_namespace=True, judge=_judge
     )
+    return ContainerBackend(engine, mode)
 
 
 def proved_by_start(engine: Engine) -> bool:
-    """Whether a daemon's own container may be the proof: it sees what a probe's does.
+    """Whether a daemon's own container may be the proof: it sees the same as a probe's.
 
-    Not that Sysbox is too old for its Docker: with that a daemon starts, but nothing in it does.
+    It does not show that Sysbox is too old for its Docker: a daemon starts then, but no nested
+    container does.
     """
     runtimes = _runtimes(engine)
     return RUNTIME in runtimes and not _is_old(_installed(runtimes))
 
 
 def check(engine: Engine, probe: Probe) -> Obstacle | None:
-    """Why Sysbox can't be had on this engine; None where a container proved that it works.
+    """The obstacle to Sysbox on this engine; None where a container proved that it works.
 
     Where the runtime isn't registered, this costs one question to the engine.
     """
@@ -82,30 +85,30 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     sysbox = _installed(runtimes)
     is_old = _is_old(sysbox)
     look = f"{_LOOK}; {_ASK_DOCKER}" if is_old else _LOOK
-    sight = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
-    if sight.ran:
-        obstacle = _judge(sight.output) or (_too_old(sysbox, sight.output) if is_old else None)
-        hidden = shares and obstacle is None and LEASE_SEEN not in sight.output
+    result = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
+    if result.ran:
+        obstacle = _judge(result.output) or (_too_old(sysbox, result.output) if is_old else None)
+        hidden = shares and obstacle is None and LEASE_SEEN not in result.output
         return unshared() if hidden else obstacle
-    if sight.hangs:
-        return _obstacle(f"a container under {RUNTIME} hangs", sight.output, _RESTART)
-    denial = denials.recognized(sight.output)
+    if result.hangs:
+        return _obstacle(f"a container under {RUNTIME} hangs", result.output, _RESTART)
+    denial = denials.recognized(result.output)
     if denial is not None:
-        return _obstacle(f"{RUNTIME}: {denial.cause}", sight.output, *denial.remedy)
-    if re.search(_NO_SHELL, sight.output):
+        return _obstacle(f"{RUNTIME}: {denial.cause}", result.output, *denial.remedy)
+    if re.search(_NO_SHELL, result.output):
         raise ImageUnavailable(
             "The daemon's image has no shell.",
-            evidence=sight.output,
+            evidence=result.output,
             remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
         )
     for pattern, cause, remedy in _FAILURES:
-        if re.search(pattern, sight.output):
-            return _obstacle(cause, sight.output, remedy)
-    return _obstacle(f"{RUNTIME} cannot run a container", sight.output, _RESTART)
+        if re.search(pattern, result.output):
+            return _obstacle(cause, result.output, remedy)
+    return _obstacle(f"{RUNTIME} cannot run a container", result.output, _RESTART)
 
 
 def _judge(seen: str) -> Obstacle | None:
-    """What a container under the runtime saw, as `_LOOK` writes it."""
+    """The obstacle in the output of `_LOOK` in a container under the runtime."""
     uid_map = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)\n", seen)
     if uid_map is None:
         return _obstacle(
@@ -129,13 +132,13 @@ def _judge(seen: str) -> Obstacle | None:
         return Obstacle(
             f"{RUNTIME} gives its containers no access to what this user owns",
             f"It maps ids below {uid_map[3]}; this user has uid {os.getuid()}, gid {os.getgid()}.",
-            (f"Run the tests as a user whose ids are below {uid_map[3]}.", *_WAYS_ON[1:]),
+            (f"Run the tests as a user whose ids are below {uid_map[3]}.", *_ALTERNATIVES[1:]),
         )
     return None
 
 
 def _too_old(sysbox: str, seen: str) -> Obstacle | None:
-    """Whether an old Sysbox is too old for the Docker in the daemon's image, where that is seen."""
+    """The obstacle of an old Sysbox, if the output shows a Docker that is too new for it."""
     docker = re.search(r"^Docker version (\d[^\s,]*)", seen, re.MULTILINE)
     if docker is None or _version(docker[1]) < _STRICT_DOCKER:
         return None
@@ -145,7 +148,7 @@ def _too_old(sysbox: str, seen: str) -> Obstacle | None:
         (
             f"Update Sysbox to {_dotted(_STRICT_SYSBOX)} or later.",
             "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
-            *_WAYS_ON[1:],
+            *_ALTERNATIVES[1:],
         ),
     )
 
@@ -163,11 +166,10 @@ def _is_old(sysbox: str) -> bool:
 
 
 def _obstacle(cause: str, evidence: str, *remedy: str) -> Obstacle:
-    return Obstacle(cause, evidence, (*remedy, *_WAYS_ON))
+    return Obstacle(cause, evidence, (*remedy, *_ALTERNATIVES))
 
 
-# What the engine says (Docker's and sysbox-runc's own texts): that it is the image's fault, or the
-# cause and the first way on.
+# Texts of Docker and sysbox-runc: of an image without a shell, or with the cause and first remedy.
 _NO_SHELL = r'exec: "sh"|stat sh: no such file'
 _FAILURES = [
     (
@@ -184,7 +186,7 @@ _FAILURES = [
 
 
 def installed(runtime: str) -> str:
-    """The version of the Sysbox whose runtime this is; empty where it can't be asked."""
+    """The version of Sysbox, by its runtime at this path; empty where it can't be asked."""
     if not Path(runtime).is_absolute():
         return ""
     try:

@@ -1,7 +1,8 @@
-"""The way to a daemon on an engine that shares no directory with this process.
+"""The connection to a daemon on an engine that shares no directory with this process.
 
-The daemon serves on one published port, with certificates that both sides prove themselves with.
-Its files, the lease among them, are in its container alone, and reached by the outer engine's API.
+The daemon serves TLS on one published port, and both sides prove themselves by certificates. Its
+files, the lease among them, are in its container alone; the outer engine's API reads and writes
+them.
 """
 
 from __future__ import annotations
@@ -16,33 +17,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import exec as execution
-from ..engine import http
-from ..engine import tls as certificates
-from ..lifetime.lease import LEASE, Held
-from .connection import HOME_IN_CONTAINER, LOOPBACK, container_address
-from .protocol import Home
+from ..engine import containers, http, tls
+from ..engine import exec as exec_module
+from ..lifetime import layout
+from ..lifetime.layout import Home
+from ..lifetime.lease import Held
+from .protocol import LOOPBACK
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 PORT = 2376
-_TLS = "tls"
-_READY = "ready"
 _EVERYWHERE = "0.0.0.0"
 
-# Holds the FIFO open, says so, and ends with its stdin. Opened for both, it waits for nobody.
-_HOLD = f"exec 3<>{HOME_IN_CONTAINER}/{LEASE} && echo held && exec cat >/dev/null"
+# Holds the FIFO open, says so, and ends with its stdin. Opened for reading too, a FIFO needs no
+# reader.
+_HOLD = f"exec 3<>{layout.IN_CONTAINER}/{layout.LEASE} && echo held && exec cat >/dev/null"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine is, seen from here.
+    """Where an engine is, as this process reaches it.
 
     Attributes:
-        host: On which the ports that it publishes are reached.
-        bind: The address of its machine that it is to publish them on.
-        network: The engine's network that this process is in, being in one of its containers.
+        host: The host on which the ports that it publishes are reached.
+        bind: The address of its machine that it publishes them on.
+        network: The engine's network that this process is in; empty outside of its containers.
     """
 
     host: str
@@ -53,7 +53,7 @@ class Place:
 def place(engine: Engine) -> Place:
     """Where an engine is."""
     if engine.url.startswith("unix://"):
-        # In a virtual machine, which forwards loopback; or outside of the container that we are in.
+        # In a virtual machine, which forwards loopback; or outside of this process's container.
         return Place(LOOPBACK, LOOPBACK, _own_network(engine))
     host = engine.address
     local = host == "localhost" or host.startswith("127.")
@@ -74,16 +74,16 @@ def _own_network(engine: Engine) -> str:
 
 
 def because(engine: Engine) -> str:
-    """Why a daemon on this engine is reached this way; empty where it isn't, as far as is known."""
-    if not engine.elsewhere:
+    """Why daemons on this engine are reached over TLS; empty where they aren't, as far as known."""
+    if not engine.unshared:
         return ""
-    return f"engine {engine.url}: over TLS, because {engine.elsewhere}"
+    return f"engine {engine.url}: over TLS, because {engine.unshared}"
 
 
 class TlsConnection:
-    """A port with TLS, and files that the outer engine brings and fetches."""
+    """A port with TLS, and files that the outer engine's API reads and writes."""
 
-    name = "remote"
+    name = "tls"
     supervised = True
     # Each look costs the outer engine some milliseconds.
     poll_seconds = 0.05
@@ -95,19 +95,19 @@ class TlsConnection:
         self._own = ""
         self.because = because(engine)
         self.host = self.address = ""
-        self.certificates = str(home.path / _TLS)
+        self.certificates = str(home.path / layout.CERTIFICATES)
         self.bind, self.outer, self.network = place.bind, place.host, place.network
         self.remedy: Sequence[str] = ()
 
     def arguments(self) -> list[str]:
-        """A port for who has a certificate of the daemon's own CA."""
-        tls = f"{HOME_IN_CONTAINER}/{_TLS}"
+        """A port for clients with a certificate of the daemon's own CA."""
+        directory = f"{layout.IN_CONTAINER}/{layout.CERTIFICATES}"
         return [
             f"--host=tcp://0.0.0.0:{PORT}",
             "--tlsverify",
-            f"--tlscacert={tls}/{http.CA}",
-            f"--tlscert={tls}/{http.CERTIFICATE}",
-            f"--tlskey={tls}/{http.KEY}",
+            f"--tlscacert={directory}/{http.CA}",
+            f"--tlscert={directory}/{http.CERTIFICATE}",
+            f"--tlskey={directory}/{http.KEY}",
         ]
 
     def mounts(self) -> list[Any]:
@@ -118,22 +118,24 @@ class TlsConnection:
         """The port, unless both containers are in one network."""
         return {} if self.network else {(PORT, "tcp"): (self.bind, None)}
 
-    def opened(self, details: Mapping[str, Any]) -> None:
-        """Bring the certificates: made now, since they name the address that is dialled."""
-        self._own = container_address(details)
+    def prepare(self, details: Mapping[str, Any]) -> None:
+        """Write the certificates into the container; they name the addresses that are dialled."""
+        self._own = containers.address(details)
         bindings = (details["NetworkSettings"]["Ports"] or {}).get(f"{PORT}/tcp") or []
         self._candidates = [(self.outer, int(item["HostPort"])) for item in bindings[:1]]
         if self._engine.url.startswith("unix://"):
             self._candidates.append((self._own, PORT))
         places = " or ".join(f"{host}:{port}" for host, port in self._candidates)
         self.remedy = [f"Let this machine reach {places}: a firewall may be in the way."]
-        server, client = certificates.make([host for host, _ in self._candidates])
+        server, client = tls.make([host for host, _ in self._candidates])
         client.write(Path(self.certificates))
-        home = Path(HOME_IN_CONTAINER)
-        self._put(str(home.parent), server.archive(f"{home.name}/{_TLS}", _READY))
+        home = Path(layout.IN_CONTAINER)
+        self._put(
+            str(home.parent), server.archive(f"{home.name}/{layout.CERTIFICATES}", layout.CERTIFIED)
+        )
 
     def ping(self, timeout: float) -> str | None:
-        """The newest API version the daemon speaks; None while it doesn't serve."""
+        """Ask the daemon for the newest API version it speaks; None while it doesn't serve."""
         for host, port in self._candidates:
             url = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
             answer = http.ping(url, self.certificates, timeout=timeout)
@@ -144,13 +146,13 @@ class TlsConnection:
         return None
 
     def read(self, name: str) -> str | None:
-        """What a file has; None where there is none, or no container any more."""
+        """Read a file; None where there is none, or no container any more."""
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
         try:
             stream, _ = self._engine.client.api.get_archive(
-                self._home.label, f"{HOME_IN_CONTAINER}/{name}"
+                self._home.label, f"{layout.IN_CONTAINER}/{name}"
             )
             with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
                 file = tar.extractfile(tar.getmembers()[0])
@@ -159,7 +161,7 @@ class TlsConnection:
             return None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file; without a container there is none to be written."""
+        """Write a file; without a container, do nothing."""
         from docker.errors import NotFound
 
         content = io.BytesIO(text.encode())
@@ -169,14 +171,14 @@ class TlsConnection:
             entry.mode, entry.size = 0o600, len(content.getvalue())
             tar.addfile(entry, content)
         with contextlib.suppress(NotFound):
-            self._put(HOME_IN_CONTAINER, target.getvalue())
+            self._put(layout.IN_CONTAINER, target.getvalue())
 
     def _put(self, path: str, archive: bytes) -> None:
         self._engine.client.api.put_archive(self._home.label, path, archive)
 
     def hold(self) -> Held:
-        """Hold the daemon by a command in its container, which ends with this connection."""
-        stream = execution.attach(self._engine.client, self._home.label, ["sh", "-c", _HOLD])
+        """Keep the daemon alive by a command in its container, which ends with this process."""
+        stream = exec_module.attach(self._engine.client, self._home.label, ["sh", "-c", _HOLD])
         with contextlib.closing(stream):
             stream.expect(b"held\n")
             return Held(os.dup(stream.fileno()))

@@ -11,8 +11,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from ..daemon.handle import RESTARTING
 from ..engine import http
+from ..lifetime.layout import RESTARTING
 from . import inventory, removal
 from .inventory import Resources
 

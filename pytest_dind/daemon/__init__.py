@@ -1,1 +1,1 @@
-"""What a test holds: the daemon's handle, addresses of its containers, commands in it."""
+"""The handle on a daemon: its clients, addresses of nested containers, commands, its loss."""

@@ -1,7 +1,8 @@
-"""`Daemon`, what a test holds."""
+"""`Daemon`, the handle by which a test uses its daemon."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +10,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..backends import readiness
+from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
-from ..engine import http, images, transfer
+from ..engine import archives, builds, http, streams
+from ..engine.images import ImageSource
 from ..errors import DindError
+from ..lifetime import layout
 from . import commands
-from . import ports as ports_module
+from .loss import lost
+from .ports import Ports
 
 if TYPE_CHECKING:
     import docker
@@ -23,12 +27,8 @@ if TYPE_CHECKING:
     from ..lifetime.files import Files
 
 
-RESTARTING = "restarting"
-"""In a daemon's home while it restarts: that nothing answers is no loss."""
-
-
 def _quiet(text: str) -> None:
-    """Say nothing."""
+    """Write no progress line."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Daemon:
 
     record: Record = field(repr=False)
     _backend: Backend = field(repr=False, compare=False)
-    # Where a line on what takes long goes.
-    _progress: images.Progress = field(default=_quiet, repr=False, compare=False)
-    # Its URL in its own container, where commands are to use another than its own.
+    # Writes a progress line.
+    _progress: streams.Progress = field(default=_quiet, repr=False, compare=False)
+    # The URL for commands in its container, where that is not the usual one.
     _inside: str = field(default="", repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -47,46 +47,46 @@ class Daemon:
 
     @property
     def mode(self) -> str:
-        """The mode in force."""
+        """The mode in which the daemon was made."""
         return self.record.mode
 
     @property
     def name(self) -> str:
-        """Its name among the daemons of this run."""
+        """The daemon's name, unique in this run."""
         return self.record.home.name
 
     @property
     def id(self) -> str:
-        """The id of its outer container."""
+        """The id of the daemon's container on the outer engine."""
         return self.record.id
 
     @property
     def host(self) -> str:
-        """Its URL, as `DOCKER_HOST` has it."""
+        """The daemon's URL, as `DOCKER_HOST` has it."""
         return self.record.host
 
     @property
     def env(self) -> dict[str, str]:
-        """The `DOCKER_*` variables that point a tool at it."""
+        """The `DOCKER_*` variables that point a tool at the daemon."""
         return self.record.variables()
 
     @property
     def version(self) -> str:
-        """The version of its engine."""
+        """The daemon's version."""
         return self.record.version
 
     @property
     def user_namespace(self) -> bool:
-        """Whether a user namespace isolates it: root in it is not root on the engine's machine."""
+        """Whether a user namespace isolates it: its root is not root on the engine's machine."""
         return self.record.user_namespace
 
     @property
     def container(self) -> Container | None:
-        """Its container on the outer engine, where it has one."""
+        """The daemon's container on the outer engine; None in a mode without one."""
         return self._backend.container(self.record)
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with what leads tools to an engine replaced.
+        """This process's environment, in which tools find this daemon and no other engine.
 
         That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
         tools; testcontainers learns where published ports are reached.
@@ -96,7 +96,7 @@ class Daemon:
         return found | ports
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
-        """A new docker client on it; close it after use.
+        """A new docker client on the daemon; close it after use.
 
         Args:
             kwargs: As `docker.DockerClient` takes them, such as `timeout` in seconds.
@@ -104,10 +104,8 @@ class Daemon:
         Raises:
             DaemonLost: the daemon is gone.
         """
-        from .loss import lost
-
         # Looked at first: docker-py leaves a socket open where nobody answers.
-        loss = lost(self)
+        loss = lost(self.record, self._backend)
         if loss is not None:
             raise loss
         record = self.record
@@ -117,16 +115,14 @@ class Daemon:
 
     @contextmanager
     def _connected(self, **kwargs: Any) -> Iterator[docker.DockerClient]:
-        """A client on it; what fails because the daemon is gone, says so."""
+        """A client on it; a call that fails because the daemon is gone raises `DaemonLost`."""
         from requests.exceptions import RequestException
-
-        from .loss import lost
 
         with closing(self.client(**kwargs)) as client:
             try:
                 yield client
             except (DindError, RequestException) as error:
-                loss = lost(self, asks=True)
+                loss = lost(self.record, self._backend, asks=True)
                 if loss is None:
                     raise
                 raise loss from error
@@ -185,17 +181,11 @@ class Daemon:
             subprocess.TimeoutExpired: it was killed after `timeout` seconds.
             DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
-        return commands.run(
-            self._backend,
-            self.record,
-            command,
-            check=check,
-            env=commands.environment(self._inside, env),
-            workdir=workdir,
-            stdin=stdin,
-            timeout=timeout,
-            text=text,
-        )
+        wanted = commands.command(command, env, workdir, stdin, timeout)
+        if self._inside:
+            inside = {"DOCKER_HOST": self._inside}
+            wanted = dataclasses.replace(wanted, env={**inside, **wanted.env})
+        return commands.run(self._backend, self.record, wanted, check=check, text=text)
 
     def address(
         self,
@@ -219,7 +209,9 @@ class Daemon:
                 run, or nothing accepts.
         """
         with self._connected() as client:
-            return ports_module.find(self, client, container, port, protocol, wait=wait)
+            return Ports(self.record, self._backend, client).find(
+                container, port, protocol, wait=wait
+            )
 
     def nested_address(self, container: Container | str, network: str = "") -> str:
         """A nested container's own IP address, for what runs beside it in the daemon.
@@ -232,7 +224,7 @@ class Daemon:
             AddressUnreachable: it is not there, does not run, or has no address there.
         """
         with self._connected() as client:
-            return ports_module.nested(self, client, container, network)
+            return Ports(self.record, self._backend, client).nested(container, network)
 
     def load(self, *sources: str | os.PathLike[str]) -> list[str]:
         """Bring images into the daemon.
@@ -248,15 +240,17 @@ class Daemon:
         Raises:
             ImageUnavailable: one is missing and can't be pulled, or is no image.
         """
-        transfer.demand_sources(sources)
-        archives = [source for source in sources if transfer.is_archive(source)]
-        names = [str(source) for source in sources if not transfer.is_archive(source)]
+        archives.demand_sources(sources)
+        archived = [source for source in sources if archives.is_archive(source)]
+        names = [str(source) for source in sources if not archives.is_archive(source)]
         with self._connected() as client:
             loaded = (
-                images.load(self._backend.outer(), client, names, self._progress) if names else []
+                ImageSource(self._backend.outer(), self._progress).load(client, names)
+                if names
+                else []
             )
-            for archive in archives:
-                loaded += transfer.load_archive(client, archive, self._progress)
+            for archive in archived:
+                loaded += archives.load(client, archive, self._progress)
         return loaded
 
     def build(self, path: str | os.PathLike[str], tag: str, **options: Any) -> str:
@@ -273,8 +267,8 @@ class Daemon:
         Raises:
             BuildFailed: a step fails; the last lines of the build are in the text.
         """
-        with self._connected(timeout=transfer.SILENCE_SECONDS) as client:
-            return transfer.build(client, path, tag, self._progress, options)
+        with self._connected(timeout=streams.SILENCE_SECONDS) as client:
+            return builds.build(client, path, tag, self._progress, options)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
@@ -282,11 +276,11 @@ class Daemon:
 
     @property
     def _files(self) -> Files:
-        """What its container and this process tell each other."""
+        """The files by which its container and this process communicate."""
         return self._backend.files(self.record)
 
     def exit_code(self) -> int | None:
-        """The code it ended with; None while it runs, and where nobody knows."""
+        """The exit code of the daemon; None while it runs, and where nobody knows it."""
         return self._backend.post_mortem(self.record)
 
     def restart(self, timeout: float = 60) -> None:
@@ -305,15 +299,15 @@ class Daemon:
 
         if not isinstance(timeout, (int, float)):
             raise commands.bad("restart", "timeout", timeout, "a number of seconds")
-        mark = self.record.home.path / RESTARTING
+        mark = self.record.home.path / layout.RESTARTING
         try:
             mark.touch()
             self._backend.restart(self.record, timeout)
         except (NotFound, FileNotFoundError) as error:
-            raise commands.gone(self.record, error) from error
+            raise engine_errors.gone(self.record.home, error) from error
         finally:
             mark.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Remove it for good with all that is in it; again is fine."""
+        """Remove the daemon for good with all its contents; idempotent."""
         self._backend.stop(self.record.home)

@@ -1,4 +1,4 @@
-"""A daemon that was ready and is gone: noticed, and explained."""
+"""The loss of a daemon that was ready: noticed, and explained."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..backends import readiness, records
+from ..backends.protocol import Backend, Record
 from ..engine import http
 from ..errors import DaemonLost
-from .handle import RESTARTING, Daemon
+from ..lifetime import layout
 
 # 128 + SIGKILL, as a shell and the engine count it.
 _KILLED = 137
 
 
-def lost(daemon: Daemon, *, asks: bool = False) -> DaemonLost | None:
+def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost | None:
     """The error for a daemon that is gone; None for one that serves, busy or not.
 
     Args:
-        daemon: The daemon.
+        record: The daemon's record.
+        backend: The daemon's backend.
         asks: Whether it may have been killed just now, which takes a moment more to find out.
     """
-    record, files = daemon.record, daemon._files
-    if (record.home.path / RESTARTING).exists():
+    if (record.home.path / layout.RESTARTING).exists():
         return None
+    files = backend.files(record)
     served = http.is_served(record.host, record.certificates, asks=asks)
-    # A look at the code takes the outer engine some milliseconds where it is not in a directory.
+    # The exit code costs the outer engine some milliseconds where it is not in a shared directory.
     if served and (record.certificates or readiness.exit_code(files) is None):
         return None
     code = None
-    # The loss matters more than what the engine, which may be lost too, knows of it.
+    # The engine may be lost too; the error for the daemon matters more than its exit code.
     with contextlib.suppress(Exception):
-        code = daemon.exit_code()
+        code = backend.post_mortem(record)
     remedy = [
         "Look in its last log lines for what ended it.",
         "A test that stops or kills the daemon needs a run of its own.",
@@ -45,32 +47,36 @@ def lost(daemon: Daemon, *, asks: bool = False) -> DaemonLost | None:
             f"Exit code {code}: it was killed (SIGKILL), most often by the out-of-memory killer."
         )
         remedy.insert(0, "Give the machine more memory, or run fewer tests at once.")
-        found = records.read(daemon.record.home)
+        found = records.read(record.home)
         if found is not None and found[1].memory:
             limit = found[1].memory
             ended += f" Its container's limit is {limit} (--dind-memory)."
             remedy.insert(0, f"Raise the limit: --dind-memory, above {limit}.")
     return DaemonLost(
-        f"The daemon {daemon.name!r} (mode {daemon.mode}) is gone; tests that need it fail.",
+        f"The daemon {record.home.name!r} (mode {record.mode}) is gone; tests that need it fail.",
         evidence=f"{ended}\n{readiness.log(files)}",
         remedy=remedy,
     )
 
 
-def lost_behind(error: BaseException, daemons: Iterable[Daemon]) -> DaemonLost | None:
-    """The error for the daemon whose loss made a call of a docker client fail, if that did.
+def lost_behind(
+    error: BaseException, daemons: Iterable[tuple[Record, Backend]]
+) -> DaemonLost | None:
+    """The error for the daemon whose loss made a call of a docker client fail; None for another.
 
     Args:
-        error: What failed; the client is found in its traceback.
-        daemons: Those that may be gone.
+        error: The failure; the client is found in its traceback.
+        daemons: The record and the backend of each daemon that may be gone.
     """
     hosts = _hosts(error)
-    found = (lost(daemon, asks=True) for daemon in daemons if daemon.host in hosts)
+    found = (
+        lost(record, backend, asks=True) for record, backend in daemons if record.host in hosts
+    )
     return next(filter(None, found), None)
 
 
 def _hosts(error: BaseException | None) -> set[str]:
-    """The URLs of the daemons that docker clients called, by the tracebacks of chained errors."""
+    """The URLs that docker clients called, found in the tracebacks of an error and its causes."""
     from docker import APIClient
 
     found: set[str] = set()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..backends.probe import DISK, IPTABLES, LOOK, Probe, ProbeResult, sections
-from ..engine import images
+from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
 from ..settings import DOCTOR_FULL, MODES, Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ENGINE_SECONDS = 10
 
 
-def examine(settings: Settings, progress: images.Progress) -> Report:
+def examine(settings: Settings, progress: streams.Progress) -> Report:
     """Find out which modes work here with these settings; nothing is left on the engine.
 
     Args:
@@ -49,14 +49,14 @@ def examine(settings: Settings, progress: images.Progress) -> Report:
 
 
 def _look(
-    engine: Engine, found: outer.Outer, run: Run, settings: Settings, progress: images.Progress
+    engine: Engine, found: outer.Outer, run: Run, settings: Settings, progress: streams.Progress
 ) -> Report:
     """Return the report, as far as it goes without starting a daemon."""
     probe = _CachedProbe(engine, settings.image, run.path, progress)
     try:
         # Once for all modes.
         with answering(engine):
-            images.ensure(engine.client, settings.image, progress)
+            images.ImageSource(engine.client, progress).ensure(settings.image)
     except DindError as error:
         probe.unavailable = error
     # A Ctrl-C waits for these threads, so that their containers are gone before it is obeyed.

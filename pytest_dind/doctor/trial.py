@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..backends.registry import check_thoroughly
-from ..engine import denials, images
+from ..engine import denials, streams
 from ..errors import DindError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def look(mode: str, engine: Engine, probe: Probe) -> Verdict:
     return Verdict(mode, False, obstacle.cause, obstacle.evidence.strip(), obstacle.remedy)
 
 
-def start(verdict: Verdict, settings: Settings, progress: images.Progress) -> Verdict:
+def start(verdict: Verdict, settings: Settings, progress: streams.Progress) -> Verdict:
     """Return the verdict on a mode that seems to work, after a daemon and a nested container.
 
     The trial is a run like any other, which leaves nothing behind, whatever happens.

@@ -1,1 +1,1 @@
-"""The outer engine's client: the engine itself, its images and containers, and the ways to it."""
+"""The outer engine's client: the engine, its containers and images, and connections to both."""

@@ -1,4 +1,4 @@
-"""SELinux and AppArmor: their denials recognised in what engines, runtimes and kernels say."""
+"""Denials by SELinux and AppArmor, recognised in the texts of engines, runtimes and kernels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EITHER = "SELinux or AppArmor"
 
 @dataclass(frozen=True)
 class Denial:
-    """What a security module denied.
+    """A denial by a security module.
 
     Attributes:
         module: One of the constants of this module.
-        cause: What is the matter, as a sentence without its full stop.
+        cause: The cause, as a sentence without its full stop.
         line: The line it was recognised by.
-        remedy: What to do, as alternatives.
+        remedy: The remedies, as alternatives.
     """
 
     module: str
@@ -43,7 +43,7 @@ OPTIONS = {
         "(sudo apparmor_parser -r FILE).",
     ),
 }
-"""What a user can do about each."""
+"""The remedies for a denial by each."""
 OPTIONS[EITHER] = (
     "See which it is, on the engine's machine: sudo dmesg | grep -i denied.",
     "SELinux: --security-opt label=disable, or a policy that allows it.",
@@ -142,7 +142,7 @@ _TEXTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 
 def recognized(text: str) -> Denial | None:
-    """The denial of a security module that a text tells of; None where it tells of none."""
+    """The first known denial that a text tells of; None where it tells of none."""
     for pattern, module, cause, remedy in _TEXTS:
         match = re.search(pattern, text, re.IGNORECASE | re.MULTILINE)
         if match:

@@ -1,4 +1,4 @@
-"""The outer engine: finding it as the docker CLI does, and saying why it can't be had."""
+"""The outer engine: found as the docker CLI finds it, connected to, or explained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PORT = 2375
 _DESKTOP = "/.docker/desktop/"
 
 _START = "Start a Docker engine, or install one (https://docs.docker.com/engine/install/)."
-# Of OpenSSL, requests, docker-py and Go's server.
+# Texts of OpenSSL, requests, docker-py and Go's server.
 _ABOUT_TLS = r"certificate|SSL:|SSLError|TLS configuration|HTTPS server"
 _CERTIFICATES = (
     "Give the certificates that the engine takes: DOCKER_TLS_VERIFY=1, and in DOCKER_CERT_PATH a "
@@ -47,15 +47,19 @@ class Engine:
         host: A URL (`unix:///…`, `tcp://…`, `ssh://…`) or a docker context's name; empty means as
             the docker CLI finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
         timeout: Seconds a call may take.
+
+    Attributes:
+        timeout: The same.
     """
 
     def __init__(self, host: str = "", *, timeout: int = 60) -> None:
         self._host = host
-        self._timeout = timeout
+        self.timeout = timeout
         self._client: docker.DockerClient | None = None
         self._connecting = threading.Lock()
         self._tunnel: ssh.Tunnel | None = None
         self._reached = ""
+        self._unshared = ""
 
     @cached_property
     def _where(self) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Engine:
         try:
             return _resolve(self._host)
         except DockerException as error:
-            # Of what is read here only the variables can be wrong: DOCKER_TLS_VERIFY, as a rule.
+            # Only the variables can be wrong here: DOCKER_TLS_VERIFY, as a rule.
             raise _unavailable(os.environ.get("DOCKER_HOST", _DEFAULT_HOST), error) from error
 
     @property
@@ -74,35 +78,36 @@ class Engine:
 
     @property
     def place(self) -> str:
-        """Its URL, with a socket's path as it is without symbolic links."""
+        """Its URL; the path of a socket has its symbolic links resolved."""
         path = self.url.removeprefix("unix://")
         return self.url if path == self.url else f"unix://{os.path.realpath(path)}"
 
     @property
     def address(self) -> str:
-        """The host that it is on, for one that has no unix socket."""
+        """The host that it is on; empty for one that has a unix socket."""
         if self.url.startswith("ssh://"):
             return ssh.address(self.url)
         return urlsplit(self.url).hostname or ""
 
-    @cached_property
-    def elsewhere(self) -> str:
-        """Why its containers don't see this process's directories; empty where they may.
-
-        Whoever finds that they don't sets it.
-        """
+    @property
+    def unshared(self) -> str:
+        """Why its containers don't see this process's directories; empty where they may."""
         if not self.url.startswith("unix://"):
             return "its file system is not shared"
         if sys.platform == "darwin" or _DESKTOP in self.url:
             return "it runs in a virtual machine"
-        return ""
+        return self._unshared
+
+    def mark_unshared(self, reason: str) -> None:
+        """Note that its containers turned out not to see this process's directories."""
+        self._unshared = reason
 
     @property
     def client(self) -> docker.DockerClient:
         """A docker client on it.
 
         Raises:
-            EngineUnavailable: nothing answers there, or not this user.
+            EngineUnavailable: nobody answers there, or this user may not ask.
         """
         from docker.errors import DockerException
 
@@ -112,7 +117,7 @@ class Engine:
                 try:
                     self._client = self._connected()
                 except (OSError, ValueError, DockerException) as error:
-                    # A ValueError: of a URL that is none.
+                    # A ValueError: the URL is none.
                     raise _unavailable(self.url, error) from error
             return self._client
 
@@ -124,16 +129,16 @@ class Engine:
             self._tunnel = ssh.Tunnel(url)
             url = self._tunnel.host
         self._reached = url
-        # A host that is there and says nothing is not waited for as a call that takes long is.
-        first = self._timeout if url.startswith("unix://") else min(self._timeout, _FIRST_SECONDS)
+        # A host that says nothing is not waited for as long as a call may take.
+        first = self.timeout if url.startswith("unix://") else min(self.timeout, _FIRST_SECONDS)
         where = {"timeout": first, "version": _knock(url, first), **self._where, "base_url": url}
         make = http.tls_client if "tls" in where else docker.DockerClient
         made: docker.DockerClient = make(**where)
-        made.api.timeout = self._timeout
+        made.api.timeout = self.timeout
         return made
 
     def patient(self, seconds: int) -> Engine:
-        """The same engine over a connection of its own, on which a call may take so long."""
+        """The same engine over a further connection, on which a call may take so long."""
         other = Engine(self._host, timeout=seconds)
         # A test may have changed the environment since.
         other._where = self._where
@@ -153,10 +158,10 @@ class Engine:
 
 @contextlib.contextmanager
 def answering(engine: Engine) -> Iterator[None]:
-    """Say of an engine that is there and gives no answer, or no good one, that it is unavailable.
+    """Turn a docker client's error into one that says that the engine is unavailable.
 
     Raises:
-        EngineUnavailable: instead of what the docker client raises.
+        EngineUnavailable: in place of the docker client's error.
     """
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -175,7 +180,7 @@ def answering(engine: Engine) -> Iterator[None]:
 
 
 def _resolve(host: str) -> dict[str, Any]:
-    """What docker-py must know to reach the engine that `host` names: `base_url`, and `tls`."""
+    """The arguments with which docker-py reaches the engine `host`: `base_url`, and `tls`."""
     from docker.utils import kwargs_from_env
 
     if host.startswith("unix://"):
@@ -188,7 +193,7 @@ def _resolve(host: str) -> dict[str, Any]:
 
 
 def _context(host: str) -> dict[str, Any]:
-    """What the context has: the one named, or that of `DOCKER_CONTEXT`, or the current one."""
+    """The same for a context: the one named, that of `DOCKER_CONTEXT`, or the current one."""
     from docker.context import ContextAPI
     from docker.context.config import get_current_context_name
 
@@ -217,11 +222,11 @@ def _context(host: str) -> dict[str, Any]:
 
 
 def _knock(url: str, seconds: float) -> str | None:
-    """See whether anybody listens; docker-py leaves a socket open, with a warning, if not.
+    """Check that somebody listens; if not, docker-py would leave a socket open, with a warning.
 
     Returns:
-        The API version to speak, where it costs nothing to ask: docker-py would ask in a way that
-        takes the engine some 10 ms.
+        The API version to speak, on a unix socket: docker-py would ask for it in a way that takes
+        the engine some 10 ms.
     """
     parts = urlsplit(url)
     if parts.scheme == "tcp" and parts.hostname:
@@ -234,7 +239,7 @@ def _knock(url: str, seconds: float) -> str | None:
 
 
 def _unavailable(where: str, error: Exception) -> EngineUnavailable:
-    """The error for an engine that can't be reached, told apart by what its socket looks like."""
+    """The error for an engine that can't be reached; its socket tells the cause."""
     what = f"The Docker engine at {where} cannot be used."
     if re.search(_ABOUT_TLS, str(error)):
         return EngineUnavailable(what, evidence=str(error), remedy=[*_CERTIFICATES, _POINT])

@@ -1,4 +1,4 @@
-"""Commands in a container: stdin, both outputs, the exit code, and a time-out that ends them."""
+"""Commands in a running container: stdin, both outputs, the exit code, and a time-out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import struct
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 if TYPE_CHECKING:
     import docker
 
-# A shell tells a command that isn't there, or can't be run, by its exit code; of the runtimes only
-# runc does.
+# Run by a shell, a command that isn't there, or can't be run, has an exit code that says so; of the
+# runtimes only runc gives it one.
 _PLAIN = 'exec "$@"'
-# Leaves the command's process id where a time-out finds it. A command that docker exec starts
+# Writes the command's process id down for a time-out. A command that docker exec starts
 # leads a session of its own (runc, setns init), so its group has all of its children.
 _ANNOUNCED = 'echo $$ >"$1" && shift && exec "$@"'
 _KILL = 'kill -KILL -"$(cat "$0")"; rm -f "$0"'
@@ -30,47 +31,60 @@ _FRAME = struct.Struct(">BxxxL")
 _STDOUT, _STDERR = 1, 2
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command in a container.
+
+    Attributes:
+        argv: The program and its arguments.
+        env: Its further environment variables.
+        workdir: The directory that it runs in; None for the container's own.
+        stdin: Its input; None for an empty one.
+        timeout: Seconds until it is killed; None for no limit.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    stdin: bytes | None = None
+    timeout: float | None = None
+
+
 def run(
-    engine: docker.DockerClient,
-    container: str,
-    command: Sequence[str],
-    *,
-    env: Mapping[str, str] | None,
-    workdir: str | None,
-    stdin: bytes | None,
-    timeout: float | None,
+    engine: docker.DockerClient, container: str, command: Command
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `command` in `container` and wait for its end.
+    """Run a command in a container and wait for its end.
 
     Raises:
-        subprocess.TimeoutExpired: it did not end in `timeout` seconds and was killed; the
-            exception has what it had written.
+        subprocess.TimeoutExpired: it did not end in time and was killed; the exception has the
+            output so far.
     """
+    argv, timeout = list(command.argv), command.timeout
     pid_file = f"/run/pytest-dind-exec-{uuid4().hex}"
     script = [_PLAIN, "sh"] if timeout is None else [_ANNOUNCED, "sh", pid_file]
     api = engine.api
     exec_id = api.exec_create(
         container,
         # A shell's own messages begin with its name.
-        ["sh", "-c", *script, *command],
-        stdin=stdin is not None,
-        environment=dict(env or {}),
-        workdir=workdir,
+        ["sh", "-c", *script, *command.argv],
+        stdin=command.stdin is not None,
+        environment=dict(command.env),
+        workdir=command.workdir,
     )["Id"]
     stream = _Stream(api.exec_start(exec_id, socket=True))
     try:
-        if stdin is not None:
-            stream.feed(stdin)
+        if command.stdin is not None:
+            stream.feed(command.stdin)
         ended = stream.wait(timeout)
         if timeout is not None:
             _in_container(engine, container, _FORGET if ended else _KILL, pid_file)
         if timeout is not None and not ended:
             stream.wait(_KILLED_WITHIN_SECONDS)
-            raise subprocess.TimeoutExpired(list(command), timeout, stream.stdout, stream.stderr)
+            raise subprocess.TimeoutExpired(argv, timeout, stream.stdout, stream.stderr)
     finally:
         stream.close()
     code = api.exec_inspect(exec_id)["ExitCode"]
-    return subprocess.CompletedProcess(list(command), code, stream.stdout, stream.stderr)
+    return subprocess.CompletedProcess(argv, code, stream.stdout, stream.stderr)
 
 
 def _in_container(engine: docker.DockerClient, container: str, script: str, argument: str) -> None:
@@ -78,14 +92,14 @@ def _in_container(engine: docker.DockerClient, container: str, script: str, argu
     engine.api.exec_start(exec_id)
 
 
-def attach(engine: docker.DockerClient, container: str, command: Sequence[str]) -> Attached:
-    """Start `command` in `container`, with its stdin open for as long as the connection is."""
-    exec_id = engine.api.exec_create(container, list(command), stdin=True)["Id"]
+def attach(engine: docker.DockerClient, container: str, argv: Sequence[str]) -> Attached:
+    """Start a command in a container; its stdin is open for as long as the connection is."""
+    exec_id = engine.api.exec_create(container, list(argv), stdin=True)["Id"]
     return Attached(engine.api.exec_start(exec_id, socket=True))
 
 
 class Attached:
-    """A connection that became a command's stdin and outputs."""
+    """A connection that carries a command's stdin and outputs."""
 
     def __init__(self, raw: Any) -> None:
         self._response = raw._response
@@ -117,13 +131,13 @@ class Attached:
 
 
 class _Stream(Attached):
-    """A connection of which threads feed the command and collect its outputs meanwhile."""
+    """An attached connection whose threads feed the command and collect its outputs."""
 
     def __init__(self, raw: Any) -> None:
         super().__init__(raw)
         self._socket.settimeout(None)
         self._outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        # Waited for instead of the thread, see `Ahead`.
+        # Waited for instead of the thread, see `BackgroundStart`.
         self._ended = threading.Event()
         threading.Thread(target=self._collect, daemon=True).start()
         self._writer: threading.Thread | None = None

@@ -1,15 +1,16 @@
-"""The way to a daemon: HTTP over a unix socket, or over TLS that both sides prove."""
+"""HTTP to a daemon, over a unix socket or over TLS, and docker clients on it."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from ..lifetime import unix_http
 
 if TYPE_CHECKING:
     import docker
@@ -20,7 +21,7 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 _ACCEPT_SECONDS = 5
 _ANSWER_SECONDS = 1
 
-# What tools take for the way to an engine: the docker CLI, buildx, testcontainers.
+# Variables by which tools find an engine: the docker CLI, buildx, testcontainers.
 _LEADS_ELSEWHERE = (
     "DOCKER_",
     "BUILDX_BUILDER",
@@ -31,23 +32,9 @@ _LEADS_ELSEWHERE = (
 )
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP on a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of to a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def _connection(host: str, certificates: str, timeout: float) -> http.client.HTTPConnection:
     if not certificates:
-        return _UnixConnection(host.removeprefix("unix://"), timeout)
+        return unix_http.UnixConnection(host.removeprefix(unix_http.SCHEME), timeout)
     url = urlsplit(host)
     return http.client.HTTPSConnection(
         url.hostname or "", url.port, timeout=timeout, context=context(certificates)
@@ -55,7 +42,7 @@ def _connection(host: str, certificates: str, timeout: float) -> http.client.HTT
 
 
 def context(certificates: str) -> ssl.SSLContext:
-    """TLS with the certificates of a directory: none but its CA is trusted, names are checked."""
+    """TLS with the certificates of a directory: only its CA is trusted, and names are checked."""
     path = Path(certificates)
     made = ssl.create_default_context(cafile=str(path / CA))
     made.load_cert_chain(path / CERTIFICATE, path / KEY)
@@ -63,13 +50,13 @@ def context(certificates: str) -> ssl.SSLContext:
 
 
 def is_served(host: str, certificates: str = "", *, asks: bool = False) -> bool:
-    """Whether anything accepts connections at `host`; a server that is merely busy does.
+    """Whether a server accepts connections at `host`; one that is merely busy does.
 
     Args:
-        host: Its URL.
+        host: The server's URL.
         certificates: The directory of the client's certificates; empty for a unix socket.
         asks: Whether to wait for an answer too: a server that is being killed loses its clients
-            before the kernel takes no more of them.
+            before the kernel refuses further ones.
     """
     try:
         seconds = _ANSWER_SECONDS if asks else _ACCEPT_SECONDS
@@ -93,9 +80,9 @@ def is_served(host: str, certificates: str = "", *, asks: bool = False) -> bool:
 
 
 def ping(host: str, certificates: str = "", *, timeout: float = 5) -> str | None:
-    """Ask the daemon at `host` for a sign of life.
+    """Ask the daemon at `host` whether it serves.
 
-    docker-py's own ping wants a client, and a client wants a daemon that answers already.
+    docker-py's own ping needs a client, and a client needs a daemon that answers already.
 
     Returns:
         The newest API version the daemon speaks, or None while it does not serve.
@@ -111,7 +98,7 @@ def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None
 
     Raises:
         OSError: nobody listens there, or answers in time.
-        http.client.HTTPException: who answers does not speak HTTP.
+        http.client.HTTPException: the answer is no HTTP.
     """
     connection = _connection(host, certificates, timeout)
     try:
@@ -127,7 +114,7 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
     """A docker client on the daemon at `host`.
 
     Args:
-        host: Its URL.
+        host: The daemon's URL.
         certificates: The directory of the client's certificates; empty for a unix socket.
         kwargs: As `docker.DockerClient` takes them.
     """
@@ -153,7 +140,7 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
     import docker
     from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-    # Without a version it would ask for it before it could be told whom to trust.
+    # Without a version it would ask the engine for one before it has `trust_env`.
     made = docker.DockerClient(version=version or MINIMUM_DOCKER_API_VERSION, **kwargs)
     made.api.trust_env = False
     if version:
@@ -164,7 +151,7 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
 
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
-    """An environment in which tools find the daemon at `host`, and nothing leads them astray."""
+    """An environment in which tools find the daemon at `host`, and no other one."""
     found = {k: v for k, v in inherited.items() if not k.startswith(_LEADS_ELSEWHERE)}
     if certificates:
         # docker-py would trust these instead of the daemon's CA, and tools would ask a proxy.

@@ -1,4 +1,4 @@
-"""An engine on another machine, brought here by the machine's own ssh, as a unix socket."""
+"""Tunnels: an engine on another machine as a unix socket here, by the installed ssh."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import EngineUnavailable
 from ..lifetime import directories
+from .polling import poll
 
 _SOCKET = "/var/run/docker.sock"
 _CONNECT_SECONDS = 10
 _POLL_SECONDS = 0.02
 
-# Ends with its stdin, that is with this process, however that ends; leaves no directory then.
+# Ends with its stdin, that is with this process, however that ends, and removes the directory.
 _TUNNEL = 'trap "" INT; directory=$1; shift; "$@"; rm -rf "$directory"'
 _OPTIONS = (
-    # Asks nobody anything, so that it never hangs.
+    # Never asks for a password, so that it never hangs.
     *("-o", "BatchMode=yes"),
     *("-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
     *("-o", "ExitOnForwardFailure=yes"),
@@ -30,16 +30,19 @@ _OPTIONS = (
 
 
 class Tunnel:
-    """The socket of the engine at a URL `ssh://[user@]host[:port][/path/of/docker.sock]`.
+    """A socket that leads to the engine at `ssh://[user@]host[:port][/path/of/docker.sock]`.
+
+    Attributes:
+        host: The socket's URL.
 
     Raises:
-        EngineUnavailable: ssh doesn't get there.
-        ValueError: it is no URL.
+        EngineUnavailable: ssh can't connect.
+        ValueError: the text is no URL.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        # Read first: what is no URL is to leave nothing.
+        # Before the directory is made: a text that is no URL leaves none.
         command, destination = _command(url), _destination(url)
         remote = urlsplit(url).path.rstrip("/") or _SOCKET
         parent = directories.temp("dind-01234567/s")
@@ -66,22 +69,23 @@ class Tunnel:
             raise
 
     def _wait(self, path: Path) -> None:
-        deadline = time.monotonic() + 2 * _CONNECT_SECONDS
-        while not _listens(path):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._said.seek(0)
-                raise EngineUnavailable(
-                    f"The Docker engine at {self._url} cannot be used.",
-                    evidence=self._said.read().decode(errors="replace") or "No answer in time.",
-                    remedy=[
-                        f"Try it by hand: ssh {_destination(self._url)[-1]} docker version.",
-                        "It must ask for no password: use a key that ssh-agent has.",
-                    ],
-                )
-            time.sleep(_POLL_SECONDS)
+        def listens() -> bool | None:
+            """Whether the tunnel is there; None while it may still come."""
+            return _listens(path) or (None if self._process.poll() is None else False)
+
+        if not poll(listens, seconds=2 * _CONNECT_SECONDS, every=_POLL_SECONDS):
+            self._said.seek(0)
+            raise EngineUnavailable(
+                f"The Docker engine at {self._url} cannot be used.",
+                evidence=self._said.read().decode(errors="replace") or "No answer in time.",
+                remedy=[
+                    f"Try it by hand: ssh {_destination(self._url)[-1]} docker version.",
+                    "It must ask for no password: use a key that ssh-agent has.",
+                ],
+            )
 
     def close(self) -> None:
-        """End it."""
+        """End the tunnel."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -95,7 +99,7 @@ class Tunnel:
 
 
 def address(url: str) -> str:
-    """The host that ssh connects to for a URL, which may have one of ssh's own aliases."""
+    """The host that ssh connects to; the URL may have an alias of ssh's own configuration."""
     host = urlsplit(url).hostname or ""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         said = subprocess.run(

@@ -1,7 +1,8 @@
-"""The streams in which an engine tells how a pull, a load or a build goes: one JSON an event."""
+"""The events that an engine streams during a pull, a load or a build, and progress lines."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,17 +10,41 @@ from typing import Any
 # is its refusal of a whole request, which docker-py takes for an event too.
 _FAILURES = ("errorDetail", "error", "message")
 
+SILENCE_SECONDS = 600
+"""The longest pause in a stream: an engine that takes an archive answers when all is in its place,
+and a step of a build may be quiet for long."""
+MEGA = 1_000_000
+_SAY_AFTER_SECONDS = 1.0
+
+Progress = Callable[[str], None]
+"""Writes a progress line."""
+
+
+class Pace:
+    """Tells when the next progress line is due: one each second from now on."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether a line is due now; the next is due a second later."""
+        now = time.monotonic()
+        if now - self._told <= _SAY_AFTER_SECONDS:
+            return False
+        self._told = now
+        return True
+
 
 class Failed(Exception):
-    """An engine did not do what it was asked for; the text is its own, or the connection's."""
+    """An engine failed to do as asked; the text is its own, or that of the connection."""
 
 
 class Silent(Failed):
-    """An engine said nothing for as long as it was given."""
+    """An engine sent nothing for longer than the request's time-out."""
 
 
 def failure(event: Mapping[str, Any]) -> str:
-    """What an event says went wrong; empty where it tells of no failure."""
+    """The failure that an event tells of; empty where it tells of none."""
     told = [event[key] for key in _FAILURES if event.get(key) is not None]
     texts = [said.get("message") if isinstance(said, Mapping) else said for said in told]
     if not told:
@@ -28,14 +53,14 @@ def failure(event: Mapping[str, Any]) -> str:
 
 
 def read(request: Callable[[], Iterable[Any]]) -> Iterator[dict[str, Any]]:
-    """The events of a stream, up to its end or the first that tells of a failure.
+    """The events of a stream, up to its end or its first failure.
 
     Args:
         request: Asks for the stream, by docker-py.
 
     Raises:
         Failed: the engine tells of a failure, refuses the request, or breaks off.
-        Silent: it said nothing for longer than the request's time-out.
+        Silent: it sent nothing for longer than the request's time-out.
     """
     from docker.errors import DockerException, StreamParseError
     from requests.exceptions import RequestException
@@ -54,7 +79,7 @@ def read(request: Callable[[], Iterable[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _is_silence(error: Exception) -> bool:
-    """Whether it is a read's time-out, which requests may have wrapped in an error of its own."""
+    """Whether an error is a read's time-out, as it is or wrapped in an error of requests."""
     from requests.exceptions import Timeout
     from urllib3.exceptions import ReadTimeoutError
 

@@ -1,4 +1,4 @@
-"""Certificates for one daemon: a CA that nobody keeps, a server's and a client's."""
+"""Certificates for one daemon and its clients, of CAs whose keys are kept nowhere."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import io
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,25 +13,19 @@ from ..errors import ModeUnavailable
 from .http import CA, CERTIFICATE, KEY
 
 if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.hashes import SHA256
+    import trustme
 
 REMEDY = "Have the daemon reached over TLS instead: pip install 'pytest-dind[remote]'."
-"""What brings the library that makes certificates, and with it another way to a daemon."""
-
-# Clocks of two machines differ; a daemon that is reused may live for long.
-_EARLIER = timedelta(days=1)
-_LIFETIME = timedelta(days=3650)
+"""The remedy for an engine that shares no directory, where the library for TLS is missing."""
 
 
 @dataclass(frozen=True, repr=False)
 class Identity:
-    """What one side proves who it is with, in PEM; the other side trusts the same CA.
+    """The certificate and key of one side of a connection, and the CA that it trusts, in PEM.
 
     Attributes:
-        ca: The CA's certificate.
-        certificate: This side's.
+        ca: The certificate of the CA that signed the other side's certificate.
+        certificate: This side's certificate.
         key: This side's private key.
     """
 
@@ -42,11 +34,11 @@ class Identity:
     key: bytes
 
     def files(self) -> dict[str, bytes]:
-        """As files, named as the docker CLI wants them."""
+        """The contents of the files by the names that the docker CLI knows them by."""
         return {CA: self.ca, CERTIFICATE: self.certificate, KEY: self.key}
 
     def write(self, path: Path) -> None:
-        """Write the files into a new directory; both are this user's alone."""
+        """Write the files into a new directory; all is readable for this user alone."""
         path.mkdir(mode=0o700)
         for name, content in self.files().items():
             file = path / name
@@ -54,7 +46,12 @@ class Identity:
             file.write_bytes(content)
 
     def archive(self, path: str, last: str) -> bytes:
-        """A tar of the files below `path`, for root alone; `last` is an empty file at its end."""
+        """A tar of the files in the directory `path`, for root alone.
+
+        Args:
+            path: The directory, relative to where the tar is unpacked.
+            last: An empty file that comes after the others.
+        """
         target = io.BytesIO()
         with tarfile.open(fileobj=target, mode="w") as tar:
             parts = Path(path).parts
@@ -70,16 +67,18 @@ class Identity:
 
 
 def available() -> bool:
-    """Whether certificates can be made here."""
+    """Whether the library that makes certificates is installed."""
     try:
-        import cryptography  # noqa: F401
+        import trustme  # noqa: F401
     except ImportError:
         return False
     return True
 
 
 def make(hosts: Sequence[str]) -> tuple[Identity, Identity]:
-    """A server's identity, for these names and addresses, and a client's.
+    """Make the identity of a server with these names and addresses, and that of its client.
+
+    Each is signed by a CA of its own, so that neither side can pose as the other.
 
     Raises:
         ModeUnavailable: the library that makes them is missing.
@@ -88,127 +87,22 @@ def make(hosts: Sequence[str]) -> tuple[Identity, Identity]:
         raise ModeUnavailable(
             "A daemon on an engine that shares no file system needs certificates, which can't be "
             "made here.",
-            evidence="The package cryptography is not installed.",
+            evidence="The package trustme is not installed.",
             remedy=[REMEDY, "Use an engine on this machine: --dind-host."],
         )
-    from cryptography import x509
-    from cryptography.x509.oid import ExtendedKeyUsageOID
+    import trustme
 
-    authority = _Authority()
-    names = [_name(host) for host in hosts]
+    # trustme's certificates are valid from the year 2000 to 3000, so clocks may differ.
+    of_servers, of_clients = trustme.CA(), trustme.CA()
     return (
-        authority.identity("daemon", ExtendedKeyUsageOID.SERVER_AUTH, names),
-        authority.identity("client", ExtendedKeyUsageOID.CLIENT_AUTH, [x509.DNSName("client")]),
+        _identity(of_servers.issue_cert(*hosts), trusted=of_clients),
+        _identity(of_clients.issue_cert("client"), trusted=of_servers),
     )
 
 
-def _name(host: str) -> x509.GeneralName:
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-class _Authority:
-    """A CA; its key is gone with it."""
-
-    def __init__(self) -> None:
-        from cryptography import x509
-
-        self._key = _key()
-        subject = _subject("CA")
-        self._certificate = (
-            _builder(self._key, subject, subject, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .sign(self._key, _hash())
-        )
-
-    def identity(
-        self, name: str, purpose: x509.ObjectIdentifier, names: Sequence[x509.GeneralName]
-    ) -> Identity:
-        """An identity for one purpose."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            NoEncryption,
-            PrivateFormat,
-        )
-
-        key = _key()
-        certificate = (
-            _builder(key, _subject(name), self._certificate.subject, self._key)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, _hash())
-        )
-        return Identity(
-            ca=self._certificate.public_bytes(Encoding.PEM),
-            certificate=certificate.public_bytes(Encoding.PEM),
-            key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        )
-
-
-def _key() -> EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def _hash() -> SHA256:
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return SHA256()
-
-
-def _subject(name: str) -> x509.Name:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"pytest-dind {name}")])
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _builder(
-    key: EllipticCurvePrivateKey,
-    subject: x509.Name,
-    issuer: x509.Name,
-    issuer_key: EllipticCurvePrivateKey,
-) -> x509.CertificateBuilder:
-    """What all certificates have; newer Pythons insist on both key identifiers (RFC 5280)."""
-    from cryptography import x509
-
-    now = datetime.now(timezone.utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _EARLIER)
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
+def _identity(issued: trustme.LeafCert, trusted: trustme.CA) -> Identity:
+    return Identity(
+        ca=trusted.cert_pem.bytes(),
+        certificate=b"".join(blob.bytes() for blob in issued.cert_chain_pems),
+        key=issued.private_key_pem.bytes(),
     )

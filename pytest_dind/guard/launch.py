@@ -14,9 +14,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from ..backends.readiness import LOG
 from ..lifetime import labels
-from ..lifetime.reaper import GUARD
+from ..lifetime.layout import GUARD, LOG
 from .config import READY, GuardConfig
 
 _POLL_SECONDS = 0.01

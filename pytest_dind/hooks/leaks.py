@@ -244,9 +244,8 @@ def _labelling_socket(daemon: Daemon) -> tuple[LabellingProxy, str]:
     Raises:
         SettingsError: the daemon is reached over a network, where there can be no such socket.
     """
-    from ..backends.spec import HOME_IN_CONTAINER
     from ..cleanup.labelling_proxy import LabellingProxy
-    from ..lifetime.directories import SOCKET
+    from ..lifetime.layout import IN_CONTAINER, SOCKET
 
     if daemon.record.certificates:
         raise SettingsError(
@@ -260,7 +259,7 @@ def _labelling_socket(daemon: Daemon) -> tuple[LabellingProxy, str]:
     home = daemon.record.home.path
     # No longer than the name of the daemon's own socket, for whose path there is room.
     name = f"{uuid4().hex[:6]}.sock"
-    return LabellingProxy(home / name, home / SOCKET), f"{HOME_IN_CONTAINER}/{name}"
+    return LabellingProxy(home / name, home / SOCKET), f"{IN_CONTAINER}/{name}"
 
 
 def _uses_daemon(item: pytest.Item) -> bool:

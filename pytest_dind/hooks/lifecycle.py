@@ -202,7 +202,8 @@ class DaemonHooks:
             return None
         from ..daemon.loss import lost_behind
 
-        return lost_behind(error, [daemon for run in self._factory_runs for daemon in run.daemons])
+        daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
+        return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
 
     # after the tests
 

@@ -54,7 +54,7 @@ def choice(made: Choice) -> list[str]:
     How it is reached is said where that is not by a shared directory.
     """
     why = f"auto: {made.mode}, because {made.because}" if made.because else f"mode {made.mode}"
-    return [f"dind: {text}" for text in (why, made.way) if text]
+    return [f"dind: {text}" for text in (why, made.connection) if text]
 
 
 Told = tuple[str, str]

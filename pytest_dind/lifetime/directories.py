@@ -1,4 +1,4 @@
-"""The directories of a run: short enough for a unix socket, private, on the engine's machine."""
+"""The directories of runs: private, and with paths short enough for a unix socket."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import SettingsError
-from .reaper import LOCK
-from .reaper import SOCKET as SOCKET
-
-ROOT = "root"
-"""In a run's directory: the project's root directory."""
+from . import layout
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included (unix(7)).
 _SOCKET_PATH_LIMIT = 103
 _LOCK_POLL_SECONDS = 0.01
-# What all runs of a user wait for each other takes well below a second, unless one is stopped.
+# A run holds the lock that all runs of a user share for well below a second, unless it is stopped.
 _PATIENCE_SECONDS = 60
 _REUSE = "reuse-"
-# Of the digest that is the last part of a reused daemon's directory.
+# Characters of the digest at the end of the name of a reused daemon's directory.
 _DIGITS = 8
 _LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
 
 
 def base() -> Path:
-    """This user's directory for all runs, mode 0700, made when it is missing.
+    """This user's directory for all runs, mode 0700; it is made when it is missing.
 
     It lies in the temp dir, or in /tmp where the temp dir's path is too long for a socket.
 
     Raises:
-        SettingsError: no temp dir is short enough, or the place is somebody else's.
+        SettingsError: no temp dir is short enough, or another user owns the directory.
     """
     name = f"pytest-dind-{os.getuid()}"
-    return _private(temp(f"{name}/{_LONGEST_HOME}/{SOCKET}") / name)
+    return _private(temp(f"{name}/{_LONGEST_HOME}/{layout.SOCKET}") / name)
 
 
 def temp(longest: str) -> Path:
-    """The temp dir; /tmp or /var/tmp where its path is too long for a socket of this name in it.
+    """The temp dir, or /tmp or /var/tmp where the path of a socket in it would be too long.
+
+    Args:
+        longest: The longest path of a socket below it.
 
     Raises:
         SettingsError: none is short enough.
@@ -79,7 +78,7 @@ def make(path: Path) -> Path:
     """Make a directory that only this user can enter, if there is none.
 
     Raises:
-        SettingsError: it can't be made: no room, or no right.
+        SettingsError: the file system has no room, or this user no right to.
     """
     with explained(path):
         path.mkdir(mode=0o700, exist_ok=True)
@@ -87,24 +86,24 @@ def make(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a directory with all that is in it; missing is fine."""
+    """Remove a directory with its contents; a missing one is fine."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
-    """Hold the lock of this name in a directory; waits for whoever holds it.
+def locked(path: Path, name: str = Path(layout.LOCK).stem) -> Iterator[None]:
+    """Hold the lock of this name in a directory; waits while another process holds it.
 
-    The kernel lets go of it when its holder dies.
+    The kernel releases the lock when the process that holds it dies.
 
     Raises:
-        SettingsError: the lock file can't be written, or the lock that all runs of a user share is
-            not to be had, since a process that is stopped holds it.
+        SettingsError: the lock file can't be written, or another process, one that is stopped as a
+            rule, holds the lock that all runs of a user share for too long.
     """
     file = path / f"{name}.lock"
     # The others are held while images are pulled and a daemon starts, each of which has a bound of
     # its own.
-    patience = _PATIENCE_SECONDS if file.name == LOCK else -1
+    patience = _PATIENCE_SECONDS if file.name == layout.LOCK else -1
     lock = FileLock(file)
     with explained(file):
         try:
@@ -118,12 +117,18 @@ def locked(path: Path, name: str = Path(LOCK).stem) -> Iterator[None]:
 
 
 def reused(base: Path, name: str, digest: str) -> Path:
-    """The directory of the daemon that is reused under a name, with what this is a digest of."""
+    """The directory of the daemon that is reused under a name.
+
+    Args:
+        base: The directory of all runs.
+        name: The name.
+        digest: Of the settings that the daemon is made with.
+    """
     return base / f"{_REUSE}{name}-{digest[:_DIGITS]}"
 
 
 def reuse_name(run: Path) -> str:
-    """The name under which the daemon in a directory is reused; empty where it is not."""
+    """The name under which the daemon in a run's directory is reused; empty for other runs."""
     name, _, digest = run.name.removeprefix(_REUSE).rpartition("-")
     return name if run.name.startswith(_REUSE) and len(digest) == _DIGITS else ""
 
@@ -134,14 +139,14 @@ def all_reused(base: Path, name: str) -> list[Path]:
 
 
 def reuse_lock(name: str) -> str:
-    """The name of the lock that is held while a daemon of this name is taken up."""
+    """The name of the lock on a reused daemon, held while a run takes it up."""
     return f"{_REUSE}{name}"
 
 
 def forget_locks(base: Path) -> None:
     """Remove the lock files of names under which no daemon is reused any more."""
     for file in base.glob(f"{_REUSE}*.lock"):
-        # One that is held is of a daemon that is to be; an OSError: somebody else removes it.
+        # Held: a run is about to start that daemon. An OSError: another process removes the file.
         with suppress(Timeout, OSError), FileLock(file, timeout=0):
             if not all_reused(base, file.stem.removeprefix(_REUSE)):
                 file.unlink(missing_ok=True)
@@ -173,7 +178,7 @@ def _holder(file: Path) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Tell an error of the file system as what it means for `path`.
+    """Turn an error of the file system into one that says what it means for `path`.
 
     Raises:
         SettingsError: for an OSError.

@@ -1,4 +1,4 @@
-"""The files by which a test process and a daemon's container tell each other things."""
+"""The files by which a test process and the first process of a daemon's container communicate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Files(Protocol):
-    """A daemon's files, wherever they are."""
+    """A daemon's files by name, whether in a shared directory or in its container alone."""
 
     def read(self, name: str) -> str | None:
-        """What a file has; None where there is none."""
+        """Read a file; None where there is none."""
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
@@ -19,12 +19,12 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory that the container has too."""
+    """Files in a directory that is mounted in the container too."""
 
     path: Path
 
     def read(self, name: str) -> str | None:
-        """What a file has; None where there is none."""
+        """Read a file; None where there is none."""
         try:
             return (self.path / name).read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -32,7 +32,7 @@ class Directory:
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
-        # In its place: what is there may be root's, from a golden root, and not this user's.
+        # In its place: the one that is there may be root's, from a golden root.
         aside = self.path / f"{name}.new"
         aside.write_text(text, encoding="utf-8")
         aside.replace(self.path / name)

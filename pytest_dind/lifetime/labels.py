@@ -1,4 +1,4 @@
-"""The labels by which this plugin's containers and volumes are known on the outer engine."""
+"""Labels: how this plugin knows its own containers, volumes and networks on the outer engine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ CREATED = "pytest-dind.created"
 MODE = "pytest-dind.mode"
 KEEP = "pytest-dind.keep"
 CACHE = "pytest-dind.cache"
-"""The key of the golden root that a daemon has, or that is made of it."""
+"""The key of the golden root that a daemon starts with, or that is made of its data-root."""
 HOME = "pytest-dind.home"
+"""The path of the daemon's home."""
 IMAGE = "pytest-dind.image"
-"""On the warm store's volume: an image that has what it takes to look into it."""
+"""On the warm store's volume: an image with the tools to look into the volume."""
 
 
 def owner() -> str:
-    """Host and user, as labels have them."""
+    """The value of `OWNER` for this process: host and user."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, as in many CI containers
@@ -33,7 +34,7 @@ def owner() -> str:
 
 
 def process() -> str:
-    """This process, so that no other can be taken for it: boot, pid namespace, pid, start time.
+    """The value of `PROCESS` for this process: boot, pid namespace, pid and start time.
 
     Empty where there is no /proc (macOS).
     """
@@ -44,20 +45,20 @@ def process() -> str:
 def is_gone(label: str) -> bool:
     """Whether the process that `process` described is provably gone.
 
-    It is not while it may be one of another machine, another boot, or another pid namespace.
+    Nothing is proved about a process of another machine, boot, or pid namespace.
     """
     described = _described(label)
     return described is not None and _started(described[0]) != described[1]
 
 
 def pid(label: str) -> int | None:
-    """The pid of the process that `process` described; None where it is not here any more."""
+    """The pid of the process that `process` described; None where it does not run here."""
     described = _described(label)
     return described[0] if described and _started(described[0]) == described[1] else None
 
 
 def _described(label: str) -> tuple[int, str] | None:
-    """The pid and the start time that `process` told, if that was on this machine."""
+    """The pid and start time in a value of `process`; None where it is of another machine."""
     machine, _, rest = label.partition(" ")
     number, _, started = rest.partition(" ")
     if not (started and number.isdecimal()) or machine != _machine():
@@ -66,7 +67,7 @@ def _described(label: str) -> tuple[int, str] | None:
 
 
 def created(ours: Mapping[str, str]) -> float:
-    """When what has these labels was made, in seconds since 1970; now, where they don't say."""
+    """The time in `CREATED`, in seconds since 1970; the present time where it is missing."""
     text = ours.get(CREATED, "")
     return float(text) if text.isdecimal() else time.time()
 

@@ -1,7 +1,7 @@
-"""Who still uses a daemon: a FIFO whose write end each user holds open.
+"""The lease of a run: a FIFO whose write end each process that uses the run holds open.
 
 The first process in the daemon's container reads the FIFO, and so does the reaper. The kernel
-gives them end-of-file when the last holder is gone, however it died; nothing has to poll.
+gives them end-of-file when the last user is gone, however it died; nothing has to poll.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import os
 from pathlib import Path
 from weakref import WeakSet
 
-from .reaper import LEASE as LEASE
-
 _held: WeakSet[Held] = WeakSet()
 
 
 class Held:
-    """This process's hold on something, for as long as it has a descriptor open.
+    """A descriptor that keeps a daemon alive for as long as this process has it open.
 
     The descriptor is close-on-exec, as every one that Python opens. It outlives this object.
     """
@@ -26,14 +24,14 @@ class Held:
         _held.add(self)
 
     def release(self) -> None:
-        """Let go; idempotent."""
+        """Close the descriptor; idempotent."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 class Lease(Held):
-    """This process's hold on what reads the FIFO at `path`, made when it is missing."""
+    """This process's hold on the lease at `path`, which is made when it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +42,7 @@ class Lease(Held):
 
 
 def is_held(path: Path) -> bool:
-    """Whether any process holds the lease at `path`; false when there is none."""
+    """Whether any process holds the lease at `path`; false when there is no such file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Ends a run whose processes are gone; also a program of its own, which waits for that.
+"""The reaper: a process for each run that removes what is left once the run's processes are gone.
 
-Daemons end with their lease by themselves. What they can't do is left to this process, one for
-each run: remove the run's directory, and a container that was created but not started yet. It
-imports the standard library alone, so that starting it costs next to nothing.
+Daemons end with their lease by themselves. The reaper removes the run's directory, its network,
+and a container that was created but not started yet. It imports the standard library alone, so
+that its start costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,24 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-LEASE = "lease"
-"""The FIFO, in a run's directory and, under the same name, in a daemon's home."""
-LOCK = "base.lock"
-"""In the directory of all runs: held to begin one and to remove one."""
-ENGINE = "engine"
-"""In a daemon's home: the URL of the outer engine that it is on."""
-KEPT = "kept"
-"""In a daemon's home: it stays when its last user is gone."""
-
-SOCKET = "docker.sock"
-"""The daemon's socket, in its home."""
-GUARD = "guard"
-"""In a daemon's home: locked by its guard, a process; there until its tests' objects are gone."""
-STATE = "state.json"
-"""In a daemon's home, from when it is ready: what the run's other processes must know of it."""
-
-NETWORK = "network"
-"""In a run's directory: the URLs of the engines that have its network, or soon will, one a line."""
+from . import layout, unix_http
+from .layout import Home
 
 _ENGINE_SECONDS = 30
 # A daemon that hangs is not waited for, since it is to go.
@@ -47,18 +30,25 @@ _THAW_SECONDS = 1
 _LATE_SECONDS = 3
 _POLL_SECONDS = 0.05
 
+# The directory that has this package is searched last, so that nothing beside the package can take
+# the place of a module of the standard library.
+_PROGRAM = (
+    f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main(sys.argv[2])"
+)
+_PACKAGES = Path(__file__).parents[2]
+
 
 @contextlib.contextmanager
 def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the reaper of a run, whose directory is to be made in this context.
+    """Start the reaper of a run; the run's directory is to be made in this context.
 
-    It is there before the directory is, so that a kill at any moment leaves none. The process
-    that is returned ends at once; wait for it.
+    The reaper is there before the directory is, so that a kill at any moment leaves none. The
+    process that is yielded ends at once; wait for it.
     """
     process = subprocess.Popen(
         # -I and -S: nothing of the user's environment, and nothing installed, is looked at.
-        [sys.executable, "-I", "-S", __file__, str(run)],
-        # Its end tells the reaper that the run is made, or that who was to make it is gone.
+        [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_PACKAGES), str(run)],
+        # Its end tells the reaper that the run is made, or that the process making it is gone.
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -76,41 +66,37 @@ def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def finish(run: Path) -> list[tuple[str, str]]:
-    """Remove all that is left of a run that nobody uses, but for what was kept on purpose.
+    """Remove a run that has no users any more, except for daemons that are kept on purpose.
 
     Returns:
-        The containers that are not there, but may be soon, each after its engine's URL: their
-        starter is gone, but the engine finishes a request also for a client that is gone.
+        The containers that are not there, but may be soon, each after its engine's URL: the
+        process that asked for it is gone, but the engine finishes such a request all the same.
     """
     late = []
-    for home in [path for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
-        # A guard removes its tests' objects, and then its home; if it was killed, the sweep does.
-        if not (home / KEPT).exists() and not (home / GUARD).exists():
-            name = f"pytest-dind-{run.name}-{home.name}"
-            engine = engine_of(home)
-            thaw(home)
-            if not _remove_container(engine, name) and not (home / STATE).exists():
-                late.append((engine, name))
-            shutil.rmtree(home, ignore_errors=True)
-    for engine in _read(run / NETWORK).splitlines():
-        _delete(engine, f"/networks/{quote(network(run))}")
-    if not any([*run.glob(f"*/{KEPT}"), *run.glob(f"*/{GUARD}")]):
+    for home in [Home(path) for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
+        path = home.path
+        # A guard removes what its tests made, and then its home; for one that was killed, the
+        # sweep does.
+        if not (path / layout.KEPT).exists() and not (path / layout.GUARD).exists():
+            engine = engine_of(path)
+            thaw(path)
+            if not _remove_container(engine, home.label) and not (path / layout.STATE).exists():
+                late.append((engine, home.label))
+            shutil.rmtree(path, ignore_errors=True)
+    for engine in _read(run / layout.NETWORK).splitlines():
+        _delete(engine, f"/networks/{quote(layout.network_name(run))}")
+    if not any([*run.glob(f"*/{layout.KEPT}"), *run.glob(f"*/{layout.GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
     return late
 
 
-def network(run: Path) -> str:
-    """The name of a run's network, the same on each outer engine that has one."""
-    return f"pytest-dind-{run.name}"
-
-
 def engine_of(home: Path) -> str:
-    """The URL of the engine that a daemon is on; empty where none was asked for it yet."""
-    return _read(home / ENGINE)
+    """The URL of the engine that a daemon is on; empty where no engine was asked for it yet."""
+    return _read(home / layout.ENGINE)
 
 
 def _read(note: Path) -> str:
-    """What a note says; empty where there is none."""
+    """The content of a file; empty where there is none."""
     try:
         return note.read_text()
     except OSError:
@@ -118,23 +104,23 @@ def _read(note: Path) -> str:
 
 
 def _remove_container(engine: str, name: str) -> bool:
-    """Remove a container with its volumes, on an engine that has a unix socket; whether it was."""
+    """Remove a container with its volumes; gives whether it was there."""
     return _delete(engine, f"/containers/{quote(name)}?force=1&v=1")
 
 
-def _delete(engine: str, path: str) -> bool:
-    """Remove something on an engine that has a unix socket; whether it was there."""
-    status, _ = _ask(engine, "DELETE", path, _ENGINE_SECONDS)
+def _delete(engine: str, target: str) -> bool:
+    """Delete an object on an engine; gives whether it was there."""
+    status, _ = _ask(engine, "DELETE", target, _ENGINE_SECONDS)
     # A conflict: the engine is removing it already.
     return status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.CONFLICT)
 
 
 def thaw(home: Path) -> None:
-    """Unpause all in a daemon that is about to go.
+    """Unpause all containers in a daemon that is about to end.
 
-    With cgroup v1 what is frozen can't be killed, and so neither can the container that it is in.
+    With cgroup v1 a frozen process can't be killed, and so neither can the container around it.
     """
-    daemon = f"unix://{home / SOCKET}"
+    daemon = f"{unix_http.SCHEME}{home / layout.SOCKET}"
     filters = quote(json.dumps({"status": ["paused"]}))
     _, answer = _ask(daemon, "GET", f"/containers/json?filters={filters}", _THAW_SECONDS)
     with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -142,23 +128,20 @@ def thaw(home: Path) -> None:
             _ask(daemon, "POST", f"/containers/{paused['Id']}/unpause", _THAW_SECONDS)
 
 
-def _ask(engine: str, method: str, path: str, seconds: float) -> tuple[int, bytes]:
-    """Ask an engine that has a unix socket; its status and answer, 0 where there is none."""
-    if not engine.startswith("unix://"):
+def _ask(engine: str, method: str, target: str, seconds: float) -> tuple[int, bytes]:
+    """Ask an engine; gives its status and answer, and status 0 where it gives none.
+
+    An engine that has no unix socket is not asked.
+    """
+    if not engine.startswith(unix_http.SCHEME):
         return 0, b""
-    connection = http.client.HTTPConnection("localhost", timeout=seconds)
     try:
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(seconds)
-        connection.sock.connect(engine.removeprefix("unix://"))
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read()
+        return unix_http.request(
+            engine.removeprefix(unix_http.SCHEME), method, target, timeout=seconds
+        )
     except (OSError, http.client.HTTPException):
-        # The engine is gone, or no longer answers: the next run's sweep has another go.
+        # The engine is gone, or no longer answers: the next run's sweep tries again.
         return 0, b""
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager
@@ -181,16 +164,22 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _main(run: Path) -> None:
+def main(directory: str) -> None:
+    """Wait in the background for the end of a run's last user, and remove the run.
+
+    Args:
+        directory: The run's directory.
+    """
+    run = Path(directory)
     if os.fork():
         # The parent can wait for this process at any time; the other is init's child.
         return
     sys.stdin.read()
     try:
-        lease = os.open(run / LEASE, os.O_RDONLY | os.O_NONBLOCK)
+        lease = os.open(run / layout.LEASE, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        with contextlib.suppress(FileNotFoundError), _locked(run.parent / LOCK):
-            if not (run / LEASE).exists():
+        with contextlib.suppress(FileNotFoundError), _locked(run.parent / layout.LOCK):
+            if not (run / layout.LEASE).exists():
                 finish(run)
         return
     while True:
@@ -198,10 +187,10 @@ def _main(run: Path) -> None:
         while os.read(lease, 4096):
             pass
         # Nobody can take up the lease again while the lock is held: a reused daemon's.
-        with _locked(run.parent / LOCK):
-            # Without a lease the run was removed, or who was removing it was killed amid that.
-            if (run / LEASE).exists() and not _is_at(run / LEASE, lease):
-                # Others have made it anew: what is there now is none of this process's.
+        with _locked(run.parent / layout.LOCK):
+            # Without a lease the run was removed, or the process removing it was killed amid that.
+            if (run / layout.LEASE).exists() and not _is_at(run / layout.LEASE, lease):
+                # Another run has made the directory anew; it has a reaper of its own.
                 return
             os.set_blocking(lease, False)
             try:
@@ -218,17 +207,13 @@ def remove_late(run: Path, late: list[tuple[str, str]]) -> None:
 
     Args:
         run: The run's directory.
-        late: What `finish` gave.
+        late: As `finish` returned them.
     """
     deadline = time.monotonic() + _LATE_SECONDS
     while late and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-        with _locked(run.parent / LOCK):
+        with _locked(run.parent / layout.LOCK):
             if run.exists():
-                # Another run of the same reused daemon has begun, and deals with them.
+                # Another run of the same reused daemon has begun, and removes them.
                 return
             late = [(engine, name) for engine, name in late if not _remove_container(engine, name)]
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))

@@ -8,10 +8,11 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..engine import images
+from ..engine import streams
 from ..engine.engine import Engine
 from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE, Lease
+from ..lifetime.layout import LEASE
+from ..lifetime.lease import Lease
 from ..settings import Settings
 
 
@@ -58,7 +59,7 @@ class Context:
     directory: Path
     shared: Path
     root: Path
-    progress: images.Progress
+    progress: streams.Progress
     engines: Engines = field(default_factory=Engines)
 
     def engine(self, settings: Settings) -> Engine:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.registry import isolates
 from ..errors import DindError, SettingsError
-from ..lifetime import labels, reaper
-from ..lifetime.directories import ROOT
+from ..lifetime import labels, layout
 from ..validation import bad
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 # Files in a run's directory, where daemons have their homes.
-_TAKEN = frozenset({reaper.LEASE, reaper.NETWORK, ROOT})
+_TAKEN = frozenset({layout.LEASE, layout.NETWORK, layout.ROOT})
 # Short: it is part of a unix socket's path, and of a host name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
 
@@ -115,7 +114,7 @@ class Factory:
         """
         from docker.errors import APIError
 
-        network = reaper.network(self._run.path)
+        network = layout.network_name(self._run.path)
         try:
             self._make_network(network, engine)
             engine.client.api.connect_container_to_network(daemon.id, network, aliases=[name])
@@ -138,7 +137,7 @@ class Factory:
             if engine in self._networks:
                 return
             path = self._run.path
-            mark = path / reaper.NETWORK
+            mark = path / layout.NETWORK
             # The reaper, which ends the run in this process's place, is told before there is one.
             with mark.open("a") as note:
                 note.write(f"{engine.url}\n")
@@ -164,7 +163,7 @@ class Factory:
             for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
-                    engine.client.api.remove_network(reaper.network(self._run.path))
+                    engine.client.api.remove_network(layout.network_name(self._run.path))
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
             self._run.close()

@@ -16,7 +16,7 @@ from ..lifetime import directories
 from ..settings import Settings
 from .context import Context
 
-FILE = "modes.json"
+FILE = layout.MODES
 """In the directory that processes share, from when a mode was looked into."""
 _LOCK = "modes"
 
@@ -63,13 +63,13 @@ class Modes:
                 engine = self._context.engine(settings)
                 with answering(engine):
                     if not proved and proved_by_start(settings.mode, engine):
-                        self._unproved[key] = Choice(settings.mode, way=because(engine))
+                        self._unproved[key] = Choice(settings.mode, connection=because(engine))
                         return self._unproved[key]
                     context = self._context
                     probe = Probe(engine, settings.image, context.directory, context.progress)
                     choice = choose(settings.mode, engine, probe)
                 self._pulled[key] = probe.pulled
-                self._found[key] = dataclasses.replace(choice, way=because(engine))
+                self._found[key] = dataclasses.replace(choice, connection=because(engine))
                 write(shared, self._found)
         choice = self._found[key]
         if choice.obstacle is not None:
@@ -89,7 +89,7 @@ class Modes:
         if key in self._found:
             return
         with directories.locked(shared, _LOCK):
-            choice = Choice(settings.mode, way=because(self._context.engine(settings)))
+            choice = Choice(settings.mode, connection=because(self._context.engine(settings)))
             self._found = {key: choice} | self._found | read(shared)
             write(shared, self._found)
 

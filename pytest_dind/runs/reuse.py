@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..backends import records
-from ..backends.protocol import Home
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
 from ..engine.engine import answering
-from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE, is_held
+from ..lifetime import directories, layout
+from ..lifetime.layout import LEASE, Home
+from ..lifetime.lease import is_held
 from ..settings import MAIN, Settings
+from ..store.loaded import LoadedImages
 from .context import Context, Holdings
 from .starter import Starter, differences
 
@@ -44,7 +45,7 @@ class Reuse:
         """
         base = directories.base()
         engine = self._context.engine(settings)
-        supply = images.Supply(engine.client, self._context.progress)
+        supply = images.ImageSource(engine.client, self._context.progress)
         with answering(engine):
             image = supply.ensure(settings.image)["Id"]
             for name in settings.load:
@@ -54,31 +55,34 @@ class Reuse:
         path = directories.reused(base, settings.reuse, digest)
         with directories.locked(base, directories.reuse_lock(settings.reuse)):
             home = Home(path / MAIN)
-            kept = (home.path / reaper.KEPT).exists()
+            kept = (home.path / layout.KEPT).exists()
             self._holdings.take(path, starts=not kept)
             daemon = self._healthy(home, settings, supply)
             if daemon is None:
                 if kept:
                     self._holdings.take(path, starts=True)
-                (home.path / reaper.KEPT).unlink(missing_ok=True)
+                (home.path / layout.KEPT).unlink(missing_ok=True)
                 found = directories.all_reused(base, settings.reuse)
                 self._retire([other for other in found if other != path], settings)
                 daemon = self._starter.start(home, settings, pulled=supply.pulled)
                 self._starter.keep(daemon.record, settings)
             return daemon
 
-    def _healthy(self, home: Home, settings: Settings, supply: images.Supply) -> Daemon | None:
+    def _healthy(self, home: Home, settings: Settings, supply: images.ImageSource) -> Daemon | None:
         """Return the daemon of this home, with the images to load, if it is in good health."""
         found = records.read(home)
         if found is None:
             return None
         record, _ = found
         daemon = self._starter.daemon(record, settings)
-        if lost(daemon) is not None or http.ping(record.host, record.certificates) is None:
+        if (
+            lost(record, daemon._backend) is not None
+            or http.ping(record.host, record.certificates) is None
+        ):
             self._context.progress(f"reuse: {home.run} is gone or unhealthy; starting it anew")
             return None
         with contextlib.closing(daemon.client()) as client:
-            images.bring(supply, client, settings.load, daemon._files)
+            LoadedImages(client, daemon._files).bring(supply, settings.load)
         # Reported is what this run had to wait for.
         record = dataclasses.replace(record, seconds=supply.seconds, pulled=supply.pulled)
         return dataclasses.replace(daemon, record=record)

@@ -9,14 +9,15 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..backends import records
-from ..backends.protocol import Home, Record
+from ..backends.protocol import Record
 from ..backends.registry import Choice
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..engine import images
+from ..engine import streams
 from ..engine.engine import Engine
 from ..errors import DaemonLost, SettingsError
-from ..lifetime import directories, reaper
+from ..lifetime import directories, layout, reaper
+from ..lifetime.layout import Home
 from ..settings import MAIN, Settings
 from .background import BackgroundStart
 from .context import Context, Holdings
@@ -56,7 +57,7 @@ class Run:
 
     @classmethod
     def begin(
-        cls, progress: images.Progress, beside: Path | None = None, root: Path | None = None
+        cls, progress: streams.Progress, beside: Path | None = None, root: Path | None = None
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -73,7 +74,7 @@ class Run:
         return cls(context, holdings, begins=True)
 
     @classmethod
-    def join(cls, directory: Path, progress: images.Progress, root: Path | None = None) -> Run:
+    def join(cls, directory: Path, progress: streams.Progress, root: Path | None = None) -> Run:
         """Take part in a run that another process began."""
         context = Context(directory, directory, root or Path.cwd(), progress)
         holdings = Holdings()
@@ -167,7 +168,8 @@ class Run:
             asks: Whether a daemon may have been killed just now; see `loss.lost`.
         """
         if self._loss is None:
-            found = (lost(daemon, asks=asks) for daemon in self._daemons.values())
+            daemons = self._daemons.values()
+            found = (lost(daemon.record, daemon._backend, asks=asks) for daemon in daemons)
             self._loss = next(filter(None, found), None)
         # A copy each time: an error that is raised again and again gathers all the tracebacks.
         return copy.copy(self._loss)
@@ -181,7 +183,7 @@ class Run:
         Returns:
             The daemons that stay on purpose, of those that this process ended or used.
         """
-        kept = [record for record in self.records if (record.home.path / reaper.KEPT).exists()]
+        kept = [record for record in self.records if (record.home.path / layout.KEPT).exists()]
         self._finish_start()
         late: list[tuple[str, str]] = []
         try:

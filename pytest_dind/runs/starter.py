@@ -7,13 +7,13 @@ import dataclasses
 import os
 
 from ..backends import records
-from ..backends.protocol import Backend, Home, Record
+from ..backends.protocol import Backend, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..errors import SettingsError
-from ..lifetime import directories, reaper
-from ..lifetime.lease import LEASE
+from ..lifetime import directories, layout
+from ..lifetime.layout import LEASE, Home
 from ..settings import Settings
 from .context import Context
 from .modes import Modes
@@ -60,7 +60,7 @@ class Starter:
             )
         holder = self._backend(record, settings)
         daemon = Daemon(record, holder, self._context.progress)
-        error = lost(daemon)
+        error = lost(record, holder)
         if error is not None and record.certificates:
             # It ended with the processes that used it: a run's lease doesn't hold it.
             return None
@@ -92,12 +92,12 @@ class Starter:
             starting.stop(home)
             directories.remove(home.path)
         with directories.explained(home.path.parent):
-            (home.path.parent / directories.ROOT).write_text(str(context.root))
+            (home.path.parent / layout.ROOT).write_text(str(context.root))
         directories.make(home.path)
         try:
             # Who ends the daemon in this process's place is told before there is one.
             with directories.explained(home.path):
-                (home.path / reaper.ENGINE).write_text(engine.url)
+                (home.path / layout.ENGINE).write_text(engine.url)
             # One FIFO under two names: who holds the run's lease holds the daemon's.
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
@@ -142,8 +142,8 @@ class Starter:
 
     def keep(self, record: Record, settings: Settings) -> None:
         """Let a daemon outlive its users."""
-        (record.home.path / reaper.KEPT).touch()
-        self._backend(record, settings).files(record).write(reaper.KEPT, "")
+        (record.home.path / layout.KEPT).touch()
+        self._backend(record, settings).files(record).write(layout.KEPT, "")
 
     def end(self, record: Record, settings: Settings) -> None:
         """Remove a daemon with all that is in it."""

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..backends.protocol import Home
 from ..guard.objects import listing
-from ..lifetime import directories, labels, reaper
-from ..lifetime.lease import LEASE, is_held
+from ..lifetime import directories, labels, layout, reaper
+from ..lifetime.layout import LEASE, Home
+from ..lifetime.lease import is_held
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -102,7 +102,7 @@ def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
         return UNKNOWN
     if is_held(home.parent / LEASE):
         return IN_USE
-    if (home / reaper.KEPT).exists():
+    if (home / layout.KEPT).exists():
         return KEPT
     if home.is_dir():
         return STALE
@@ -146,7 +146,7 @@ def _remove(engine: Engine, entry: Entry) -> None:
         launch.end(entry.home)
     leftovers.purge(engine, entry.home)
     if entry.use != UNKNOWN:
-        (entry.home / reaper.GUARD).unlink(missing_ok=True)
+        (entry.home / layout.GUARD).unlink(missing_ok=True)
 
 
 def sweep(base: Path, engine: Engine) -> None:
@@ -186,7 +186,7 @@ def _remove_stale(stale: Sequence[Entry], engine: Engine) -> None:
 
 def _forget_removed(run: Path, engine: Engine, names: set[str]) -> None:
     """Unmark kept daemons of this engine whose container somebody removed."""
-    for mark in run.glob(f"*/{reaper.KEPT}"):
+    for mark in run.glob(f"*/{layout.KEPT}"):
         if f"pytest-dind-{run.name}-{mark.parent.name}" in names:
             continue
         if reaper.engine_of(mark.parent) == engine.url:

@@ -6,7 +6,7 @@
 #
 # `list` writes, separated by tabs, "root KEY KIBIBYTES USED HELD" for each golden root, with an
 # "image ID NAME" for each of its images after it, and "all KIBIBYTES" at the end. The others write
-# "gone KEY", "held KEY" or "missing KEY" for each root they had to do with.
+# "gone KEY", "held KEY" or "missing KEY" for each root that they removed or were to remove.
 
 list() {
 	for used in "$store"/golden/*/used; do
@@ -22,7 +22,7 @@ list() {
 	printf 'all\t%s\n' "$(du -sk "$store" | cut -f1)"
 }
 
-# With all its layers, also those that others have too. Blanks are not in their names.
+# The size of a root with all its layers, in KiB. Their names have no blanks.
 size() {
 	(cd "$store" && du -sck "$1" $(sort -u "$1/refs") 2>/dev/null | tail -n 1 | cut -f1)
 }
@@ -32,7 +32,7 @@ remove_keys() {
 		golden=$store/golden/$key
 		case $key in
 		'' | .* | */*)
-			# Not a root's name, but a way to something else.
+			# A path to something else than a root.
 			printf 'missing\t%s\n' "$key"
 			continue
 			;;

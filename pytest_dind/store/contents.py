@@ -1,20 +1,17 @@
-"""The warm store as the command shows and empties it: through a short-lived container."""
+"""The warm store's contents: listed and removed for the command, in a short-lived container."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from ..backends import spec
-from ..backends.creation import uninterrupted
-from ..backends.protocol import Home
-from ..engine import images
+from ..engine import containers, images
 from ..engine.engine import Engine
 from ..errors import DindError, ImageUnavailable
-from ..lifetime import directories, labels
+from ..lifetime import directories, labels, layout
+from ..lifetime.layout import Home
 from ..settings import Settings
 from . import seeding
 
@@ -44,12 +41,12 @@ class Root:
 
 @dataclass(frozen=True)
 class Removal:
-    """What became of golden roots that were to be removed.
+    """The golden roots that were to be removed, by their keys.
 
     Attributes:
-        gone: They are removed.
-        held: A daemon has them, so they are still there.
-        missing: They were not there.
+        gone: Those that were removed.
+        held: Those that a daemon has, which stay.
+        missing: Those that the store does not have.
     """
 
     gone: tuple[str, ...]
@@ -58,12 +55,12 @@ class Removal:
 
 
 class Cache:
-    """The store on an outer engine.
+    """The warm store on an outer engine.
 
     Args:
         engine: The outer engine.
-        image: The image that looks into the store, which the engine has; empty means the one that
-            made it, or else the default one.
+        image: The image that the store is looked into with, which the engine has; empty means the
+            one that made the store, or else the default one.
     """
 
     def __init__(self, engine: Engine, image: str) -> None:
@@ -71,7 +68,7 @@ class Cache:
         self._image = image
 
     def roots(self) -> tuple[list[Root], int]:
-        """The golden roots, the last used first, and the bytes that the store takes on disk."""
+        """The golden roots, the last used first, and the size of the store on disk in bytes."""
         found = self._run("list")
         size = sum(1024 * int(kib) for _, kib in _pick(found, "all"))
         daemons = self._daemons()
@@ -86,15 +83,15 @@ class Cache:
         return sorted(roots, key=lambda root: -root.used), size
 
     def remove(self, keys: Sequence[str]) -> Removal:
-        """Remove golden roots, and the layers that no other one has; what a daemon has stays."""
+        """Remove golden roots that no daemon has, and the layers that no other root has."""
         return _removal(self._run("remove", *keys))
 
     def prune(self, size: str) -> Removal:
-        """Remove what killed runs left, and the least recently used ones above a size."""
+        """Remove remains of killed runs, and the least recently used golden roots above a size."""
         return _removal(self._run("prune", str(seeding.kibibytes(size))))
 
     def discard(self) -> bool:
-        """Remove the volume itself, if nothing is in use in it; whether it is gone."""
+        """Remove the volume itself unless a daemon uses it; gives whether it is gone."""
         from docker.errors import APIError, NotFound
 
         try:
@@ -106,7 +103,7 @@ class Cache:
         return True
 
     def _daemons(self) -> dict[str, list[str]]:
-        """The names of daemons, by the key of their golden root."""
+        """The names of the daemons that have a golden root, by its key."""
         found: dict[str, list[str]] = {}
         for item in self._engine.client.api.containers(filters={"label": labels.CACHE}):
             names = item["Names"] or [item["Id"]]
@@ -123,7 +120,7 @@ class Cache:
         return found
 
     def _local(self, made_by: str) -> str:
-        """The image that looks into the store. A look is no reason to pull one.
+        """The image that the store is looked into with; none is pulled for that.
 
         Raises:
             ImageUnavailable: the engine has none.
@@ -144,53 +141,35 @@ class Cache:
         )
 
     def _run(self, *arguments: str) -> list[list[str]]:
-        """The lines that cache.sh writes, by their fields; none where there is no store."""
+        """Run cache.sh; gives the fields of each line it writes, none where there is no store."""
         volume = self._volume()
         if volume is None:
-            # A name that was asked for is missing all the same.
+            # There is no store, so each root that is to be removed is missing.
             return [["missing", key] for key in arguments[1:] if arguments[0] == "remove"]
         made_by = (volume["Labels"] or {}).get(labels.IMAGE, "")
         image = self._local(made_by)
-        api = self._engine.client.api
         home = Home(directories.base() / f"cache-{uuid4().hex[:8]}" / "cache")
         ours = labels.make(home.run, mode="", keep="never", home=home.path)
-        try:
-            uninterrupted(
-                lambda: api.create_container(
-                    image,
-                    name=home.label,
-                    user=spec.SUPERUSER,
-                    entrypoint=["sh", "-c", spec.script(*_SCRIPTS), "sh"],
-                    command=list(arguments),
-                    labels=ours | {labels.ROLE: "cache"},
-                    host_config=api.create_host_config(
-                        network_mode="none",
-                        mounts=[spec.volume(seeding.PATH, seeding.VOLUME, labels.of_store(image))],
-                    ),
-                )
-            )
-            api.start(home.label)
-            code = api.wait(home.label)["StatusCode"]
-            output = api.logs(home.label, stderr=False).decode(errors="replace")
-            errors = api.logs(home.label, stdout=False).decode(errors="replace")
-        finally:
-            self._remove(home.label)
-        if code:
+        mount = containers.volume(layout.STORE_IN_CONTAINER, seeding.VOLUME, labels.of_store(image))
+        one_off = containers.OneOff(
+            image=image,
+            name=home.label,
+            command=["sh", "-c", containers.script(*_SCRIPTS), "sh", *arguments],
+            labels=ours | {labels.ROLE: "cache"},
+            host_config={"mounts": [mount]},
+        )
+        with containers.ended(self._engine, one_off) as ended:
+            output, errors = ended.output(stderr=False), ended.output(stdout=False)
+        if ended.code:
             raise DindError(
                 f"The warm store (volume {seeding.VOLUME}) could not be read or changed.",
-                evidence=f"Exit code {code} in a container of {image}.\n{errors}",
+                evidence=f"Exit code {ended.code} in a container of {image}.\n{errors}",
                 remedy=[
                     "Name another image that has a shell, flock and du: --image docker:dind.",
                     f"Remove the whole store: docker volume rm {seeding.VOLUME}.",
                 ],
             )
         return [line.split("\t") for line in output.splitlines()]
-
-    def _remove(self, name: str) -> None:
-        from docker.errors import APIError
-
-        with contextlib.suppress(APIError):
-            self._engine.client.api.remove_container(name, force=True, v=True)
 
 
 def _pick(lines: Sequence[Sequence[str]], kind: str) -> list[Sequence[str]]:

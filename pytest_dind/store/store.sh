@@ -3,18 +3,20 @@
 #
 #   golden/KEY/root    a data-root without its layers: copied for each daemon, since it is changed
 #   golden/KEY/mounts  its layers: "layers/NAME path-in-data-root", bind-mounted, since they aren't
-#   golden/KEY/refs    what it needs of layers/ and blobs/;  golden/KEY/images  what is in it
-#   golden/KEY/sum     checksum of all these;  golden/KEY/used  touched by each daemon that has it
+#   golden/KEY/refs    the entries of layers/ and blobs/ that it needs
+#   golden/KEY/images  the images in it, an id and a name a line
+#   golden/KEY/sum     the checksum of all these
+#   golden/KEY/used    touched by each daemon that starts with it
 #   layers/ blobs/     shared by all golden roots
 #   making/CONTAINER   a golden root that is being made; never seen by another daemon
 #   old/NAME           golden roots that were replaced while daemons had them
 #   unfit/KEY          why no golden root can be made for this key
-#   lock               held by whoever adds or removes something
+#   lock               held while anything is added or removed
 #
 # A golden root comes to its place by one rename, when it is complete. The first process of each
-# daemon that has it holds a shared lock on `used`, and nothing is removed without an exclusive one;
-# the kernel lets go of both when their holder dies. Daemons have the volume read-only, by the
-# kernel's word. The test process reads the outcome in the home's file `store`.
+# daemon that starts with it holds a shared lock on `used`, and a root is removed under an exclusive
+# one only; the kernel releases both when their process dies. Daemons see the volume mounted
+# read-only. The test process reads the outcome in the home's file `store`.
 
 store=/var/lib/pytest-dind-store
 data=/var/lib/docker
@@ -31,14 +33,14 @@ outcome() {
 	echo "$1" >"$home/store.new" && mv "$home/store.new" "$home/store"
 }
 
-# Give the data-root the images of a golden root, or a place where one can be made.
+# Fill the data-root from a golden root, or mount a place on it where one can be made.
 seed() {
 	[ -n "$key" ] || return 0
 	golden=$store/golden/$key
 	making=$store/making/$name
 	damaged=
 	if [ -n "$(ls -A "$data")" ]; then
-		# The image brings nested images of its own, which a golden root would hide.
+		# The image has nested images of its own, which a golden root would hide.
 		outcome preloaded
 	elif [ "$refresh" != yes ] && [ -s "$store/unfit/$key" ]; then
 		outcome "unfit $(cat "$store/unfit/$key")"
@@ -53,12 +55,12 @@ seed() {
 	}
 }
 
-# A refresh takes no golden root but one that this run made: it is newer than the run's lease.
+# Whether there is a golden root; with a refresh, one of this run: it is newer than the run's lease.
 is_wanted() {
 	[ -d "$golden" ] && { [ "$refresh" != yes ] || [ "$golden/sum" -nt "$home/lease" ]; }
 }
 
-# Keep a root from being removed as long as this shell lives. It may have been just before.
+# Keep a root from being removed as long as this shell lives; fails if it was removed just before.
 hold() {
 	# Without `command`, a file that is missing would end the shell.
 	command exec 9<"$1/used" && flock -s 9 && [ /proc/self/fd/9 -ef "$1/used" ]
@@ -72,7 +74,7 @@ is_sound() {
 	[ -z "$damaged" ]
 }
 
-# Contents, and the names of what has none.
+# The checksum of a root: the contents of files, and the names of directories and links.
 sum() {
 	(
 		cd "$1" || return
@@ -92,8 +94,8 @@ plant() {
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 }
 
-# Hold the store's lock, which the caller opens as 8, during a command. Who has it is done soon;
-# if not, it is better to go on without the store than to wait for one that hangs.
+# Run a command under the store's lock, which the caller opens as 8. Fails when another process
+# holds it for long: a start without the store is better than a wait for a process that hangs.
 locked() {
 	tries=100
 	until flock -n 8; do
@@ -104,8 +106,8 @@ locked() {
 	"$@"
 }
 
-# Where a golden root is made: on the latest one for the same daemon, so that only what is new is
-# added, or on nothing.
+# Mount the place where a golden root is made on the data-root: a copy of the latest one for the
+# same daemon, so that only new images are added, or an empty directory.
 make_room() {
 	for directory in golden making old unfit layers blobs; do
 		mkdir -p "$store/$directory" || return
@@ -127,17 +129,17 @@ make_room() {
 	mount --bind "$making/root" "$data"
 }
 
-# Take a golden root out of its place; daemons that have it keep it.
+# Move a golden root out of its place; daemons that started with it keep it.
 retire() {
 	[ ! -d "$1" ] || mv "$1" "$store/old/$(cat /proc/sys/kernel/random/uuid)"
 }
 
-# Make a golden root of what is in the data-root of a daemon that has ended. Needs `set -e`.
+# Make a golden root of the data-root of a daemon that has ended. Needs `set -e`.
 publish() {
 	unmount_below "$data"
 	umount "$data"
 	cd "$making/root"
-	# What belongs to the daemon that was, not to its images.
+	# These belong to the daemon that ended, not to its images.
 	rm -rf engine-id network containers tmp runtimes
 	: >"$making/mounts"
 	: >"$making/refs"
@@ -166,12 +168,12 @@ publish() {
 		touch "$making/used"
 		mv "$making" "$golden"
 	fi
-	# What is left too long takes room, but does no harm.
+	# What is removed later takes room until then, but does no harm.
 	collect && evict || true
 }
 
-# Move a layer that is new to the shared place, and leave a way to it: a symbolic link where
-# containerd looks through it, a directory to mount it on where overlay2 insists on one.
+# Move a new layer to the shared place, and leave a symbolic link to it for containerd, or for
+# overlay2, which insists on a directory, one to mount it on.
 keep_layer() {
 	id=${layer%/*}
 	id=${id##*/}
@@ -200,7 +202,7 @@ keep_layer() {
 	echo "$kept" >>"$making/refs"
 }
 
-# The same for a part of an image as it was brought, known by its checksum.
+# The same for a blob of containerd's, known by its checksum.
 keep_blob() {
 	if ! [ -L "$blob" ]; then
 		mv "$blob" "$store/blobs/$1"
@@ -209,8 +211,8 @@ keep_blob() {
 	echo "blobs/$1" >>"$making/refs"
 }
 
-# Go on without the store: where a golden root could not be made, as on a full disk, or can't be,
-# as with a storage driver whose layers are elsewhere; the home's file `abandon` says so.
+# Go on without the store, since no golden root could be made, as on a full disk. The home's file
+# `abandon` tells why none can ever be, as with a storage driver whose layers are elsewhere.
 give_up() {
 	clear
 	if [ -s "$home/abandon" ]; then
@@ -225,7 +227,7 @@ give_up() {
 	key=
 }
 
-# Make the data-root empty again, whatever was done to it.
+# Empty the data-root, at whatever step its filling failed.
 clear() {
 	command exec 9<&-
 	unmount_below "$data"
@@ -236,7 +238,7 @@ clear() {
 	[ -n "$(mounts_below "$data")" ] || find "$data" -mindepth 1 -delete
 }
 
-# Whether the data-root is this directory.
+# Whether this directory is mounted on the data-root.
 is_mounted() {
 	[ "$1" -ef "$data" ]
 }
@@ -251,7 +253,8 @@ unmount_below() {
 	done
 }
 
-# Keep the store below its limit, the least recently used first. What is in use stays.
+# Remove golden roots until the store is below its limit, the least recently used first; those in
+# use stay.
 evict() {
 	for used in $(ls -tr "$store"/golden/*/used 2>/dev/null); do
 		[ "$(du -sk "$store" | cut -f1)" -gt "$limit" ] || return 0
@@ -259,12 +262,12 @@ evict() {
 	done
 }
 
-# Remove a root that nobody holds.
+# Remove a root unless a process holds it.
 remove() {
 	flock -n "$1/used" rm -rf "$1"
 }
 
-# Remove what is left of runs that were killed, and layers and blobs that nothing refers to.
+# Remove the remains of killed runs, and layers and blobs that no root refers to.
 collect() {
 	for root in "$store"/making/* "$store"/old/*; do
 		[ ! -d "$root" ] || remove "$root" || continue

@@ -14,11 +14,11 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import DindError, Settings
-from pytest_dind.backends.protocol import Home
 from pytest_dind.backends.registry import Probe, backend, check
 from pytest_dind.daemon.handle import Daemon
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime.layout import LEASE, Home
+from pytest_dind.lifetime.lease import Lease
 from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
 

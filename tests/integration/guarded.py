@@ -20,9 +20,8 @@ from conftest import NESTED_IMAGE
 from pytest_dind.guard import launch
 from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.directories import SOCKET
-from pytest_dind.lifetime.lease import LEASE, Lease
-from pytest_dind.lifetime.reaper import KEPT
+from pytest_dind.lifetime.layout import KEPT, LEASE, SOCKET
+from pytest_dind.lifetime.lease import Lease
 
 from ..support import until
 from .traces import FOREIGN

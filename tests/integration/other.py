@@ -62,7 +62,7 @@ class OtherHost:
         self._api.put_archive(self.name, "/", server.archive("tls", "ready"))
         until(lambda: http.ping(self.url, self.certificates), 20, "the other host serves")
         self.client = http.client(self.url, self.certificates)
-        images.load(engine.client, self.client, [DAEMON_IMAGE, NESTED_IMAGE], print)
+        images.ImageSource(engine.client, print).load(self.client, [DAEMON_IMAGE, NESTED_IMAGE])
 
     @property
     def env(self) -> dict[str, str]:

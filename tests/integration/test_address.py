@@ -147,7 +147,7 @@ def test_publish(start: StartDaemon, engine: Engine) -> None:
         port = free.getsockname()[1]
     daemon = start(publish=[str(port)]).daemon
     with contextlib.closing(daemon.client()) as client:
-        images.load(engine.client, client, [NESTED_IMAGE], print)
+        images.ImageSource(engine.client, print).load(client, [NESTED_IMAGE])
         with _servers(client, {"80/tcp": port, "81/tcp": None}) as container:
             assert daemon.address(container, 80) == ("127.0.0.1", port)
             assert _get(daemon.address(container, 80)) == "one\n"

@@ -10,7 +10,7 @@ import pytest
 from conftest import DAEMON_IMAGE
 from pytest_dind import ModeUnavailable, Settings
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime.lease import LEASE
+from pytest_dind.lifetime.layout import LEASE
 from pytest_dind.runs.run import Run
 
 from .conftest import has_sysbox

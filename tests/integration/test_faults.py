@@ -216,7 +216,7 @@ def test_engine_that_refuses_privilege(
     image = derive("echo root:100000:65536 >/etc/subuid; cp /etc/subuid /etc/subgid")
     outer = start(image=image, arg=["--userns-remap=root"])
     with contextlib.closing(outer.daemon.client()) as client:
-        images.load(engine.client, client, [NESTED_IMAGE], print)
+        images.ImageSource(engine.client, print).load(client, [NESTED_IMAGE])
         text = _error(
             project,
             f"--dind-host={outer.daemon.host}",

@@ -13,7 +13,7 @@ from docker.errors import NotFound
 from conftest import NESTED_IMAGE
 from pytest_dind import Daemon
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime import reaper
+from pytest_dind.lifetime import layout, reaper
 
 from ..support import until
 from .conftest import DeriveImage, StartDaemon, Started
@@ -115,7 +115,7 @@ def test_paused_container(start: StartDaemon, traces: Traces, engine: Engine, en
     elif end == "lease":
         started.lease.release()
     else:
-        (started.home.path / reaper.ENGINE).write_text(engine.url)
+        (started.home.path / layout.ENGINE).write_text(engine.url)
         reaper.finish(started.home.path.parent)
         started.lease.release()
     traces.assert_nothing_left(10)

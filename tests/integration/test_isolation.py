@@ -187,7 +187,7 @@ def test_daemon_in_a_daemon(start: StartDaemon, project: Project, engine: Engine
         """
     )
     with contextlib.closing(outer.daemon.client()) as client:
-        images.load(engine.client, client, [DAEMON_IMAGE, NESTED_IMAGE], print)
+        images.ImageSource(engine.client, print).load(client, [DAEMON_IMAGE, NESTED_IMAGE])
         project.run(
             f"--dind-host={outer.daemon.host}",
             f"--dind-load={NESTED_IMAGE}",

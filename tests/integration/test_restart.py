@@ -55,7 +55,7 @@ def test_restart(start: StartDaemon) -> None:
         assert client.containers.run(NESTED_IMAGE, ["echo", "hi"], remove=True) == b"hi\n"
         daemon.restart()
         assert client.ping()
-    assert lost(daemon) is None
+    assert lost(daemon.record, daemon._backend) is None
 
 
 def test_lease_after_a_restart(start: StartDaemon, traces: Traces) -> None:
@@ -89,7 +89,7 @@ def test_stop(start: StartDaemon, traces: Traces, tmp_path: Path) -> None:
         with pytest.raises(DaemonLost, match="is gone"):
             call()
     assert not http.is_served(daemon.host)
-    assert lost(daemon) is not None
+    assert lost(daemon.record, daemon._backend) is not None
 
 
 @pytest.fixture

@@ -21,14 +21,15 @@ from docker.types import Mount
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Settings
 from pytest_dind import __main__ as command
-from pytest_dind.backends.new import StartingDaemon
+from pytest_dind.backends.container import StartingDaemon
 from pytest_dind.daemon.handle import Daemon
 from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime import directories, labels
+from pytest_dind.lifetime import directories, labels, layout
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.store import seeding
 from pytest_dind.store.contents import Cache, Root
+from pytest_dind.store.loaded import LoadedImages
 
 from ..support import until
 from .conftest import DeriveImage, StartDaemon
@@ -64,9 +65,9 @@ class Warm:
         api: Any = self._engine.client.api
         settings = Settings(arg=tuple(self.arg), load=names or (NESTED_IMAGE,))
         daemon = api.inspect_image(self.image)["Id"]
-        return seeding.ticket(
-            settings, self._mode, daemon, images.Supply(self._engine.client, print)
-        ).key
+        return seeding.preload(
+            settings, self._mode, daemon, images.ImageSource(self._engine.client, print)
+        ).seed.key
 
     def roots(self) -> dict[str, Root]:
         """The golden roots of this test."""
@@ -211,9 +212,8 @@ def test_store_is_read_only(begin: StartDaemon) -> None:
     """Root in the daemon's container can't write to the store by mistake."""
     begin()
     daemon = begin().daemon
-    script = (
-        f"touch {seeding.PATH}/x || touch {seeding.PATH}/layers/*/x || rm -rf {seeding.PATH}/layers"
-    )
+    store = layout.STORE_IN_CONTAINER
+    script = f"touch {store}/x || touch {store}/layers/*/x || rm -rf {store}/layers"
     done = daemon.exec(["sh", "-c", script], check=False)
     assert done.returncode
     assert "Read-only file system" in done.stderr
@@ -410,7 +410,9 @@ def test_off(begin: StartDaemon, warm: Warm) -> None:
     assert _works(daemon)
     assert warm.roots() == {}
     assert daemon.container is not None
-    assert seeding.PATH not in [mount["Destination"] for mount in daemon.container.attrs["Mounts"]]
+    assert layout.STORE_IN_CONTAINER not in [
+        mount["Destination"] for mount in daemon.container.attrs["Mounts"]
+    ]
 
 
 _WORKER = f"""
@@ -594,14 +596,14 @@ def _while_loading(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch) ->
         _kill(engine, traces)
         raise ConnectionError
 
-    patch.setattr("pytest_dind.engine.images.bring", bring)
+    patch.setattr(LoadedImages, "bring", bring)
 
 
 def _while_publishing(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch) -> None:
     publish = StartingDaemon.publish
 
     def publish_and_die(new: StartingDaemon) -> None:
-        mark = new._home.path / "log"
+        mark = new._spec.home.path / "log"
         current_run = mark.stat().st_size
 
         def kill() -> None:

@@ -14,8 +14,9 @@ from docker.errors import NotFound
 from conftest import NESTED_IMAGE
 from pytest_dind import __main__ as command
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime import directories, labels, reaper
-from pytest_dind.lifetime.lease import LEASE, Lease
+from pytest_dind.lifetime import directories, labels, layout
+from pytest_dind.lifetime.layout import LEASE
+from pytest_dind.lifetime.lease import Lease
 from pytest_dind.runs import sweep
 from pytest_dind.runs.sweep import IN_USE, KEPT, STALE, UNKNOWN
 
@@ -167,7 +168,7 @@ def test_in_use_and_kept(engine: Engine, base: Path, make: Make) -> None:
     for run in ("held", "kept"):
         make(run)
         (base / run / "main").mkdir(parents=True)
-    (base / "kept" / "main" / reaper.KEPT).touch()
+    (base / "kept" / "main" / layout.KEPT).touch()
     lease = Lease(base / "held" / LEASE)
     # By its label alone, since a tmp cleaner took the directory.
     make("kept-once", running=True, keep="always")
@@ -191,8 +192,8 @@ def test_kept_daemon_that_is_gone(engine: Engine, base: Path) -> None:
     """The directory of a kept daemon goes when somebody removed the daemon from its engine."""
     for run, url in [("here", engine.url), ("elsewhere", "unix:///other.sock")]:
         (base / run / "main").mkdir(parents=True)
-        (base / run / "main" / reaper.KEPT).touch()
-        (base / run / "main" / reaper.ENGINE).write_text(url)
+        (base / run / "main" / layout.KEPT).touch()
+        (base / run / "main" / layout.ENGINE).write_text(url)
     sweep.sweep(base, engine)
 
     assert {path.name for path in base.iterdir() if path.is_dir()} == {"elsewhere"}

@@ -39,7 +39,7 @@ _RUNTIME = "sysbox-runc"
 def _with_nested(daemon: Daemon, engine: Engine) -> docker.DockerClient:
     """A client on a daemon that has the nested image."""
     client = daemon.client()
-    images.load(engine.client, client, [NESTED_IMAGE], print)
+    images.ImageSource(engine.client, print).load(client, [NESTED_IMAGE])
     return client
 
 

@@ -38,7 +38,7 @@ class _Outer:
     def __init__(self, started: Started, machine: Engine) -> None:
         self.started = started
         self.engine = Engine(started.daemon.host)
-        images.load(machine.client, self.engine.client, [NESTED_IMAGE], print)
+        images.ImageSource(machine.client, print).load(self.engine.client, [NESTED_IMAGE])
 
     def check(self, probe: type[Probe] = Probe) -> Obstacle:
         """What the probe finds to be wrong with its Sysbox."""

@@ -15,7 +15,7 @@ from pytest_dind.guard.objects.journal import JOURNAL, Journal
 from pytest_dind.guard.objects.own_images import OwnImages
 from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.reaper import GUARD
+from pytest_dind.lifetime.layout import GUARD
 
 _LABELS = run_labels.RunLabels(
     labels.make("run", mode="socket", keep="never", home=Path("/b/run/main"))

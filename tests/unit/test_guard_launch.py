@@ -14,8 +14,8 @@ import pytest
 from pytest_dind.guard import launch
 from pytest_dind.guard.config import GuardConfig
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.lease import LEASE, Lease
-from pytest_dind.lifetime.reaper import GUARD
+from pytest_dind.lifetime.layout import GUARD, LEASE
+from pytest_dind.lifetime.lease import Lease
 
 from ..support import Answer, FakeEngine, until
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.hooks.terminal import Progress, summary
+from pytest_dind.lifetime.layout import Home
 
 
 def _record(id_: str, **more: Any) -> Record:

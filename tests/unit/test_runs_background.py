@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 
 from pytest_dind import Settings
-from pytest_dind.backends import creation
+from pytest_dind.engine import containers
 from pytest_dind.runs.background import BackgroundStart
 
 
@@ -73,7 +73,7 @@ def test_call_that_is_interrupted_twice(monkeypatch: pytest.MonkeyPatch) -> None
         gate.set()
         wait(futures)
 
-    monkeypatch.setattr(creation, "wait", waited)
+    monkeypatch.setattr(containers, "wait", waited)
     with pytest.raises(_Interrupt):
-        creation.uninterrupted(lambda: done.append(gate.wait(5)))
+        containers.uninterrupted(lambda: done.append(gate.wait(5)))
     assert done == [True]

@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError, NotFound
 
 from pytest_dind import DindError, Settings
-from pytest_dind.lifetime import reaper
+from pytest_dind.lifetime import layout
 from pytest_dind.runs.factory import Factory
 
 
@@ -95,13 +95,13 @@ def test_two_urls_of_one_engine(tmp_path: Path) -> None:
 
     assert networks.connected == ["one", "two"]
     assert len(networks.made) == 1
-    assert (tmp_path / reaper.NETWORK).read_text() == "unix:///one\ntcp://one:2375\n"
+    assert (tmp_path / layout.NETWORK).read_text() == "unix:///one\ntcp://one:2375\n"
 
 
 def test_network_of_others(tmp_path: Path) -> None:
     """A network of the same name that isn't the run's is not used; the daemon goes."""
     networks = _Networks()
-    networks.made[reaper.network(tmp_path)] = {"Labels": None}
+    networks.made[layout.network_name(tmp_path)] = {"Labels": None}
     factory = _factory(tmp_path, networks)
     with pytest.raises(DindError, match="'one' cannot be connected to the network") as caught:
         factory("one", host="unix:///one")

@@ -12,11 +12,12 @@ import pytest
 
 from pytest_dind import ModeUnavailable, Settings
 from pytest_dind.backends import protocol, records, registry
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends.protocol import Record
 from pytest_dind.backends.registry import Choice, Obstacle, choose
 from pytest_dind.hooks import terminal
-from pytest_dind.lifetime.lease import LEASE, Lease
-from pytest_dind.lifetime.reaper import STATE
+from pytest_dind.lifetime import layout
+from pytest_dind.lifetime.layout import LEASE, STATE, Home
+from pytest_dind.lifetime.lease import Lease
 from pytest_dind.runs import modes
 from pytest_dind.runs import run as run_module
 from pytest_dind.runs import starter as starter_module
@@ -253,7 +254,7 @@ def test_file_of_choices_that_cannot_be_read(tmp_path: Path, content: str | None
 
 def test_user_namespace_is_in_the_state(tmp_path: Path) -> None:
     """Whether a user namespace isolates a daemon is known to those who attach to it."""
-    home = protocol.Home(tmp_path / "main")
+    home = layout.Home(tmp_path / "main")
     home.path.mkdir()
     fields: dict[str, Any] = dict.fromkeys(
         ["id", "host", "address", "version", "api_version", "driver"], ""

@@ -14,11 +14,11 @@ import pytest
 
 from pytest_dind import DaemonLost, Settings, SettingsError
 from pytest_dind.backends import records
-from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.daemon.handle import Daemon
+from pytest_dind.backends.protocol import Record
 from pytest_dind.lifetime import directories
 from pytest_dind.lifetime.files import Directory
-from pytest_dind.lifetime.lease import LEASE, is_held
+from pytest_dind.lifetime.layout import LEASE, Home
+from pytest_dind.lifetime.lease import is_held
 from pytest_dind.runs import run as run_module
 from pytest_dind.runs import starter
 from pytest_dind.runs.run import Run
@@ -84,7 +84,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
     monkeypatch.setattr(starter, "backend", lambda mode, engine: made)
     monkeypatch.setattr(starter, "sweep", lambda base, engine: None)
     for module in (run_module, starter):
-        monkeypatch.setattr(module, "lost", lambda daemon, **how: None)
+        monkeypatch.setattr(module, "lost", lambda record, backend, **how: None)
     return made
 
 
@@ -203,8 +203,8 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.lost() is None
     asked = []
 
-    def lost(daemon: Daemon, *, asks: bool) -> DaemonLost:
-        asked.append(daemon)
+    def lost(record: Record, backend: object, *, asks: bool) -> DaemonLost:
+        asked.append(record)
         return DaemonLost("Lost.", evidence="seen", remedy=["none"])
 
     monkeypatch.setattr(run_module, "lost", lost)
@@ -306,7 +306,9 @@ def test_daemon_elsewhere_that_is_gone(
     backend.certificates = "/tls"
     first = run.daemon(SETTINGS)
     gone = DaemonLost("It is gone.", remedy=[])
-    monkeypatch.setattr(starter, "lost", lambda daemon: gone if daemon == first else None)
+    monkeypatch.setattr(
+        starter, "lost", lambda record, backend: gone if record == first.record else None
+    )
 
     assert other.daemon(SETTINGS) != first
     assert backend.started == [run.path / MAIN] * 2

@@ -15,8 +15,8 @@ import pytest
 from pytest_dind import __main__ as command
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime import directories, labels
-from pytest_dind.lifetime.lease import LEASE, Lease
-from pytest_dind.lifetime.reaper import ENGINE, GUARD, KEPT
+from pytest_dind.lifetime.layout import ENGINE, GUARD, KEPT, LEASE
+from pytest_dind.lifetime.lease import Lease
 from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
 
 from ..support import Answer, FakeEngine, Reply

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...lifetime import labels
-from ...lifetime.reaper import GUARD, engine_of
+from ...lifetime.layout import GUARD
+from ...lifetime.reaper import engine_of
 from ...settings import MODES
 from .roles import CLIENT, CONTAINER, IMAGE, NETWORK, VOLUME
 

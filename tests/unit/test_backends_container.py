@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from requests.exceptions import RequestException
 
 from pytest_dind import (
+    DaemonLost,
     DaemonUnhealthy,
     DindError,
     ImageUnavailable,
@@ -21,28 +22,51 @@ from pytest_dind import (
     SettingsError,
     StartTimeout,
 )
-from pytest_dind.backends import connection as ways
-from pytest_dind.backends import container, creation, engine_errors, restart, socket, spec, subnets
-from pytest_dind.backends.protocol import Home, Record
+from pytest_dind.backends import (
+    connection,
+    container,
+    dind,
+    engine_errors,
+    socket,
+    spec,
+    subnets,
+)
+from pytest_dind.backends.protocol import Record
+from pytest_dind.backends.spec import ContainerMode, ContainerSpec
 from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
-from pytest_dind.lifetime import directories
+from pytest_dind.lifetime import layout
+from pytest_dind.lifetime.layout import Home
 from pytest_dind.store import seeding
 
 from ..support import Answer, FakeEngine
 
+if TYPE_CHECKING:
+    import docker
+
 _HOME = Home(Path("/h/0123abcd/main"))
-_LAYOUT = subnets.nested([])
-_BIP, _POOL = _LAYOUT.arguments()
-_TICKET = seeding.Ticket("k-1", refresh=True, limit=2048)
+_NETWORK = subnets.nested([])
+_BIP, _POOL = _NETWORK.arguments()
+_SEED = seeding.Seed("k-1", refresh=True, limit=2048)
+
+
+def _spec(settings: Settings | None = None, entrypoint: list[str] | None = None) -> ContainerSpec:
+    source = images.ImageSource(cast("docker.DockerClient", None), print)
+    return ContainerSpec(
+        home=_HOME,
+        settings=settings or Settings(),
+        image={"Config": {"Entrypoint": entrypoint}},
+        mode=ContainerMode("dind"),
+        connection=connection.SharedDirectory(_HOME),
+        preload=seeding.Preload((), source, _SEED),
+    )
 
 
 def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: float = 60) -> Any:
-    image = {"Config": {"Entrypoint": entrypoint}}
     settings = Settings(arg=arguments, timeout=timeout)
-    made = spec.process(_HOME, ways.SharedDirectory(_HOME), image, settings, _TICKET, _LAYOUT)
+    made = _spec(settings, entrypoint).first_process(_NETWORK)
     assert made["entrypoint"][:2] == ["sh", "-c"]
     found = made["command"]
     assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
@@ -89,12 +113,13 @@ def test_entrypoint_that_is_dockerd(dockerd: str) -> None:
 
 def test_image_without_a_shell() -> None:
     """Where nothing can supervise dockerd, it is the first process itself."""
-    image = {"Config": {"Entrypoint": ["tini", "--"]}}
-    way = ways.Unsupervised(cast("Engine", None), _HOME)
-    made = spec.process(_HOME, way, image, Settings(), seeding.Ticket(), _LAYOUT)
+    unsupervised = connection.Unsupervised(cast("Engine", None), _HOME)
+    spec = _spec(entrypoint=["tini", "--"]).over(unsupervised)
+    made = spec.first_process(_NETWORK)
 
     assert made["entrypoint"][:3] == ["tini", "--", "dockerd"]
     assert made["command"] == []
+    assert spec.preload.seed.key == "", "nothing there could bring a golden root"
 
 
 def test_deadline_is_whole_seconds() -> None:
@@ -253,10 +278,10 @@ def test_restart_without_a_shell() -> None:
         driver="overlay2",
         user_namespace=False,
         seconds=1,
-        way="alone",
+        connection="unsupervised",
     )
     with pytest.raises(DindError) as caught:
-        restart.start_anew(Engine("unix:///no/such/socket"), record, 60)
+        dind.make(Engine("unix:///no/such/socket")).restart(record, 60)
 
     text = str(caught.value)
     assert text.startswith("The daemon 'main' (mode dind) can't be restarted.\n")
@@ -270,7 +295,9 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
     """An engine that hangs is not waited for to learn a lost daemon's exit code."""
     monkeypatch.setattr(container, "_POST_MORTEM_SECONDS", 0.1)
     known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
-    record = Record(**{**known, "home": Home(short_path / "main"), "id": "0123", "way": "shared"})
+    record = Record(
+        **{**known, "home": Home(short_path / "main"), "id": "0123", "connection": "shared"}
+    )
     over = threading.Event()
 
     def hang() -> Answer:
@@ -281,7 +308,7 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
         FakeEngine(short_path / "d", {"GET /events": hang}) as fake,
         contextlib.closing(Engine(fake.host)) as engine,
     ):
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         try:
             with pytest.raises(RequestException):
                 backend.post_mortem(record)
@@ -331,7 +358,7 @@ def test_engine_that_fails_while_a_daemon_starts(short_path: Path) -> None:
         FakeEngine(short_path / "d", answers) as fake,
         contextlib.closing(Engine(fake.host)) as engine,
     ):
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         with pytest.raises(DaemonUnhealthy) as caught:
             backend.start(home, Settings(image="i:t", timeout=5), lambda text: None)
 
@@ -384,7 +411,7 @@ def _slow(short_path: Path, home: Home) -> Iterator[Engine]:
     }
     with (
         FakeEngine(short_path / "d", answers) as fake,
-        FakeEngine(home.path / directories.SOCKET, inner),
+        FakeEngine(home.path / layout.SOCKET, inner),
         contextlib.closing(Engine(fake.host)) as engine,
     ):
         yield engine
@@ -399,7 +426,7 @@ def test_pull_is_no_part_of_the_start(short_path: Path) -> None:
     """A pull that takes longer than a daemon may is none of its time, and told apart."""
     home = Home(short_path / "main")
     with _slow(short_path, home) as engine:
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         record = backend.start(home, Settings(image="i:t", timeout=_TIMEOUT), lambda text: None)
 
     _is_timed_apart(record)
@@ -419,24 +446,39 @@ def test_pull_is_no_part_of_a_guards_start(
     _is_timed_apart(record)
 
 
+def test_settings_of_a_guard(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a guard was started with is known to each process, for its client container."""
+    monkeypatch.setattr(guard_launch, "start", lambda orders, timeout: True)
+    home = Home(short_path / "main")
+    settings = Settings(load=["l:t"], image="other:tag")
+    with _slow(short_path, home) as engine:
+        with pytest.raises(DaemonLost, match="is gone; nothing can be done in it"):
+            socket.make(engine)._settings(home)
+        socket.make(engine).start(home, settings, lambda text: None)
+
+        assert socket.make(engine)._settings(home) == settings
+
+
 def test_pull_while_a_daemon_gets_its_images(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image that vanishes and is pulled again once the daemon is ready is timed apart too."""
     home = Home(short_path / "main")
 
-    def provide(ticket: object, settings: object, supply: images.Supply, new: object) -> None:
-        assert not supply.pulled
-        supply.ensure("l:t")
+    def provide(preload: seeding.Preload, daemon: object) -> None:
+        assert not preload.source.pulled
+        preload.source.ensure("l:t")
 
-    monkeypatch.setattr(seeding, "provide", provide)
-    monkeypatch.setattr(seeding, "ticket", lambda *given: seeding.Ticket())
+    monkeypatch.setattr(seeding.Preload, "provide", provide)
+    monkeypatch.setattr(
+        seeding, "preload", lambda settings, mode, image, source: seeding.Preload((), source)
+    )
     with _slow(short_path, home) as engine:
-        backend = container.ContainerBackend(engine, mode="dind", host_config={})
+        backend = dind.make(engine)
         there = {"Id": "sha256:1", "Config": {}}
-        ensure = images.Supply.ensure
+        ensure = images.ImageSource.ensure
         monkeypatch.setattr(
-            images.Supply,
+            images.ImageSource,
             "ensure",
             lambda supply, name: there if name == "i:t" else ensure(supply, name),
         )
@@ -445,33 +487,12 @@ def test_pull_while_a_daemon_gets_its_images(
     _is_timed_apart(record)
 
 
-@pytest.mark.parametrize(
-    ("networks", "expected"),
-    [
-        ({"bridge": {"IPAddress": "172.17.0.2"}}, "172.17.0.2"),
-        ({"empty": {"IPAddress": ""}, "other": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
-        ({}, ""),
-    ],
-)
-def test_address(networks: dict[str, Any], expected: str) -> None:
-    """The container's address is read per network: newer engines have no other."""
-    assert ways.container_address({"NetworkSettings": {"Networks": networks}}) == expected
-
-
-def test_uninterrupted() -> None:
-    """A call gives its result, and its error, as if it were made directly."""
-    assert creation.uninterrupted(lambda: 1) == 1
-    with pytest.raises(ZeroDivisionError):
-        creation.uninterrupted(lambda: 1 // 0)
-
-
 def test_registries() -> None:
     """Mirrors and registries reach dockerd as its own arguments."""
     settings = Settings(
         registry_mirror=("http://m:5000",), insecure_registry=("r:5000", "10.0.0.0/8")
     )
-    way = ways.SharedDirectory(_HOME)
-    found = spec.process(_HOME, way, {"Config": {}}, settings, _TICKET, _LAYOUT)["command"]
+    found = _spec(settings).first_process(_NETWORK)["command"]
 
     assert "--registry-mirror=http://m:5000" in found
     assert {"--insecure-registry=r:5000", "--insecure-registry=10.0.0.0/8"} < set(found)

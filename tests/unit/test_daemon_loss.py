@@ -14,9 +14,10 @@ import pytest
 from docker.errors import NullResource
 
 from pytest_dind import Daemon, DaemonLost
-from pytest_dind.backends.protocol import Backend, Home, Record
+from pytest_dind.backends.protocol import Backend, Record
 from pytest_dind.daemon.loss import lost, lost_behind
 from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.layout import Home
 
 from ..support import FakeEngine
 
@@ -42,6 +43,14 @@ def _daemon(home: Path, code: int | None = None) -> Daemon:
     return Daemon(record, cast("Backend", _Backend(code)))
 
 
+def _lost(daemon: Daemon, *, asks: bool = False) -> DaemonLost | None:
+    return lost(daemon.record, daemon._backend, asks=asks)
+
+
+def _behind(error: BaseException, *daemons: Daemon) -> DaemonLost | None:
+    return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
+
+
 def _text(error: DaemonLost | None) -> str:
     assert error is not None
     return str(error)
@@ -50,7 +59,7 @@ def _text(error: DaemonLost | None) -> str:
 def test_daemon_that_serves(short_path: Path) -> None:
     """A daemon that answers is not lost."""
     with FakeEngine(short_path / "docker.sock", {}):
-        assert lost(_daemon(short_path)) is None
+        assert _lost(_daemon(short_path)) is None
 
 
 def test_daemon_that_is_busy(short_path: Path) -> None:
@@ -58,8 +67,8 @@ def test_daemon_that_is_busy(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as busy:
         busy.bind(str(short_path / "docker.sock"))
         busy.listen()
-        assert lost(_daemon(short_path)) is None
-        assert lost(_daemon(short_path), asks=True) is None
+        assert _lost(_daemon(short_path)) is None
+        assert _lost(_daemon(short_path), asks=True) is None
 
 
 def test_daemon_that_is_being_killed(short_path: Path) -> None:
@@ -67,7 +76,7 @@ def test_daemon_that_is_being_killed(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dying:
         dying.bind(str(short_path / "docker.sock"))
         dying.listen()
-        assert lost(_daemon(short_path)) is None
+        assert _lost(_daemon(short_path)) is None
 
         def cut_off() -> None:
             for _ in range(2):
@@ -75,7 +84,7 @@ def test_daemon_that_is_being_killed(short_path: Path) -> None:
 
         end = threading.Thread(target=cut_off)
         end.start()
-        assert lost(_daemon(short_path), asks=True) is not None
+        assert _lost(_daemon(short_path), asks=True) is not None
         end.join()
 
 
@@ -83,7 +92,7 @@ def test_daemon_that_was_killed(short_path: Path) -> None:
     """A daemon that the out-of-memory killer ended is told so, with the remedy first."""
     (short_path / "log").write_text("last words\n")
 
-    assert _text(lost(_daemon(short_path, 137))) == (
+    assert _text(_lost(_daemon(short_path, 137))) == (
         f"The daemon {short_path.name!r} (mode dind) is gone; tests that need it fail.\n"
         "Evidence:\n"
         "  Exit code 137: it was killed (SIGKILL), most often by the out-of-memory killer.\n"
@@ -100,7 +109,7 @@ def test_daemon_that_was_killed(short_path: Path) -> None:
 )
 def test_daemon_that_ended(short_path: Path, code: int | None, ended: str) -> None:
     """A daemon that ended otherwise has its exit code, where one is known."""
-    text = _text(lost(_daemon(short_path, code)))
+    text = _text(_lost(_daemon(short_path, code)))
 
     assert ended in text
     assert "more memory" not in text
@@ -110,7 +119,7 @@ def test_daemon_that_wrote_its_exit_code(short_path: Path) -> None:
     """A daemon that has written an exit code is lost, even while its socket still accepts."""
     (short_path / "exit").write_text("0\n")
     with FakeEngine(short_path / "docker.sock", {}):
-        assert "It ended with exit code 0." in _text(lost(_daemon(short_path, 0)))
+        assert "It ended with exit code 0." in _text(_lost(_daemon(short_path, 0)))
 
 
 def test_client_of_one_that_is_gone(short_path: Path) -> None:
@@ -138,10 +147,10 @@ def test_loss_behind_a_failed_call(short_path: Path) -> None:
                     return wrapped
         raise AssertionError("it answered")
 
-    found = lost_behind(call(two.host), [one, two])
+    found = _behind(call(two.host), one, two)
     assert "The daemon 'two'" in _text(found)
-    assert lost_behind(call("unix:///elsewhere"), [one, two]) is None
-    assert lost_behind(ValueError(), [one, two]) is None
+    assert _behind(call("unix:///elsewhere"), one, two) is None
+    assert _behind(ValueError(), one, two) is None
     error = call("tcp://127.0.0.1:1")
     record = dataclasses.replace(two.record, host="tcp://127.0.0.1:1")
-    assert lost_behind(error, [one, dataclasses.replace(two, record=record)]) is not None
+    assert _behind(error, one, dataclasses.replace(two, record=record)) is not None

@@ -13,9 +13,11 @@ import pytest
 from docker.errors import NotFound
 
 from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
-from pytest_dind.backends.protocol import Backend, Home, Record
-from pytest_dind.daemon import ports
+from pytest_dind.backends.protocol import Backend, Record
+from pytest_dind.daemon.ports import Ports
+from pytest_dind.engine.exec import Command
 from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.layout import Home
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -39,7 +41,7 @@ class _Backend:
 
     def __init__(self, code: int = 0, container: object = None, error: str = "") -> None:
         self.code = code
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[Command] = []
         self._container = container
         self._error = error
 
@@ -49,11 +51,13 @@ class _Backend:
     def files(self, record: Record) -> Directory:
         return Directory(record.home.path)
 
-    def exec(self, record: Record, command: list[str], **how: Any) -> Any:
-        self.calls.append(how)
+    def exec(self, record: Record, command: Command) -> Any:
+        self.calls.append(command)
         if self._error:
             raise NotFound("404", explanation=self._error)
-        return subprocess.CompletedProcess(command, self.code, b"out \xc3\xa9\n", b"err \xff\n")
+        return subprocess.CompletedProcess(
+            command.argv, self.code, b"out \xc3\xa9\n", b"err \xff\n"
+        )
 
 
 def _daemon(backend: _Backend | None = None, **changes: Any) -> Daemon:
@@ -100,7 +104,7 @@ def test_exec_gives_text() -> None:
 
     assert (done.args, done.returncode) == (["x"], 0)
     assert (done.stdout, done.stderr) == ("out é\n", "err \N{REPLACEMENT CHARACTER}\n")
-    assert [call["stdin"] for call in backend.calls] == ["é".encode(), None]
+    assert [call.stdin for call in backend.calls] == ["é".encode(), None]
 
 
 def test_exec_that_fails() -> None:
@@ -123,7 +127,7 @@ def test_exec_gives_bytes() -> None:
     done = _daemon(backend).exec(["x"], stdin=b"\xff\0", text=False)
 
     assert (done.stdout, done.stderr) == (b"out \xc3\xa9\n", b"err \xff\n")
-    assert backend.calls[0]["stdin"] == b"\xff\0"
+    assert backend.calls[0].stdin == b"\xff\0"
     with pytest.raises(subprocess.CalledProcessError) as caught:
         _daemon(_Backend(3)).exec(["x"], text=False)
     assert (caught.value.stdout, caught.value.stderr) == (done.stdout, done.stderr)
@@ -256,7 +260,7 @@ def test_address_beside_the_daemon(short_path: Path) -> None:
     daemon = _daemon(certificates="/nowhere")
     with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
         client = docker.DockerClient(engine.host, version="1.51")
-        found = ports.find(daemon, client, "web", 80, "tcp", wait=False)
+        found = Ports(daemon.record, daemon._backend, client).find("web", 80, "tcp", wait=False)
         client.close()
 
     assert found == ("172.17.0.9", 8080)

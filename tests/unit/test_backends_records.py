@@ -10,8 +10,8 @@ import pytest
 
 from pytest_dind import Settings, SettingsError
 from pytest_dind.backends import records
-from pytest_dind.backends.protocol import Home, Record
-from pytest_dind.lifetime.reaper import STATE
+from pytest_dind.backends.protocol import Record
+from pytest_dind.lifetime.layout import STATE, Home
 
 SETTINGS = Settings(arg=("--debug",), publish=("8080",), reuse="name", timeout=7.5)
 
@@ -60,6 +60,7 @@ def test_none(record: Record) -> None:
         '{"version": 0}',
         '{"version": 1}',
         '{"version": 2}',
+        '{"version": 3}',
         "\udcff",
     ],
 )

@@ -18,7 +18,7 @@ from pytest_dind import ImageUnavailable
 from pytest_dind.backends import probe
 from pytest_dind.backends.registry import Probe
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime import labels, reaper
+from pytest_dind.lifetime import labels, layout
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -92,7 +92,7 @@ def test_directory(fake: _Engine) -> None:
             f"pytest-dind-0123abcd-{path.name}" for path in fake.run.glob("*") if path.is_dir()
         )
         assert seen == [name]
-        assert next(fake.run.glob(f"*/{reaper.ENGINE}")).read_text() == "unix:///nowhere"
+        assert next(fake.run.glob(f"*/{layout.ENGINE}")).read_text() == "unix:///nowhere"
 
     fake.api.start.side_effect = start
     fake.look("true")

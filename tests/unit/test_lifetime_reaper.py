@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dind.lifetime import reaper
+from pytest_dind.lifetime import layout, reaper
 from pytest_dind.lifetime.lease import Lease
 
 from ..support import Answer, FakeEngine, Reply, until
@@ -48,15 +49,15 @@ def engine(short_path: Path) -> Iterator[list[str]]:
 def _made(run: Path, short_path: Path, *homes: str) -> None:
     for home in homes:
         (run / home).mkdir()
-        (run / home / reaper.ENGINE).write_text(f"unix://{short_path / 'e.sock'}")
-        (run / home / reaper.STATE).touch()
+        (run / home / layout.ENGINE).write_text(f"unix://{short_path / 'e.sock'}")
+        (run / home / layout.STATE).touch()
 
 
 def _begin(run: Path) -> Lease:
     """A run as its first process begins it."""
     with reaper.watching(run) as process:
         run.mkdir()
-        lease = Lease(run / reaper.LEASE)
+        lease = Lease(run / layout.LEASE)
     assert process.wait(_SECONDS) == 0
     return lease
 
@@ -73,7 +74,7 @@ def _reapers(run: Path) -> list[int]:
 
 def _readers(run: Path) -> list[int]:
     """The reapers that have opened the run's lease."""
-    lease = run / reaper.LEASE
+    lease = run / layout.LEASE
     return [
         pid
         for pid in _reapers(run)
@@ -88,7 +89,7 @@ def _gone(run: Path) -> bool:
 def test_last_user_lets_go(run: Path, short_path: Path, engine: list[str]) -> None:
     """With the last user the containers go, then the directory, then the reaper itself."""
     first = _begin(run)
-    second = Lease(run / reaper.LEASE)
+    second = Lease(run / layout.LEASE)
     _made(run, short_path, "a", "b")
     first.release()
     assert _reapers(run)
@@ -103,23 +104,24 @@ def test_kept(run: Path, short_path: Path, engine: list[str]) -> None:
     """What is kept stays with its directory, and the reaper goes."""
     lease = _begin(run)
     _made(run, short_path, "a", "b")
-    (run / "a" / reaper.KEPT).touch()
+    (run / "a" / layout.KEPT).touch()
     lease.release()
 
     until(lambda: not _reapers(run), _SECONDS, "the reaper is gone")
     assert engine == ["b"]
     assert {path.name for path in run.iterdir() if path.is_dir()} == {"a"}
-    assert (run / reaper.LEASE).exists()
+    assert (run / layout.LEASE).exists()
 
 
 def test_starter_that_dies_first(run: Path) -> None:
     """A run whose starter dies before it has a lease leaves no directory."""
     source = (
-        "import os, sys; from pathlib import Path; from pytest_dind import reaper\n"
+        "import os, sys; from pathlib import Path; from pytest_dind.lifetime import reaper\n"
         "run = Path(sys.argv[1])\n"
         "with reaper.watching(run): run.mkdir(); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", source, str(run)], check=False)
+    ended = subprocess.run([sys.executable, "-c", source, str(run)], check=False)
+    assert ended.returncode == -signal.SIGKILL
     until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
 
@@ -146,7 +148,7 @@ def test_container_that_comes_late(run: Path, short_path: Path) -> None:
     with FakeEngine(short_path / "e.sock", {"DELETE /containers/pytest-dind-run-a": remove}):
         lease = _begin(run)
         _made(run, short_path, "a")
-        (run / "a" / reaper.STATE).unlink()
+        (run / "a" / layout.STATE).unlink()
         lease.release()
         until(lambda: len(asked) == 5, _SECONDS, "it is removed")
         assert not run.exists()
@@ -172,7 +174,7 @@ def test_daemon_that_has_ended_is_not_waited_for(run: Path, short_path: Path) ->
 
 @contextlib.contextmanager
 def _lock(run: Path) -> Iterator[None]:
-    with (run.parent / reaper.LOCK).open("a") as lock:
+    with (run.parent / layout.LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -184,7 +186,7 @@ def test_next_user_is_faster(run: Path, short_path: Path, engine: list[str]) -> 
     with _lock(run):
         lease.release()
         until(lambda: _waits_for_a_lock(run), _SECONDS, "the reaper waits for the lock")
-        lease = Lease(run / reaper.LEASE)
+        lease = Lease(run / layout.LEASE)
     until(lambda: not _waits_for_a_lock(run), _SECONDS, "the reaper has the lock")
     with _lock(run):
         assert run.exists()
@@ -200,7 +202,7 @@ def test_removal_that_was_killed(run: Path, short_path: Path) -> None:
     lease = _begin(run)
     _made(run, short_path)
     until(lambda: len(_readers(run)) == 1, _SECONDS, "the reaper waits for the lease's end")
-    (run / reaper.LEASE).unlink()
+    (run / layout.LEASE).unlink()
 
     lease.release()
     until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
@@ -215,8 +217,8 @@ def test_run_that_others_made_anew(run: Path, short_path: Path, engine: list[str
     until(lambda: len(_readers(run)) == 2, _SECONDS, "two reapers wait for the lease's end")
     with _lock(run):
         lease.release()
-        (run / reaper.LEASE).unlink()
-        again = Lease(run / reaper.LEASE)
+        (run / layout.LEASE).unlink()
+        again = Lease(run / layout.LEASE)
         _made(run, short_path, "a")
     until(lambda: not _reapers(run), _SECONDS, "both reapers are gone")
 
@@ -228,7 +230,7 @@ def test_run_that_others_made_anew(run: Path, short_path: Path, engine: list[str
 def test_lock_that_was_removed(run: Path, short_path: Path) -> None:
     """A lock file that its holder removes, as some versions of filelock do, is still one lock."""
     lease = _begin(run)
-    path = run.parent / reaper.LOCK
+    path = run.parent / layout.LOCK
     with path.open("a") as old, path.open("a"):
         fcntl.flock(old, fcntl.LOCK_EX)
         lease.release()
@@ -282,7 +284,7 @@ def test_paused_containers(short_path: Path) -> None:
         "POST /containers/one/unpause": lambda: thaw("one"),
         "POST /containers/two/unpause": lambda: thaw("two"),
     }
-    with FakeEngine(short_path / reaper.SOCKET, known):
+    with FakeEngine(short_path / layout.SOCKET, known):
         reaper.thaw(short_path)
 
     assert thawed == ["one", "two"]
@@ -290,7 +292,7 @@ def test_paused_containers(short_path: Path) -> None:
 
 def test_daemon_that_answers_nonsense(short_path: Path) -> None:
     """A daemon that can't say what is paused in it goes all the same."""
-    with FakeEngine(short_path / reaper.SOCKET, {"GET /containers/json": Answer(500, {"m": 1})}):
+    with FakeEngine(short_path / layout.SOCKET, {"GET /containers/json": Answer(500, {"m": 1})}):
         reaper.thaw(short_path)
 
 
@@ -311,9 +313,9 @@ def test_two_engines(run: Path, short_path: Path, engine: list[str]) -> None:
     with FakeEngine(short_path / "o.sock", other), FakeEngine(short_path / "n.sock", first):
         lease = _begin(run)
         _made(run, short_path, "a", "b")
-        (run / "b" / reaper.ENGINE).write_text(f"unix://{short_path / 'o.sock'}")
+        (run / "b" / layout.ENGINE).write_text(f"unix://{short_path / 'o.sock'}")
         urls = [f"unix://{short_path / name}\n" for name in ("n.sock", "o.sock")]
-        (run / reaper.NETWORK).write_text("".join(urls))
+        (run / layout.NETWORK).write_text("".join(urls))
         lease.release()
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 

@@ -85,17 +85,17 @@ def test_container() -> None:
     (how,) = (call.kwargs for call in probe.mock_calls)
     assert {name: value for name, value in how.items() if value} == {"runtime": "sysbox-runc"}
     backend = sysbox.make(engine)
-    assert backend._host_config == {"runtime": "sysbox-runc"}
-    assert backend._user_namespace
+    assert backend._mode.host_config == {"runtime": "sysbox-runc"}
+    assert backend._mode.user_namespace
 
 
 def test_daemon_is_judged_as_the_probe_is() -> None:
     """A daemon's own container shows as well whether it is Sysbox that runs it."""
-    backend = sysbox.make(Mock())
+    judge = sysbox.make(Mock())._mode.judge
 
-    assert backend._judge is not None
-    assert backend._judge(_UID_MAP + _MOUNTS) is None
-    found = backend._judge("         0          0 4294967295\n" + _MOUNTS)
+    assert judge is not None
+    assert judge(_UID_MAP + _MOUNTS) is None
+    found = judge("         0          0 4294967295\n" + _MOUNTS)
     assert found is not None
     assert found.cause == "what is registered as sysbox-runc is not Sysbox"
 

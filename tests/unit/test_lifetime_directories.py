@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dind import SettingsError
-from pytest_dind.lifetime import directories
-from pytest_dind.lifetime.reaper import LOCK
+from pytest_dind.lifetime import directories, layout
+from pytest_dind.lifetime.layout import LOCK
 
 _NAME = f"pytest-dind-{os.getuid()}"
 
@@ -48,9 +48,7 @@ def test_long_temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_longest_socket_fits(temp: Path) -> None:
     """A socket of the longest run and daemon that `base` allows for fits in the kernel's limit."""
-    room = 103 - len(
-        os.fsencode(directories.base() / directories._LONGEST_HOME / directories.SOCKET)
-    )
+    room = 103 - len(os.fsencode(directories.base() / directories._LONGEST_HOME / layout.SOCKET))
     deep = temp / ("x" * (room - 1))
     deep.mkdir()
     with pytest.MonkeyPatch.context() as patch:

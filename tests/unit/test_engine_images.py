@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from pytest_dind import BuildFailed, ImageUnavailable
-from pytest_dind.engine import images, transfer
+from pytest_dind.engine import builds, images, streams
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -44,14 +44,14 @@ def _events(*events: dict[str, Any]) -> Answer:
 
 def _failure(engine: _Engine) -> str:
     with pytest.raises(ImageUnavailable) as caught:
-        images.ensure(engine.client, "some:tag", engine.said.append)
+        images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
     return str(caught.value)
 
 
 def test_image_that_is_there(short_path: Path) -> None:
     """An image that the engine has is not pulled, and nothing is said."""
     with _Engine(short_path / "s", {"GET /images/some:tag/json": _FOUND}) as engine:
-        found = images.ensure(engine.client, "some:tag", engine.said.append)
+        found = images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
 
     assert found["Id"] == "sha256:1"
     assert engine.said == []
@@ -65,7 +65,7 @@ def test_image_that_is_pulled(short_path: Path) -> None:
         "POST /images/create": _events({"status": "Pulling"}, {"status": "Downloaded"}),
     }
     with _Engine(short_path / "s", answers) as engine:
-        found = images.ensure(engine.client, "some:tag", engine.said.append)
+        found = images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
 
     assert found["Id"] == "sha256:1"
     assert engine.said == ["pulling some:tag", "pulled some:tag"]
@@ -73,7 +73,7 @@ def test_image_that_is_pulled(short_path: Path) -> None:
 
 def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull that takes long tells how much of its layers is here."""
-    monkeypatch.setattr(transfer, "_SAY_AFTER_SECONDS", -1)
+    monkeypatch.setattr(streams, "_SAY_AFTER_SECONDS", -1)
     looks: Iterator[Answer] = iter([_MISSING])
 
     def event(layer: str, status: str, **detail: int) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch)
         ),
     }
     with _Engine(short_path / "s", answers) as engine:
-        images.ensure(engine.client, "some:tag", engine.said.append)
+        images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
 
     assert engine.said == [
         "pulling some:tag",
@@ -226,11 +226,11 @@ def test_pull_that_is_quiet(short_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }
     with _Engine(short_path / "s", answers) as engine:
         monkeypatch.setattr(engine.client.api, "timeout", 0.2)
-        supply = images.Supply(engine.client, engine.said.append)
-        assert supply.ensure("some:tag")["Id"] == "sha256:1"
+        source = images.ImageSource(engine.client, engine.said.append)
+        assert source.ensure("some:tag")["Id"] == "sha256:1"
 
-    assert supply.pulled >= 0.6
-    assert supply.seconds < supply.pulled
+    assert source.pulled >= 0.6
+    assert source.seconds < source.pulled
 
 
 def test_pull_with_a_login(
@@ -254,7 +254,7 @@ def test_pull_with_a_login(
 
         monkeypatch.setattr(engine.client.api, "_post", noted)
         with pytest.raises(ImageUnavailable):
-            images.ensure(engine.client, "registry.example/some", print)
+            images.ImageSource(engine.client, print).ensure("registry.example/some")
 
     assert asked[0]["params"] == {"fromImage": "registry.example/some", "tag": "latest"}
     sent = json.loads(base64.urlsafe_b64decode(asked[0]["headers"]["X-Registry-Auth"]))
@@ -280,7 +280,7 @@ def test_load_that_fails(short_path: Path, answer: Answer) -> None:
         _Engine(short_path / "inner", {"POST /images/load": answer}) as daemon,
         pytest.raises(ImageUnavailable) as caught,
     ):
-        images.load(engine.client, daemon.client, ["some:tag"], engine.said.append)
+        images.ImageSource(engine.client, engine.said.append).load(daemon.client, ["some:tag"])
 
     text = str(caught.value)
     assert "The image 'some:tag' could not be loaded into the daemon." in text
@@ -300,7 +300,7 @@ def test_load_that_is_cut_off(short_path: Path) -> None:
         _Engine(short_path / "inner", {"POST /images/load": answer}) as daemon,
         pytest.raises(ImageUnavailable, match="could not be loaded"),
     ):
-        images.load(engine.client, daemon.client, ["some:tag"], engine.said.append)
+        images.ImageSource(engine.client, engine.said.append).load(daemon.client, ["some:tag"])
 
 
 @pytest.mark.parametrize("failure", _FAILURES, ids=["error", "errorDetail"])
@@ -315,7 +315,7 @@ def test_build_that_fails(short_path: Path, tmp_path: Path, failure: dict[str, A
         _Engine(short_path / "s", answers) as engine,
         pytest.raises(BuildFailed, match="some:tag") as caught,
     ):
-        transfer.build(engine.client, tmp_path, "some:tag", engine.said.append, {})
+        builds.build(engine.client, tmp_path, "some:tag", engine.said.append, {})
 
     assert caught.value.evidence.splitlines()[1:] == ["Step 1/1 : FROM scratch", "unexpected EOF"]
 
@@ -332,7 +332,7 @@ def test_name_that_is_none(short_path: Path, name: str, evidence: str) -> None:
         _Engine(short_path / "s", {f"GET /images/{name}/json": _BAD_NAME}) as engine,
         pytest.raises(ImageUnavailable) as caught,
     ):
-        images.ensure(engine.client, name, engine.said.append)
+        images.ImageSource(engine.client, engine.said.append).ensure(name)
 
     text = str(caught.value)
     assert text.startswith(f"{name!r} is not an image's name.")
@@ -356,11 +356,11 @@ def test_load_that_is_not_answered(short_path: Path, monkeypatch: pytest.MonkeyP
         _Engine(short_path / "outer", outer) as engine,
         _Engine(short_path / "inner", {"POST /images/load": never}) as daemon,
     ):
-        assert daemon.client.api.timeout < transfer.SILENCE_SECONDS
-        monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.2)
+        assert daemon.client.api.timeout < streams.SILENCE_SECONDS
+        monkeypatch.setattr(streams, "SILENCE_SECONDS", 0.2)
         usual = daemon.client.api.timeout
         with pytest.raises(ImageUnavailable, match="could not be loaded") as caught:
-            images.load(engine.client, daemon.client, ["some:tag"], engine.said.append)
+            images.ImageSource(engine.client, engine.said.append).load(daemon.client, ["some:tag"])
         over.set()
         assert daemon.client.api.timeout == usual
 

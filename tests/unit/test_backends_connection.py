@@ -1,4 +1,4 @@
-"""Which way leads to a daemon, and where its ports are."""
+"""Which connection leads to a daemon, and where its ports are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any, cast
 import pytest
 
 from pytest_dind import DaemonUnhealthy
-from pytest_dind.backends import connection as ways
-from pytest_dind.backends import tls_connection
-from pytest_dind.backends.protocol import Home
+from pytest_dind.backends import connection, tls_connection
+from pytest_dind.backends.protocol import Record
 from pytest_dind.engine import http
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime.directories import SOCKET
+from pytest_dind.lifetime.layout import SOCKET, Home
 
 from ..support import Answer, FakeEngine
 
@@ -30,7 +29,7 @@ class _Engine:
     def __init__(self, url: str) -> None:
         self.url = url
         self.address = "build.example"
-        self.elsewhere = "it is far"
+        self.unshared = "it is far"
 
 
 @pytest.mark.parametrize(
@@ -43,14 +42,14 @@ class _Engine:
         ("ssh://me@build.example", "its file system is not shared"),
     ],
 )
-def test_elsewhere(monkeypatch: pytest.MonkeyPatch, host: str, reason: str) -> None:
+def test_unshared(monkeypatch: pytest.MonkeyPatch, host: str, reason: str) -> None:
     """By its URL an engine is on this machine or elsewhere; nothing is asked for that."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
     monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
     engine = Engine(host)
 
-    assert engine.elsewhere == reason
+    assert engine.unshared == reason
     said = f"engine {host}: over TLS, because {reason}" if reason else ""
     assert tls_connection.because(engine) == said
 
@@ -59,34 +58,47 @@ def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     """On macOS each engine is in a virtual machine."""
     monkeypatch.setattr(sys, "platform", "darwin")
 
-    assert Engine("unix:///var/run/docker.sock").elsewhere == "it runs in a virtual machine"
+    assert Engine("unix:///var/run/docker.sock").unshared == "it runs in a virtual machine"
 
 
 def test_found_out() -> None:
     """An engine that turned out to be elsewhere stays so, and the next daemon is made for that."""
     engine = Engine("unix:///var/run/docker.sock")
-    assert ways.new(engine, _HOME).name == "shared"
-    engine.elsewhere = "it turned out so"
+    assert connection.choose(engine, _HOME).name == "shared"
+    engine.mark_unshared("it turned out so")
 
-    assert engine.elsewhere == "it turned out so"
+    assert engine.unshared == "it turned out so"
+    assert connection.choose(engine, _HOME).name == "tls"
+
+
+@pytest.mark.parametrize("name", ["shared", "unsupervised", "tls"])
+def test_of_another_process(name: str) -> None:
+    """A daemon's record tells another process how it is reached."""
+    known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+    record = Record(**{**known, "home": _HOME, "connection": name, "outer": "build.example"})
+    found = connection.of_record(Engine("tcp://build.example:2376"), record)
+
+    assert found.name == name
+    assert found.supervised == (name != "unsupervised")
+    assert found.outer == ("build.example" if name == "tls" else "127.0.0.1")
 
 
 def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that stays another group's is an error soon, not a wait for a daemon to be ready."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    way = ways.SharedDirectory(Home(short_path))
-    assert way.ping(1) is None
+    reached = connection.SharedDirectory(Home(short_path))
+    assert reached.ping(1) is None
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(str(short_path / SOCKET))
     rights = [False, True, False, False]
     monkeypatch.setattr(os, "access", lambda path, mode: rights.pop(0))
     # Denied, and then granted: the daemon has only begun.
     for _ in range(3):
-        assert way.ping(1) is None
+        assert reached.ping(1) is None
         now[0] += 4
     with pytest.raises(DaemonUnhealthy) as caught:
-        way.ping(1)
+        reached.ping(1)
 
     text = str(caught.value)
     assert f"socket {short_path / SOCKET} is not this user's to use" in text
@@ -143,12 +155,14 @@ def _remote(place: tls_connection.Place) -> tls_connection.TlsConnection:
 
 def test_never_without_certificates() -> None:
     """Dockerd is told to take clients with certificates alone, and of one port only."""
-    way = _remote(tls_connection.Place("x", "0.0.0.0"))
+    reached = _remote(tls_connection.Place("x", "0.0.0.0"))
 
-    assert "--tlsverify" in way.arguments()
-    assert [a for a in way.arguments() if a.startswith("--host")] == ["--host=tcp://0.0.0.0:2376"]
-    assert way.bindings() == {(2376, "tcp"): ("0.0.0.0", None)}
-    assert way.mounts() == []
+    assert "--tlsverify" in reached.arguments()
+    assert [a for a in reached.arguments() if a.startswith("--host")] == [
+        "--host=tcp://0.0.0.0:2376"
+    ]
+    assert reached.bindings() == {(2376, "tcp"): ("0.0.0.0", None)}
+    assert reached.mounts() == []
 
 
 def test_no_port_in_a_network_of_both() -> None:

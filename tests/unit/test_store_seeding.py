@@ -16,32 +16,32 @@ from typing import Any, cast
 import pytest
 
 from pytest_dind import ImageUnavailable, Settings
-from pytest_dind.backends import spec
-from pytest_dind.backends.protocol import Home
-from pytest_dind.engine import images
+from pytest_dind.engine import containers, images
 from pytest_dind.lifetime.files import Directory, Files
+from pytest_dind.lifetime.layout import Home
 from pytest_dind.store import seeding
+from pytest_dind.store.loaded import LoadedImages
 
 from ..support import until
 
 
-def _supply(said: list[str]) -> images.Supply:
-    return images.Supply(cast(Any, SimpleNamespace()), said.append)
+def _source(said: list[str]) -> images.ImageSource:
+    return images.ImageSource(cast(Any, SimpleNamespace()), said.append)
 
 
 @pytest.fixture(autouse=True)
 def _ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image's id is made of its name."""
-    monkeypatch.setattr(images.Supply, "ensure", lambda supply, name: {"Id": f"sha256:{name}"})
+    monkeypatch.setattr(images.ImageSource, "ensure", lambda source, name: {"Id": f"sha256:{name}"})
 
 
 def _key(mode: str = "dind", image: str = "sha256:1", **settings: Any) -> str:
     given = Settings(load=("a", "b")).replace(**settings)
-    return seeding.ticket(given, mode, image, _supply([])).key
+    return seeding.preload(given, mode, image, _source([])).seed.key
 
 
 @pytest.mark.parametrize("settings", [{"cache": "off"}, {"load": []}])
-def test_no_ticket(settings: dict[str, Any]) -> None:
+def test_no_golden_root(settings: dict[str, Any]) -> None:
     """Without images, or with the store off, there is no golden root to have."""
     assert _key(**settings) == ""
 
@@ -51,11 +51,11 @@ def test_images_are_made_sure_of_first(monkeypatch: pytest.MonkeyPatch, cache: s
     """What is to be loaded is pulled before there is a daemon that would wait for it."""
     asked: list[str] = []
 
-    def ensure(supply: images.Supply, name: str) -> dict[str, str]:
+    def ensure(source: images.ImageSource, name: str) -> dict[str, str]:
         asked.append(name)
         return {"Id": name}
 
-    monkeypatch.setattr(images.Supply, "ensure", ensure)
+    monkeypatch.setattr(images.ImageSource, "ensure", ensure)
     _key(load=["a", "b"], cache=cache)
 
     assert asked == ["a", "b"]
@@ -77,7 +77,7 @@ def test_key_is_of_images_and_daemon() -> None:
 def test_key_follows_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new image behind a name is another golden root for the same daemon."""
     before = _key()
-    monkeypatch.setattr(images.Supply, "ensure", lambda supply, name: {"Id": "sha256:new"})
+    monkeypatch.setattr(images.ImageSource, "ensure", lambda source, name: {"Id": "sha256:new"})
     assert _key() != before
     assert _key().partition("-")[0] == before.partition("-")[0]
 
@@ -118,16 +118,14 @@ class _New:
 def brought(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """What was loaded, each time."""
     found: list[Sequence[str]] = []
-    monkeypatch.setattr(images, "bring", lambda *given: found.append(given[2]))
+    monkeypatch.setattr(LoadedImages, "bring", lambda images, source, names: found.append(names))
     return found
 
 
 def _provide(new: _New, **settings: Any) -> list[str]:
     given = Settings(load=("a",)).replace(**settings)
     said: list[str] = []
-    supply = _supply(said)
-    ticket = seeding.ticket(given, "dind", "sha256:1", supply)
-    seeding.provide(ticket, given, supply, new)
+    seeding.preload(given, "dind", "sha256:1", _source(said)).provide(new)
     return said
 
 
@@ -182,7 +180,7 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for error in tries:
             raise error
 
-    monkeypatch.setattr(images, "bring", bring)
+    monkeypatch.setattr(LoadedImages, "bring", bring)
     said = _provide(_New(Home(tmp_path), "overlay2", "cold", "failed"))
 
     assert said[-1].startswith("images are loaded without the warm store")
@@ -220,7 +218,9 @@ class Disk:
     def run(self, script: str, *arguments: str) -> str:
         """Run what calls the store's functions."""
         constants = f"store={self.path} home={self.home} data={self.path / 'data'}"
-        lists = spec.script("store/store.sh").replace("/run/pytest-dind.", f"{self.path}/run.")
+        lists = containers.script("store/store.sh").replace(
+            "/run/pytest-dind.", f"{self.path}/run."
+        )
         text = f"{lists}\n{constants}\n{script}\n"
         done = subprocess.run(
             [*self._shell, "-c", text, "sh", *arguments], capture_output=True, text=True

@@ -20,6 +20,7 @@ from pytest_dind import (
 )
 from pytest_dind.backends import readiness
 from pytest_dind.engine import http
+from pytest_dind.lifetime import layout
 from pytest_dind.lifetime.files import Directory
 
 from ..support import PING, Answer, FakeEngine
@@ -29,10 +30,15 @@ _LONG = 30.0
 """A deadline that no test waits for."""
 
 
-def _wait(home: Path, *, timeout: float = _LONG, gone: Callable[[], bool] = lambda: False) -> str:
-    return readiness.wait_until_ready(
-        _SUBJECT, Directory(home), _pings(home), timeout=timeout, gone=gone
-    )
+def _wait(
+    home: Path,
+    *,
+    timeout: float = _LONG,
+    spent: float = 0,
+    gone: Callable[[], bool] = lambda: False,
+) -> str:
+    watched = readiness.Watched(_SUBJECT, Directory(home), _pings(home), gone)
+    return readiness.wait_until_ready(watched, timeout=timeout, spent=spent)
 
 
 def _pings(home: Path) -> Callable[[float], str | None]:
@@ -42,7 +48,7 @@ def _pings(home: Path) -> Callable[[float], str | None]:
 @pytest.fixture
 def home(short_path: Path) -> Path:
     """A daemon's home, with a log as its container's first process begins it."""
-    (short_path / readiness.LOG).touch()
+    (short_path / layout.LOG).touch()
     return short_path
 
 
@@ -62,15 +68,15 @@ def test_ping_that_becomes_good(home: Path) -> None:
 
 def test_good_ping_beats_an_exit(home: Path) -> None:
     """A daemon that answers is ready, whatever an earlier one left in the home."""
-    (home / readiness.EXIT).write_text("1\n")
+    (home / layout.EXIT).write_text("1\n")
     with FakeEngine(home / "docker.sock", {}):
         assert _wait(home) == "1.51"
 
 
 def test_exit_first(home: Path) -> None:
     """A daemon that ended is reported at once, with its exit code and its last 20 log lines."""
-    (home / readiness.EXIT).write_text("3\n")
-    (home / readiness.LOG).write_text("".join(f"line {number}\n" for number in range(30)))
+    (home / layout.EXIT).write_text("3\n")
+    (home / layout.LOG).write_text("".join(f"line {number}\n" for number in range(30)))
     began = time.monotonic()
     with pytest.raises(DaemonExited) as caught:
         _wait(home)
@@ -86,10 +92,10 @@ def test_exit_first(home: Path) -> None:
 
 def test_exit_with_a_page_of_options(home: Path) -> None:
     """What dockerd says before it prints all its options is the evidence, not the options."""
-    (home / readiness.EXIT).write_text("1\n")
+    (home / layout.EXIT).write_text("1\n")
     said = "iptables v1.8.11\nStatus: unknown flag: --nonsense\nSee 'dockerd --help'.\n"
     options = "".join(f"      --option{number}\n" for number in range(200))
-    (home / readiness.LOG).write_text(f"{said}\nUsage:\tdockerd [OPTIONS]\n{options}, Code: 125\n")
+    (home / layout.LOG).write_text(f"{said}\nUsage:\tdockerd [OPTIONS]\n{options}, Code: 125\n")
     with pytest.raises(DaemonExited) as caught:
         _wait(home)
 
@@ -111,7 +117,7 @@ def test_exit_between_two_looks(home: Path, code: int) -> None:
     """A container that goes just after its exit code was looked for still has that code."""
 
     def gone() -> bool:
-        (home / readiness.EXIT).write_text(f"{code}\n")
+        (home / layout.EXIT).write_text(f"{code}\n")
         return True
 
     with pytest.raises(DaemonExited, match=f"ended with exit code {code} before"):
@@ -120,7 +126,7 @@ def test_exit_between_two_looks(home: Path, code: int) -> None:
 
 def test_deadline_first(home: Path) -> None:
     """A daemon that neither answers nor ends is a time-out, with what it logged last."""
-    (home / readiness.LOG).write_text("still at it\n")
+    (home / layout.LOG).write_text("still at it\n")
     with pytest.raises(StartTimeout) as caught:
         _wait(home, timeout=0.05)
 
@@ -144,14 +150,7 @@ def test_deadline_counts_from_the_request(home: Path) -> None:
     """Time spent before the wait is part of the time-out; the text has the user's number."""
     began = time.monotonic()
     with pytest.raises(StartTimeout, match=r"was not ready after 5 s\."):
-        readiness.wait_until_ready(
-            _SUBJECT,
-            Directory(home),
-            _pings(home),
-            timeout=5,
-            spent=4.95,
-            gone=lambda: False,
-        )
+        _wait(home, timeout=5, spent=4.95)
 
     assert time.monotonic() - began < 2
 
@@ -182,7 +181,7 @@ def test_home_not_shared(short_path: Path) -> None:
 
 def test_no_dockerd(home: Path) -> None:
     """An image without dockerd is the image's fault, and told so."""
-    (home / readiness.EXIT).write_text("127\n")
+    (home / layout.EXIT).write_text("127\n")
     with pytest.raises(ImageUnavailable) as caught:
         _wait(home)
 
@@ -200,7 +199,7 @@ def test_no_dockerd(home: Path) -> None:
 )
 def test_log(home: Path, tail: int | None, expected: str) -> None:
     """The log is read from its end, whatever bytes are in it."""
-    (home / readiness.LOG).write_bytes(b"\xff\na\nb\n")
+    (home / layout.LOG).write_bytes(b"\xff\na\nb\n")
 
     assert readiness.log(Directory(home), tail) == expected
 

@@ -63,13 +63,26 @@ def test_names(tmp_path: Path, dialled: str, expected: bytes) -> None:
 
 def test_each_daemon_has_a_ca_of_its_own(tmp_path: Path) -> None:
     """Another daemon's client is refused, and so is a server that poses as a client."""
-    server, _ = certificates.make(["localhost"])
+    server, client = certificates.make(["localhost"])
     _, stranger = certificates.make(["localhost"])
     served = _server(server, tmp_path / "server")
     for name, identity in {"stranger": stranger, "server itself": server}.items():
-        posing = certificates.Identity(server.ca, identity.certificate, identity.key)
+        posing = certificates.Identity(client.ca, identity.certificate, identity.key)
         posing.write(tmp_path / name)
         assert _said(served, http.context(str(tmp_path / name)), "localhost") == b""
+    client.write(tmp_path / "client")
+    assert _said(served, http.context(str(tmp_path / "client")), "localhost") == b"hello"
+
+
+def test_server_that_poses(tmp_path: Path) -> None:
+    """Another daemon's server is refused, and so is a client that poses as a server."""
+    server, client = certificates.make(["localhost", "client"])
+    stranger, _ = certificates.make(["localhost", "client"])
+    client.write(tmp_path / "client")
+    for name, identity in {"stranger": stranger, "client itself": client}.items():
+        posing = certificates.Identity(server.ca, identity.certificate, identity.key)
+        served = _server(posing, tmp_path / name)
+        assert _said(served, http.context(str(tmp_path / "client")), "client") == b""
 
 
 def test_files_are_private(tmp_path: Path) -> None:
@@ -111,5 +124,5 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModeUnavailable) as caught:
         certificates.make(["localhost"])
 
-    assert "The package cryptography is not installed." in str(caught.value)
+    assert "The package trustme is not installed." in str(caught.value)
     assert "pip install 'pytest-dind[remote]'" in str(caught.value)

@@ -1,19 +1,20 @@
-"""A start that takes the place of one that was cut short."""
+"""Containers of the outer engine: created in place of others, uninterrupted; and their address."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import APIError
 from requests import Response
 
-from pytest_dind.backends import creation
-from pytest_dind.backends.container import ContainerBackend
-from pytest_dind.backends.creation import in_place_of_another
-from pytest_dind.backends.protocol import Home
+from pytest_dind.backends import dind
+from pytest_dind.engine import containers
+from pytest_dind.engine.containers import create_in_place_of
 from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime.layout import Home
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -36,10 +37,12 @@ def test_name_that_is_taken(short_path: Path, removes: list[int]) -> None:
         taken = status != 204
         return Answer(status, {"message": ""})
 
-    def create(name: str, *, image: str) -> None:
+    made: list[bool] = []
+
+    def create() -> None:
         if taken:
             raise _refusal(409)
-        assert (name, image) == ("name", "image")
+        made.append(True)
 
     home = Home(short_path / "run" / "main")
     answers: dict[str, Reply] = {
@@ -51,20 +54,40 @@ def test_name_that_is_taken(short_path: Path, removes: list[int]) -> None:
         FakeEngine(short_path / "e.sock", answers) as fake,
         contextlib.closing(Engine(fake.host)) as engine,
     ):
-        backend = ContainerBackend(engine, mode="dind", host_config={})
-        in_place_of_another(lambda: backend.stop(home), create, "name", image="image")
+        backend = dind.make(engine)
+        create_in_place_of(lambda: backend.stop(home), create)
 
-    assert not taken
+    assert made == [True]
     assert not list(tries)
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
 def test_refused(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """An engine that refuses for another cause, or for good, is not asked for ever."""
-    monkeypatch.setattr(creation, "_LATE_SECONDS", 0)
+    monkeypatch.setattr(containers, "_LATE_SECONDS", 0)
 
     def create() -> None:
         raise _refusal(status)
 
     with pytest.raises(APIError):
-        in_place_of_another(lambda: None, create)
+        create_in_place_of(lambda: None, create)
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        ({"bridge": {"IPAddress": "172.17.0.2"}}, "172.17.0.2"),
+        ({"empty": {"IPAddress": ""}, "other": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
+        ({}, ""),
+    ],
+)
+def test_address(networks: dict[str, Any], expected: str) -> None:
+    """The container's address is read per network: newer engines have no other."""
+    assert containers.address({"NetworkSettings": {"Networks": networks}}) == expected
+
+
+def test_uninterrupted() -> None:
+    """A call gives its result, and its error, as if it were made directly."""
+    assert containers.uninterrupted(lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        containers.uninterrupted(lambda: 1 // 0)

@@ -8,9 +8,10 @@ import pytest
 
 from pytest_dind import DaemonExited, EngineUnavailable, ModeUnavailable, Settings, StartTimeout
 from pytest_dind.backends import engine_errors, readiness
-from pytest_dind.backends.protocol import Home
 from pytest_dind.engine import denials
+from pytest_dind.lifetime import layout
 from pytest_dind.lifetime.files import Directory
+from pytest_dind.lifetime.layout import Home
 
 SELINUX, APPARMOR, EITHER = denials.SELINUX, denials.APPARMOR, denials.EITHER
 
@@ -202,22 +203,17 @@ def test_refused_container(module: str, remedy: str, text: str) -> None:
 
 
 def _wait(home: Path, timeout: float = 5) -> str:
+    watched = readiness.Watched("The daemon", Directory(home), lambda seconds: None, lambda: True)
     with pytest.raises((DaemonExited, StartTimeout, EngineUnavailable)) as caught:
-        readiness.wait_until_ready(
-            "The daemon",
-            Directory(home),
-            lambda seconds: None,
-            timeout=timeout,
-            gone=lambda: True,
-        )
+        readiness.wait_until_ready(watched, timeout=timeout)
     return str(caught.value)
 
 
 def test_denied_daemon(tmp_path: Path) -> None:
     """A daemon that ended for it: the error says so, and has dockerd's advice after the options."""
     _, remedy, text = _TEXTS["moby/moby#40904"]
-    (tmp_path / readiness.LOG).write_text(f"{text}\nfailed to start daemon: driver not supported")
-    (tmp_path / readiness.EXIT).write_text("1")
+    (tmp_path / layout.LOG).write_text(f"{text}\nfailed to start daemon: driver not supported")
+    (tmp_path / layout.EXIT).write_text("1")
     error = _wait(tmp_path)
 
     assert error.startswith(
@@ -229,7 +225,7 @@ def test_denied_daemon(tmp_path: Path) -> None:
 def test_denied_and_not_ready(tmp_path: Path) -> None:
     """A daemon that does not become ready for it: the error says so too."""
     _, remedy, text = _TEXTS["google/nsjail#236"]
-    (tmp_path / readiness.LOG).write_text(text)
+    (tmp_path / layout.LOG).write_text(text)
     error = _wait(tmp_path, timeout=0.05)
 
     assert error.startswith("The daemon was not ready after 0.05 s. AppArmor denied a mount.\n")
@@ -240,7 +236,7 @@ def test_denied_and_not_ready(tmp_path: Path) -> None:
 def test_hidden_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enforces: bool) -> None:
     """A container that can't see its directory may be a matter of labels, on a SELinux host."""
     monkeypatch.setattr(denials, "enforces_selinux", lambda: enforces)
-    (tmp_path / readiness.EXIT).write_text("125")
+    (tmp_path / layout.EXIT).write_text("125")
     error = _wait(tmp_path)
 
     assert "does not see the directory" in error

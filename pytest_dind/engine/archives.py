@@ -1,0 +1,131 @@
+"""Archives of images, as `docker save` writes them, on their way into a daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ImageUnavailable, SettingsError
+from . import streams
+
+if TYPE_CHECKING:
+    import docker
+
+_CHUNK = 256 * 1024
+_LOADED = ("Loaded image: ", "Loaded image ID: ")
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+
+
+def demand_sources(sources: Iterable[object]) -> None:
+    """Check that each source is an image's name or an archive's path.
+
+    Raises:
+        SettingsError: one is neither.
+    """
+    for source in sources:
+        if not isinstance(source, (str, os.PathLike)):
+            raise SettingsError(
+                f"load: {source!r} is neither an image's name nor an archive's path.",
+                evidence=f"Its type is {type(source).__name__}.",
+                remedy=[
+                    "Give names and paths, each as an argument of its own: load(*names).",
+                    "Give a docker-py image by its name or id: image.id.",
+                ],
+            )
+
+
+def is_archive(image: str | os.PathLike[str]) -> bool:
+    """Whether a source is an archive's path: a `Path`, or text that no image is named like."""
+    if isinstance(image, os.PathLike):
+        return True
+    return image.startswith(("/", "./", "../", "~")) or image.endswith(_SUFFIXES)
+
+
+def load(
+    daemon: docker.DockerClient, path: str | os.PathLike[str], progress: streams.Progress
+) -> list[str]:
+    """Load an archive, compressed or not, into a daemon.
+
+    Returns:
+        The names of the images in it, and the ids of those without a name.
+
+    Raises:
+        ImageUnavailable: it can't be read, or is no archive of images.
+    """
+    found = Path(path).expanduser()
+    what = f"The archive {str(found)!r}"
+    try:
+        with found.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            loaded = send(daemon, iter(lambda: file.read(_CHUNK), b""), what, progress, total=size)
+    except OSError as error:
+        raise ImageUnavailable(
+            f"{what} cannot be read.",
+            evidence=str(error),
+            remedy=["Check the path.", "Give an image by its name, without / at the start."],
+        ) from error
+    if not loaded:
+        raise refused(what, "The daemon found no image in it.")
+    return loaded
+
+
+def send(
+    daemon: docker.DockerClient,
+    archive: Iterable[bytes],
+    what: str,
+    progress: streams.Progress,
+    *,
+    total: int,
+) -> list[str]:
+    """Send an archive to a daemon; gives the names or ids of the images that it has loaded.
+
+    Args:
+        daemon: The daemon.
+        archive: The archive's bytes.
+        what: The archive, or its images, for texts.
+        progress: Writes a progress line.
+        total: The bytes of the images, about as many as the archive has.
+
+    Raises:
+        ImageUnavailable: the daemon refuses it.
+    """
+    api: Any = daemon.api
+    usual, api.timeout = api.timeout, streams.SILENCE_SECONDS
+    loaded = []
+    try:
+        for event in streams.read(lambda: api.load_image(_counted(archive, what, progress, total))):
+            line = str(event.get("stream", "")).strip()
+            loaded += [line.removeprefix(start) for start in _LOADED if line.startswith(start)]
+    except streams.Failed as error:
+        raise refused(what, str(error)) from error
+    finally:
+        api.timeout = usual
+    return loaded
+
+
+def refused(what: str, evidence: str) -> ImageUnavailable:
+    """The error for an archive that a daemon does not take."""
+    return ImageUnavailable(
+        f"{what} could not be loaded into the daemon.",
+        evidence=evidence,
+        remedy=[
+            "Check that the engine's disk has room (docker system df).",
+            "Make an archive with docker save; one of docker export is no image.",
+        ],
+    )
+
+
+def _counted(
+    archive: Iterable[bytes], what: str, progress: streams.Progress, total: int
+) -> Iterator[bytes]:
+    """The same bytes, with progress lines where they take long."""
+    sent, pace = 0, streams.Pace()
+    for chunk in archive:
+        yield chunk
+        sent += len(chunk)
+        if pace.due():
+            # An archive of images that share layers is smaller than they are.
+            of = f" of about {total / streams.MEGA:.0f}" if total > sent else ""
+            progress(f"loading: {what[0].lower()}{what[1:]}, {sent / streams.MEGA:.0f}{of} MB")

@@ -1,0 +1,211 @@
+"""Containers of the outer engine: created, inspected, and run for one command."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import docker
+
+    from .engine import Engine
+
+T = TypeVar("T")
+
+SUPERUSER = "0"
+"""The user in each container of the daemon's image, whatever user that names (docker:dind-rootless
+does): mounts, the lease and the daemon's socket are root's. By its id, since an image need not have
+a list of users."""
+
+_LATE_SECONDS = 10
+_POLL_SECONDS = 0.05
+# An engine that waits for a runtime that hangs removes nothing, but remembers the request.
+_REMOVAL_SECONDS = 5
+
+
+def inspect(client: docker.DockerClient, name: str) -> dict[str, Any]:
+    """The details of a container; empty when it is gone."""
+    from docker.errors import NotFound
+
+    try:
+        details: dict[str, Any] = client.api.inspect_container(name)
+    except NotFound:
+        return {}
+    return details
+
+
+def address(details: Mapping[str, Any]) -> str:
+    """The container's address in the first network that gave it one; empty without any.
+
+    Since API 1.52 the details have no other address than those of the networks.
+    """
+    networks = details["NetworkSettings"]["Networks"].values()
+    return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")
+
+
+def volume(target: str, name: str | None, labels: Mapping[str, str]) -> Any:
+    """A mount of a volume, which the engine makes with these labels when it is missing.
+
+    Args:
+        target: The path in the container.
+        name: The volume's name; None for a volume that is removed with its container.
+        labels: The labels.
+    """
+    from docker.types import DriverConfig, Mount
+
+    local = DriverConfig("local")
+    return Mount(target, name, type="volume", labels=dict(labels), driver_config=local)
+
+
+def script(*names: str) -> str:
+    """The text of shell scripts of this package, in this order, for a container to run.
+
+    Args:
+        names: Their paths in the package.
+    """
+    return "".join(files("pytest_dind").joinpath(name).read_text() for name in names)
+
+
+def create_in_place_of(remove: Callable[[], None], create: Callable[[], object]) -> None:
+    """Create a container in place of one of the same name.
+
+    The engine may still be making that one for a process that is gone.
+
+    Args:
+        remove: Removes the container that has the name.
+        create: Creates the new one.
+
+    Raises:
+        docker.errors.APIError: the engine refuses it for another cause, or for good.
+    """
+    from docker.errors import APIError
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+    def is_taken(error: BaseException) -> bool:
+        return isinstance(error, APIError) and error.status_code == HTTPStatus.CONFLICT
+
+    # The engine reserves a name before it has made the container, which can't be removed until
+    # then: hence again and again.
+    Retrying(
+        retry=retry_if_exception(is_taken),
+        stop=stop_after_delay(_LATE_SECONDS),
+        wait=wait_fixed(_POLL_SECONDS),
+        before_sleep=lambda state: remove(),
+        reraise=True,
+    )(create)
+
+
+def uninterrupted(call: Callable[[], T]) -> T:
+    """Finish `call` even when an exception, such as Ctrl-C, is raised here meanwhile.
+
+    A request that the engine carries out after its client left would leave a container behind. So
+    a Ctrl-C is raised once the request is through, when the container can be removed; a second one
+    too: the executor's own exit would not wait for the call then, see `BackgroundStart`.
+    """
+    raised: BaseException | None = None
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(call)
+        while not future.done():
+            try:
+                wait([future])
+            except BaseException as error:
+                raised = error
+    if raised is not None:
+        raise raised
+    return future.result()
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """A container that runs one command, and is removed after it.
+
+    Attributes:
+        image: Its image.
+        name: Its name.
+        command: The command, in place of all that the image would run.
+        labels: Its labels.
+        host_config: As docker-py's `create_host_config` takes it.
+    """
+
+    image: str
+    name: str
+    command: Sequence[str]
+    labels: Mapping[str, str]
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container that has run its command, and is not removed yet.
+
+    Attributes:
+        code: The command's exit code.
+    """
+
+    code: int
+    _api: Any
+    _name: str
+
+    def output(self, *, stdout: bool = True, stderr: bool = True) -> str:
+        """Read what the command wrote."""
+        written: bytes = self._api.logs(self._name, stdout=stdout, stderr=stderr)
+        return written.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> Iterator[Ended]:
+    """Run a container's command to its end; leaving the context removes the container.
+
+    Args:
+        engine: The outer engine.
+        one_off: The container.
+        timeout: Seconds that the command may take; without, as long as it does.
+
+    Raises:
+        docker.errors.APIError: the engine refuses the container.
+        requests.exceptions.RequestException: it did not end in time.
+    """
+    from docker.types import LogConfig
+
+    api: Any = engine.client.api
+    try:
+        uninterrupted(
+            lambda: api.create_container(
+                one_off.image,
+                name=one_off.name,
+                user=SUPERUSER,
+                entrypoint=list(one_off.command),
+                command=[],
+                labels=dict(one_off.labels),
+                host_config=api.create_host_config(
+                    network_mode="none",
+                    # One that can be read, whichever the engine's default is.
+                    log_config=LogConfig(type=LogConfig.types.JSON),
+                    **one_off.host_config,
+                ),
+            )
+        )
+        api.start(one_off.name)
+        # docker-py waits for ever unless it is told a time-out here too.
+        code = api.wait(one_off.name, timeout=timeout)["StatusCode"]
+        yield Ended(code, api, one_off.name)
+    finally:
+        _remove(api, one_off.name)
+
+
+def _remove(api: Any, name: str) -> None:
+    """Remove a container, as far as the engine does it soon."""
+    from docker.errors import APIError
+    from requests.exceptions import ConnectionError as Broken
+    from requests.exceptions import Timeout
+
+    usual, api.timeout = api.timeout, _REMOVAL_SECONDS
+    # docker-py turns a time-out in the middle of an answer into a ConnectionError.
+    with contextlib.suppress(APIError, Timeout, Broken):
+        api.remove_container(name, force=True, v=True)
+    api.timeout = usual

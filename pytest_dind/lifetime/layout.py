@@ -1,0 +1,117 @@
+"""The directories and files that daemons, their users and the reaper share: names, nothing else.
+
+The directory of all runs of a user has one directory for each run, and that one, a *home*, for
+each of the run's daemons. The home is mounted in the daemon's container, or stands in it alone
+where the engine shares no file system. The shell scripts that run in containers repeat some of
+these names; a unit test holds them to this module.
+
+The reaper's process imports this, so it needs little more than `pathlib`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# In the directory of all runs.
+
+LOCK = "base.lock"
+"""Held to begin a run and to remove one."""
+
+# In a run's directory.
+
+LEASE = "lease"
+"""The FIFO that the users of a run hold open; under the same name in each of its homes."""
+NETWORK = "network"
+"""The URLs of the engines that have the run's network, or soon will, one a line."""
+ROOT = "root"
+"""The project's root directory."""
+MODES = "modes.json"
+"""The modes in force, for the run's other processes; there once a mode was looked into."""
+
+# In a daemon's home.
+
+SOCKET = "docker.sock"
+"""The daemon's socket."""
+ENGINE = "engine"
+"""The URL of the outer engine that the daemon is on; there before its container is."""
+KEPT = "kept"
+"""There when the daemon outlives its last user."""
+GUARD = "guard"
+"""Locked by the daemon's guard, a process; there until all that its tests made is removed."""
+STATE = "state.json"
+"""The daemon's record, for the run's other processes; there once the daemon is ready."""
+RESTARTING = "restarting"
+"""There while the daemon restarts: that it does not answer is no loss."""
+LOG = "log"
+"""The daemon's log."""
+EXIT = "exit"
+"""The daemon's exit code; there once it has ended."""
+SIGHT = "sight"
+"""The user ids and mounts that the container's first process sees, by which Sysbox is known."""
+RESTARTED = "restarted"
+"""Written by the container's first process when it starts the daemon anew in its place."""
+STORE_OUTCOME = "store"
+"""The part that the warm store has in the daemon: a word of `store.seeding`, and a reason."""
+ABANDON = "abandon"
+"""Tells the container's first process to go on without the warm store, and why for good."""
+IMAGES = "images"
+"""The images that came from the outer engine: the id that each has there, and its name, a line."""
+CERTIFICATES = "tls"
+"""The directory of certificates; the container has the server's, this machine the client's."""
+CERTIFIED = "ready"
+"""In the container's directory of certificates: all of them are there."""
+
+# In a daemon's container.
+
+IN_CONTAINER = "/run/pytest-dind"
+"""The home. Not below /tmp: the official image mounts a tmpfs there."""
+STORE_IN_CONTAINER = "/var/lib/pytest-dind-store"
+"""The volume of the warm store.
+
+Not below /run, all of which the official image's entrypoint searches for files to delete."""
+DATA_ROOT = "/var/lib/docker"
+"""The daemon's data-root."""
+SOCKET_IN_CONTAINER = "/var/run/docker.sock"
+"""The daemon's socket where tools in the container look for one."""
+
+
+class Home:
+    """The directory of one daemon; its path tells the run and the daemon.
+
+    Not a dataclass, whose import would double what the reaper's process imports.
+
+    Attributes:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __eq__(self, other: object) -> bool:
+        return self.path == other.path if isinstance(other, Home) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"Home({self.path})"
+
+    @property
+    def run(self) -> str:
+        """The id of the run that the daemon belongs to."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """The daemon's name in the run."""
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        """The name of the daemon's container on the outer engine."""
+        return f"pytest-dind-{self.run}-{self.name}"
+
+
+def network_name(run: Path) -> str:
+    """The name of a run's network, the same on each outer engine that has one."""
+    return f"pytest-dind-{run.name}"
