@@ -1,7 +1,7 @@
-"""What a guard has learned and the engine can't tell it again, in a file of the daemon's home.
+"""The journal of a daemon's guards: which images and names are the run's, in a file of the home.
 
-A guard that is started anew in the home reads it, and so does who cleans up after one that was
-killed.
+The engine can't tell that again. A guard that is restarted in the home reads the journal, and so
+does the cleaner of a guard that was killed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 JOURNAL = "journal"
-"""The file, in a daemon's home: a line each, its kind and then what it is about."""
+"""The file in a daemon's home. Each line has a kind, and then an image or a time, and a name."""
 
 SINCE = "since"
 """When the first guard of the home began, in seconds since 1970."""
 GAVE = "gave"
-"""An image that stays, and a name that a test gave it: to be taken back in the end."""
+"""An image that stays, and the name that a test gave it, which is removed in the end."""
 BROUGHT = "brought"
-"""An image that was there already, and a name under which the run brought it: it keeps that."""
+"""An image that was there before, and the name under which the run pulled it, which stays."""
 IMAGE = "image"
-"""An image that the run brought."""
+"""An image that the run pulled or loaded."""
 GONE = "gone"
-"""An image that is gone: whoever brings it again, it is another one."""
+"""An image that was removed: if it comes again, it is no longer the run's."""
 
 
 class Journal:
@@ -38,8 +38,8 @@ class Journal:
             lines.write(" ".join([kind, *words]) + "\n")
 
     def read(self) -> Iterator[tuple[str, str, str]]:
-        """The lines in their order: each one's kind, its first word, and its second or nothing."""
-        # The home may be one that a label leads to, which anybody can write.
+        """Read the lines in their order: the kind, the first word, and the second one if any."""
+        # The home may come from a label, which anybody can write.
         with contextlib.suppress(OSError):
             for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                 kind, _, words = line.partition(" ")
@@ -47,7 +47,7 @@ class Journal:
                 yield kind, first, second
 
     def since(self) -> float | None:
-        """When the first guard of the home began, None where none has."""
+        """The time when the first guard of the home began; None if none has."""
         for kind, text, _ in self.read():
             if kind == SINCE:
                 with contextlib.suppress(ValueError):
@@ -55,7 +55,7 @@ class Journal:
         return None
 
     def begin(self) -> float:
-        """When the first guard of the home began: now, where none has."""
+        """The time when the first guard of the home began; notes the present if none has."""
         since = self.since()
         if since is None:
             since = time.time()

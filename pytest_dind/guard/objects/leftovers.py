@@ -1,4 +1,4 @@
-"""What a guard's tests left on the engine: found by its labels, and removed with nothing else."""
+"""The removal of all that a guard's tests left on the engine, found by its labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
 
 _NO_NAME = "<none>:<none>"
-# What is still being made when its maker is killed is there after a moment.
+# An object that is being made when its maker is killed appears after a moment.
 _PASSES = 10
 _PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
 
 
 def purge(engine: Engine, home: Path) -> None:
-    """Remove all that carries the labels of the daemon of this home, and the names it gave."""
+    """Remove the objects with the labels of a home's daemon, and the names it gave to images."""
     api: Any = engine.client.api
     journal = Journal(home)
     # Where no guard has begun, nothing is known to be this run's.
@@ -42,7 +42,7 @@ def purge(engine: Engine, home: Path) -> None:
 
 
 def _purge(api: Any, home: str, since: float) -> Iterator[bool]:
-    """Remove what there is; gives for each thing whether it went."""
+    """Remove the labelled objects; yields for each whether it was removed."""
     for role in CONTAINERS:
         for container in labelled(api, role, home):
             yield _try(api.remove_container, container["Id"], force=True, v=True)
@@ -81,7 +81,7 @@ def _remove_steps(api: Any, image: str, since: float) -> None:
 
 
 def _take_names_back(api: Any, journal: Journal) -> Iterator[bool]:
-    """Remove the names that tests gave to images that stay; gives for each whether it went."""
+    """Remove the names that tests gave to images that stay; yields whether each was removed."""
     for kind, image, name in dict.fromkeys(journal.read()):
         if kind != GAVE:
             continue
@@ -93,7 +93,7 @@ def _take_names_back(api: Any, journal: Journal) -> Iterator[bool]:
 
 
 def _try(remove: Any, *arguments: Any, **options: Any) -> bool:
-    """Whether it could be removed; what is gone already, or in somebody else's use, could not."""
+    """Try a removal; returns whether it succeeded: objects in use and missing ones stay."""
     from docker.errors import APIError
 
     try:

@@ -1,6 +1,6 @@
-"""The guards of which something is on an engine, and what that is; nothing is changed.
+"""A list of the guards that have objects on an engine, and of these objects.
 
-Each run looks for what a guard that was killed has left, so this imports next to nothing.
+Each run looks for objects that a killed guard has left, so this imports next to nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTAINERS = (CONTAINER, CLIENT)
 def guards(
     engine: Engine, containers: Iterable[Mapping[str, Any]], base: Path, *, thorough: bool
 ) -> dict[str, Mapping[str, str]]:
-    """The labels of the guards of which something is there, by their daemons' homes.
+    """List the guards that have a home or objects: their labels, by their daemons' homes.
 
     Args:
         engine: The outer engine.
@@ -50,19 +50,19 @@ def guards(
 
 
 def _within(directory: Path) -> list[Path]:
-    """What is in a directory; nothing where that goes just now, as another run's may."""
+    """The entries of a directory; none if it is removed just now, as another run's may be."""
     with contextlib.suppress(OSError):
         return list(directory.iterdir())
     return []
 
 
 def is_container(item: Mapping[str, Any]) -> bool:
-    """Whether a container of this plugin is no guard's, nor one of an image that a test made."""
+    """Whether a container is a daemon's: not made through a guard, nor of an image that was."""
     return item["Labels"].get(labels.ROLE) not in (*CONTAINERS, IMAGE)
 
 
 def labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
-    """The objects of a role, of one home or of any."""
+    """List the objects of a role, of one home or of all."""
     selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
     filters = {"label": selected}
     listed: Any

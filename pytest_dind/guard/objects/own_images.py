@@ -1,4 +1,4 @@
-"""Images: which names this run has made, and which images."""
+"""The images, and the names of images, that are the run's own."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .run_labels import IMAGE, RunLabels, created
 
 
 class OwnImages:
-    """What this run has made of images.
+    """The record of the images and names of images that the run has made.
 
     An image that was built, committed or imported carries the run's labels. One that was pulled or
-    loaded can't, and neither can a name, so these are kept here, and in the journal for a guard
-    that is started anew.
+    loaded can't, and neither can a name, so these are recorded here, and in the journal for a guard
+    that is restarted.
 
     Args:
         engine: The outer engine.
         labels: The run's labels.
         policy: The rules.
-        written: The journal, which says what earlier guards of the home have learned.
+        written: The journal, with the records of earlier guards of the home.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class OwnImages:
         """Held from a look at the host's names until what could move them is done."""
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
-        """What the engine says of an image; None when it is not there.
+        """Ask the engine for an image's details; None if it does not exist.
 
         Raises:
-            Refusal: the engine can't say, which does not mean that it isn't.
+            Refusal: the engine fails, which does not tell whether the image exists.
         """
         reply = await self._engine.call("GET", f"/images/{name}/json")
         if not reply.ok and reply.status != HTTPStatus.NOT_FOUND:
@@ -62,40 +62,40 @@ class OwnImages:
         return dict(reply.json()) if reply.ok else None
 
     def owns(self, image: dict[str, Any]) -> bool:
-        """Whether the image itself is this run's, as the engine tells its details."""
+        """Whether an image is the run's own, by the engine's details."""
         return str(image["Id"]) in self._ids or self.goes(image)
 
     def goes(self, image: dict[str, Any]) -> bool:
-        """Whether the image goes at the end of the run, with all of its names."""
+        """Whether an image is removed at the end of the run, with all of its names."""
         return self._labels.owns(IMAGE, (image.get("Config") or {}).get("Labels"))
 
     def gave(self, name: str, image: dict[str, Any]) -> bool:
-        """Whether this run gave an image that stays this full name, which it still has."""
+        """Whether the run gave a full name to an image that stays, and the image still has it."""
         return self._names.get(name) == str(image["Id"])
 
     def learn(self, image_id: str) -> None:
-        """Take note of an image that this run brought."""
+        """Record an image that the run pulled or loaded."""
         self._journal.write(journal.IMAGE, image_id)
         self._ids.add(image_id)
 
     def forget(self, image_id: str) -> None:
-        """Take note that an image is gone; whoever brings it again, it is another one."""
+        """Record that an image was removed: if it comes again, it is no longer the run's."""
         if image_id in self._ids:
             self._journal.write(journal.GONE, image_id)
             self._ids.discard(image_id)
 
     def named(self, name: str, image_id: str) -> None:
-        """Take note of a name under which this run brought an image that was there already."""
+        """Record the name under which the run pulled an image that was there before."""
         self._journal.write(journal.BROUGHT, image_id, name)
         self._names[name] = image_id
 
     def record(self, name: str, image_id: str) -> None:
-        """Take note of a name given to an image that stays, to be taken back in the end."""
+        """Record a name given to an image that stays; the name is removed in the end."""
         self._journal.write(journal.GAVE, image_id, name)
         self._names[name] = image_id
 
     async def demand_free(self, name: str) -> None:
-        """See that a name may be given to an image: an engine takes it from the one that has it.
+        """Check that a name may be given to an image: the engine takes it from another that has it.
 
         Raises:
             Refusal: an image of the host has the name.
@@ -109,10 +109,10 @@ class OwnImages:
             )
 
     async def removable(self, name: str) -> str:
-        """What to remove when a client asks for an image to be removed: a full name, or an id.
+        """Find what to remove for a client that names an image: a full name, or an id.
 
         Raises:
-            Refusal: the image is not there, or is not this run's to remove.
+            Refusal: the image does not exist, or is not the run's own.
         """
         found = await self.inspect(name)
         if found is None:
@@ -130,9 +130,9 @@ class OwnImages:
         raise forbidden(f"removing the image {name}, which this run did not make,")
 
     async def parents(self, name: str) -> list[str]:
-        """The images of single steps below an image that is to be removed, as far as it is known.
+        """List the step images that the run made below an image which is to be removed.
 
-        The older builder makes them, without labels. Those from before the run are the host's.
+        The older builder makes one for each step, without labels. Older ones are the host's.
         """
         found: list[str] = []
         details = await self.inspect(name)
@@ -144,7 +144,7 @@ class OwnImages:
         return found
 
     async def remove_unused(self, images: Iterable[str]) -> None:
-        """Remove images one after the other, up to one that something else is made of."""
+        """Remove images one by one, up to the first that another image is based on."""
         for image in images:
             gone = await self._engine.call("DELETE", f"/images/{image}", {"noprune": ["1"]})
             if not gone.ok:

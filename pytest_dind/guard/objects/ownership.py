@@ -1,4 +1,4 @@
-"""What is this run's: names and ids, resolved to the very object before anything is done to it."""
+"""Which containers, networks and volumes are the run's own: names are resolved to full ids."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from .run_labels import CONTAINER, NETWORK, VOLUME, RunLabels
 
 @dataclass(frozen=True)
 class Network:
-    """A network that may be named."""
+    """A network that a client may name: its id and name."""
 
     id: str
     name: str
 
     @property
     def built_in(self) -> bool:
-        """Whether every engine has it."""
+        """Whether it is one of those that every engine has."""
         return self.name in BUILT_IN
 
 
 class Ownership:
-    """Which objects of the engine are this run's.
+    """Tells which objects of the engine are the run's own.
 
-    What a client names is looked up by the name that it gave, and from then on by the full id that
-    came of it: nothing else can be under the name by then. Ids that were learned when an object was
-    made are known without asking.
+    An object is looked up once by the name that a client gives, and then used by its full id: by
+    then, another object could have the name. Ids of objects made through the guard are known.
     """
 
     def __init__(self, engine: Upstream, labels: RunLabels, policy: Policy) -> None:
@@ -43,11 +42,11 @@ class Ownership:
         self._volumes: set[str] = set()
 
     def learn(self, kind: str, name: str) -> None:
-        """Take note of what this run has made."""
+        """Record an object that the run has made."""
         self._known(kind).add(name)
 
     def knows(self, kind: str, name: str) -> bool:
-        """Whether this is the full id, or the volume's name, of what this run has made."""
+        """Whether a full id, or a volume's name, is known to be of the run's own object."""
         return name in self._known(kind)
 
     def _known(self, kind: str) -> set[str]:
@@ -59,15 +58,15 @@ class Ownership:
         }[kind]
 
     async def resolve(self, kind: str, name: str) -> str:
-        """The full id of what a client names, or a volume's name.
+        """Resolve the name that a client gives to a full id, or to a volume's name.
 
         Raises:
-            Refusal: it is not there, or is not this run's, which looks the same.
+            Refusal: there is no such object, or it is not the run's, which looks the same.
         """
         if not self._policy.own:
             return name
         if kind == "volume":
-            # Always asked after: it has no id, and somebody else's may be under the name by now.
+            # Asked each time: a volume has no id, and another one may have the name by now.
             return await self._volume(name)
         if self.knows(kind, name):
             return name
@@ -78,10 +77,10 @@ class Ownership:
         return str((await self.container(name))["Id"])
 
     async def container(self, name: str) -> dict[str, Any]:
-        """What the engine says of a container of this run.
+        """Ask the engine for the details of a container of the run.
 
         Raises:
-            Refusal: it is not there, or is not this run's.
+            Refusal: it does not exist, or is not the run's.
         """
         reply = await self._engine.call("GET", f"/containers/{name}/json")
         found: dict[str, Any] = reply.json() if reply.ok else {}
@@ -90,20 +89,20 @@ class Ownership:
         return found
 
     def owns_container(self, details: dict[str, Any]) -> bool:
-        """Whether a container, as the engine tells its details, is this run's."""
+        """Whether a container is the run's own, by the engine's details."""
         ours = self._labels.owns(CONTAINER, details["Config"].get("Labels"))
         if ours:
             self._containers.add(details["Id"])
         return ours or not self._policy.own
 
     async def network(self, name: str) -> Network:
-        """A network of this run, or one that every engine has.
+        """Find a network of the run, or one that every engine has, by its name or id.
 
-        It is looked for among these alone, since names of networks are not unique: somebody else's
-        of the same name, or with an id that begins alike, is as if it were not there.
+        Only these are searched, since names of networks are not unique: another network of the
+        same name, or with an id that begins alike, must not be found.
 
         Raises:
-            Refusal: there is none.
+            Refusal: there is no such network among these.
         """
         found = (await self._engine.call("GET", "/networks")).json()
         ours = [Network(item["Id"], item["Name"]) for item in found if self.shows_network(item)]
@@ -137,10 +136,10 @@ class Ownership:
         return ours or not self._policy.own
 
     async def make_volume(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Make a volume, or take the one of that name: engines answer both alike.
+        """Create a volume, or take the existing one of that name: engines answer both alike.
 
-        So there is no moment between a look and the creation in which somebody else's volume could
-        take its place.
+        So there is no moment between a check and the creation in which another volume could take
+        its place.
 
         Raises:
             Refusal: it can't be made, or the one of that name is somebody else's.
@@ -163,7 +162,7 @@ class Ownership:
         return name
 
     async def _is_own(self, container: str) -> bool:
-        """Whether a container is this run's, by its full id."""
+        """Whether a container is the run's own, by its full id."""
         if not self.knows("container", container):
             try:
                 await self.container(container)

@@ -1,4 +1,4 @@
-"""The other objects that a container is made of: image, volumes, networks, other containers."""
+"""The other objects that the body of a create names: image, volumes, networks, containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run_labels import CONTAINER, VOLUME, RunLabels
 
 
 class References:
-    """Resolves what a new container names, and refuses what is not this run's."""
+    """Resolves the objects that a new container names, and refuses those that are not the run's."""
 
     def __init__(
         self, engine: Upstream, ownership: Ownership, labels: RunLabels, policy: Policy
@@ -27,10 +27,10 @@ class References:
         self._policy = policy
 
     async def create(self, body: Json) -> Json:
-        """The body of a create, checked field by field already, with what it names resolved.
+        """Resolve the objects in the body of a create, whose fields are checked already.
 
         Raises:
-            Refusal: something that it names is not this run's.
+            Refusal: an object that it names is not the run's.
         """
         host: Json = body["HostConfig"]
         labels = self._labels.for_role(VOLUME)
@@ -48,7 +48,7 @@ class References:
         return body
 
     async def _image_volumes(self, image: str) -> set[str]:
-        """Where an image declares volumes. One that is not there is the engine's to complain of."""
+        """The paths of an image's declared volumes; a missing image is the engine's to report."""
         if not image or not await self._exists(image):
             return set()
         config = (await self._engine.call("GET", f"/images/{image}/json")).json()["Config"] or {}
@@ -63,7 +63,7 @@ class References:
         """Resolve VolumesFrom.
 
         Returns:
-            Where the volumes of these containers are mounted.
+            The paths at which the volumes of these containers are mounted.
         """
         resolved, targets = [], set()
         for entry in texts("HostConfig.VolumesFrom", host.get("VolumesFrom")):
@@ -86,10 +86,10 @@ class References:
             host["Links"] = [await self._link(link) for link in links]
 
     async def join(self, name: str) -> str:
-        """The mode that joins the namespace of the container of this name.
+        """Resolve the mode that joins the namespace of a named container.
 
         Raises:
-            Refusal: it is not this run's.
+            Refusal: the container is not the run's.
         """
         if self._policy.allows(f"join:{name}"):
             return f"container:{name}"
@@ -101,7 +101,7 @@ class References:
             ) from None
 
     async def _log_driver(self, host: Json) -> None:
-        """See where options of a log go that name no driver: to the engine's own."""
+        """Check the engine's default logging driver, if a container has options but no driver."""
         log = host.get("LogConfig") or {}
         if log.get("Config") and not log.get("Type"):
             info = (await self._engine.call("GET", "/info")).json()
@@ -114,10 +114,10 @@ class References:
         return f"{details['Id']}:{alias if colon else name}"
 
     async def container_id(self, name: str) -> str:
-        """The full id of a container of this run.
+        """Resolve the name of a container to its full id.
 
         Raises:
-            Refusal: it is not there, or is not this run's.
+            Refusal: it does not exist, or is not the run's.
         """
         return str((await self._container(name))["Id"])
 
@@ -127,7 +127,7 @@ class References:
         return await self._ownership.container(name)
 
     async def _networks(self, body: Json, host: Json) -> None:
-        """Resolve the networks; an id is set, so that no name can come to mean another one."""
+        """Resolve the networks to ids, so that a name can't come to mean another network."""
         config = fields(
             "NetworkingConfig",
             body.get("NetworkingConfig"),
@@ -153,14 +153,14 @@ class References:
             body.pop("NetworkingConfig", None)
 
     async def endpoint(self, name: str, found: Any) -> tuple[str, Json]:
-        """How a container is to be on the network of this name or id.
+        """Resolve a container's connection to a network, given by name or id.
 
         Returns:
-            The network's name, under which the engine notes it down, and how. Under an id it would
-            be taken for a second network.
+            The network's name, and the settings. The engine takes a connection under an id for one
+            to a second network.
 
         Raises:
-            Refusal: the network, or a container that is linked there, is not this run's.
+            Refusal: the network, or a container that is linked there, is not the run's.
         """
         kept = networks.endpoint(f"EndpointsConfig.{name}", found, self._policy)
         for link in kept.get("Links", []):

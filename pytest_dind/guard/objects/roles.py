@@ -1,10 +1,10 @@
-"""The roles, as labels have them, of what is made through a guard."""
+"""The roles, in labels, of the objects that are made through a guard."""
 
 from __future__ import annotations
 
 CONTAINER, NETWORK, VOLUME, IMAGE = "container", "network", "volume", "image"
-"""The roles of what tests make. A container takes over its image's labels, and an image those of
-the container it was committed from, so the role tells them from what somebody else made of them."""
+"""The roles of what tests make. A container inherits its image's labels, and a committed image its
+container's, so the role tells a test's own objects from those that others made of them."""
 CLIENT = "client"
 """The role of the container in which a test's commands run: it is removed with what tests made, but
 they do not see it."""

@@ -1,4 +1,4 @@
-"""The labels of what a guard makes, and how they select it."""
+"""The labels of the objects that are made through a guard, and the filters that select them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
 
 
 class RunLabels:
-    """The labels of one daemon's objects.
+    """The labels of the objects of one daemon.
 
     Args:
         base: The labels of the daemon, as `labels.make` gives them.
@@ -31,13 +31,13 @@ class RunLabels:
         self._base = dict(base)
 
     def for_role(self, role: str) -> dict[str, str]:
-        """The labels of what is made in this role."""
-        # The older builder makes an image of each label's step, so images get no more than needed.
+        """The labels of an object of a role."""
+        # The older builder makes an image for each label, so images get no more than needed.
         keys = _OF_IMAGES if role == IMAGE else self._base.keys()
         return {**{key: self._base[key] for key in keys}, labels.ROLE: role}
 
     def owns(self, role: str, found: Mapping[str, str] | None) -> bool:
-        """Whether these labels are those of this daemon's object of this role."""
+        """Whether labels are those of an object of this daemon, of a role."""
         found = found or {}
         return found.get(labels.ROLE) == role and (
             found.get(labels.HOME) == self._base[labels.HOME]
@@ -48,7 +48,7 @@ class RunLabels:
 
         Args:
             role: The objects' role.
-            given: The client's own filters, as they came; both kinds that engines know are read.
+            given: The client's own filters, in either of the two forms that engines know.
 
         Raises:
             Refusal: they are not filters.
@@ -64,7 +64,7 @@ class RunLabels:
 
 
 def read_filters(given: str) -> dict[str, dict[str, bool]]:
-    """The filters of a list or prune call, in the newer of the two forms there are.
+    """The filters of a list or prune call, in the newer of their two forms.
 
     Raises:
         Refusal: they are in neither.
@@ -86,7 +86,7 @@ def read_filters(given: str) -> dict[str, dict[str, bool]]:
 
 
 def with_labels(labels_json: str, added: Mapping[str, str]) -> str:
-    """The labels of a build, as its parameter has them, with the run's.
+    """Add labels to those of a build, as its parameter has them; the added ones win.
 
     Raises:
         Refusal: they are not an object of strings.
@@ -110,10 +110,10 @@ def dockerfile_line(added: Mapping[str, str]) -> str:
 
 
 def created(details: Mapping[str, Any]) -> float:
-    """When an image was made, in seconds since 1970, as the engine tells its details.
+    """The time when an image was made, in seconds since 1970, by the engine's details.
 
-    With the fraction: what was made in the second in which a guard began may be its tests' own. One
-    that says nothing of it is as old as can be.
+    With the fraction: an image of the second in which a guard began may be its tests' own. An image
+    without a time counts as the oldest.
     """
     found = re.match(r"(.{19})(\.\d+)?", details.get("Created") or "")
     if not found:

@@ -1,1 +1,1 @@
-"""What the guard lets pass: pure rules on calls and their bodies, which ask nobody."""
+"""The rules of the guard: pure checks of calls and their bodies, which ask no engine."""

@@ -1,8 +1,8 @@
-"""JSON bodies, read so strictly that an engine can't read them in another way.
+"""The strict parser of JSON bodies: what it accepts, an engine can't read in another way.
 
 Go's decoder, which engines use, takes the last of two equal keys, ignores keys it doesn't know, and
 takes `hostconfig` for `HostConfig`. So a body is parsed here, checked against the keys that are
-known, and written anew from what was understood: what is forwarded has no other meaning.
+known, and written anew from what was understood: the forwarded body has no second meaning.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from ..http.refusal import malformed
 from ..http.reply import dump
 
 LIMIT = 2 * 1024 * 1024
-"""Bytes a JSON body may have; a command line alone can't be longer on Linux."""
+"""The longest JSON body in bytes: as long as a command line can be on Linux."""
 
 # An odd number of backslashes before it: after an even one it is no escape, but plain text.
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 Json: TypeAlias = "dict[str, Any]"
 Check: TypeAlias = "Callable[[str, Any], Any]"
-"""Takes where a value stands and the value; gives the value to pass on, or refuses it."""
+"""A check of one field: takes its place and value; returns the value to pass on, or refuses it."""
 
 
 def parse(raw: bytes) -> Json:
-    """The JSON object in a body.
+    """Parse the JSON object in a body.
 
     Raises:
-        Refusal: it is none, or not one that all parsers read alike.
+        Refusal: it is no JSON, or JSON that parsers read in different ways.
     """
     return _object(raw, "the body")
 
 
 def parse_text(text: str, where: str) -> Any:
-    """The JSON value in a query parameter.
+    """Parse the JSON value in a query parameter.
 
     Raises:
-        Refusal: it is none, or not one that all parsers read alike.
+        Refusal: it is no JSON, or JSON that parsers read in different ways.
     """
     return _load(text, where)
 
@@ -51,7 +51,7 @@ def _object(raw: bytes, where: str) -> Json:
         raise malformed(f"{where} is not UTF-8") from None
     found = _load(text, where)
     if found is None:
-        # What a client sends that has nothing to say.
+        # The body of clients that have nothing to send.
         return {}
     if not isinstance(found, dict):
         raise malformed(f"{where} is not a JSON object")
@@ -91,21 +91,21 @@ def fields(
     known: Mapping[str, Check],
     unknown: Callable[[str, Any], bool],
 ) -> Json:
-    """An object of which only what is known is passed on, each value checked.
+    """Check the fields of an object; returns those to pass on.
 
-    A key that is not known is left out when its value says nothing (null, false, 0, or empty):
-    newer clients send such for all that was not asked for, and to an engine it is the same as none.
-    With any other value it could ask for anything, so it is refused.
+    An unknown key is left out if its value is null, false, 0 or empty: newer clients send such keys
+    for all that was not asked for, and an engine takes them for missing. With any other value it
+    could ask for anything, so `unknown` decides.
 
     Args:
-        where: Its place, for messages.
-        found: What should be an object; None is an empty one.
-        known: A check for each key that is known.
-        unknown: Called with the place and value of an unknown key that says something; whether
-            to pass it on, or raises.
+        where: The object's place in the body, for messages.
+        found: The object; None for an empty one.
+        known: A check for each known key.
+        unknown: Takes the place and value of an unknown key; returns whether to pass it on, or
+            refuses it.
 
     Raises:
-        Refusal: a key or a value is not to be passed on.
+        Refusal: a key or a value is not allowed.
     """
     if found is None:
         return {}
@@ -125,12 +125,12 @@ def fields(
 
 
 def each(check: Check, keys: str) -> dict[str, Check]:
-    """One check for several keys, which stand in a text."""
+    """Map each key of a text of keys to one check."""
     return dict.fromkeys(keys.split(), check)
 
 
 def anything(where: str, value: Any) -> Any:
-    """Any value: one that can't do harm."""
+    """Check nothing: the field can do no harm whatever its value."""
     return value
 
 

@@ -1,7 +1,7 @@
-"""What a container, or a command in one, may be: the bodies of create, update and exec.
+"""The rules for the bodies of create, update, commit and exec of containers.
 
-Each field is known or refused. Those that are passed on as they are limit a container, describe it,
-or reach into nothing but itself. Limits of memory and processor are no matter of the guard's.
+Each field is known or refused. The fields that are passed on unchecked limit a container, describe
+it, or reach into nothing but the container. The guard does not bound memory and processors.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Checks:
         self._host: dict[str, Check] = {
             **self._resources,
             **each(anything, _PLAIN_HOST),
-            # Looked at in `mounts`.
+            # Checked in `mounts`.
             "Binds": texts,
             "Mounts": objects,
             "VolumeDriver": text,
-            # Looked at in `references`.
+            # Checked in `references`.
             "VolumesFrom": texts,
             "Links": texts,
             "NetworkMode": self._namespace("net", ()),
@@ -103,10 +103,10 @@ class Checks:
         }
 
     def create(self, body: Json) -> Json:
-        """The body of a create, as far as no other object must be asked after.
+        """Check the body of a create, but for the other objects that it names.
 
         Raises:
-            Refusal: a field is not to be had.
+            Refusal: a field is not allowed.
         """
         known: dict[str, Check] = {
             **self._config,
@@ -120,23 +120,23 @@ class Checks:
         return checked
 
     def commit(self, body: Json) -> Json:
-        """The body of a commit: the settings of containers of the image."""
+        """Check the body of a commit: the settings for containers of the image."""
         return fields("", body, self._config, self._policy.unknown)
 
     def update(self, body: Json) -> Json:
-        """The body of an update.
+        """Check the body of an update.
 
         Raises:
-            Refusal: a field is not to be had.
+            Refusal: a field is not allowed.
         """
         known = {**self._resources, "RestartPolicy": anything}
         return fields("", body, known, self._policy.unknown)
 
     def exec(self, body: Json) -> Json:
-        """The body that makes a command in a container, or starts it.
+        """Check the body that creates or starts a command in a container.
 
         Raises:
-            Refusal: a field is not to be had.
+            Refusal: a field is not allowed.
         """
         known = {
             **each(anything, _PLAIN_EXEC),
@@ -149,14 +149,14 @@ class Checks:
         return checked
 
     def _namespace(self, kind: str, harmless: tuple[str, ...]) -> Check:
-        """A check of a namespace: one of the container's own, or of another container."""
+        """Make the check of a namespace mode: the container's own, or that of another container."""
 
         def check(where: str, value: Any) -> str:
             mode = text(where, value)
             if mode == "host" or (kind == "userns" and mode):
                 self._policy.demand(f"host-{kind}", f"the host's {kind} namespace ({where})")
             elif mode.startswith(_JOINS) and kind in ("net", "pid", "ipc"):
-                pass  # Whose container it is is found out in `references`.
+                pass  # The owner of that container is checked in `references`.
             elif kind != "net" and mode not in harmless and self._policy.own:
                 # A network's name is looked up in `references`.
                 raise malformed(f"{where} has the value {mode!r}, which is not known")
@@ -195,7 +195,7 @@ class Checks:
 
     def _log(self, where: str, value: Any) -> Json:
         found = fields(where, value, {"Type": text, "Config": mapping}, self._policy.unknown)
-        # Options alone are for the engine's own driver, which is found out in `references`.
+        # Options alone are for the engine's default driver, which is checked in `references`.
         if found.get("Type"):
             demand_log_driver(found["Type"], self._policy)
         return found
@@ -241,7 +241,7 @@ class Checks:
 
 
 def _volumes(where: str, value: Any) -> Json:
-    """The paths that get a volume without a name."""
+    """Check the paths that get a volume without a name."""
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(item in (None, {}) for item in value.values()):
@@ -253,12 +253,12 @@ def demand_log_driver(driver: str, policy: Policy) -> None:
     """Refuse a logging driver that may write to sockets and files of the host.
 
     Raises:
-        Refusal: it is one.
+        Refusal: the driver is one of these, and is not allowed.
     """
     if driver not in _LOG_DRIVERS:
         policy.demand(f"log-driver:{driver}", f"the logging driver {driver}")
 
 
 def joined(mode: str) -> str:
-    """The container whose namespace a mode joins; empty where it joins none."""
+    """The container whose namespace a mode joins; empty if it joins none."""
     return mode[len(_JOINS) :] if mode.startswith(_JOINS) else ""

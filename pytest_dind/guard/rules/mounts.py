@@ -1,4 +1,4 @@
-"""Binds, mounts and volumes: what of the host they would show to a container."""
+"""The rules for binds, mounts and volumes, which could show the host to a container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .body import Json, anything, each, fields, flag, mapping, text, texts
 from .names import is_object
 from .policy import Policy, absolute
 
-# What prunes go by. Engines from 23.0 to 27.3 don't give it to what is asked for as a mount
+# Prunes of volumes select by it. Engines from 23.0 to 27.3 don't set it on volumes of mounts
 # (moby #48748).
 _ANONYMOUS = "com.docker.volume.anonymous"
 _LOCAL = ("", "local")
@@ -35,7 +35,7 @@ class Wanted:
     Attributes:
         binds: In the older form: named volumes, volumes without a name, and host paths to relabel.
         mounts: In the newer form.
-        named: The volumes that are named, each with what to make it of if it is not there.
+        named: The volumes with a name, each with the body that creates it.
     """
 
     binds: list[str] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Wanted:
 def with_anonymous(
     host: Json, declared: Iterable[str], inherited: Iterable[str], labels: Mapping[str, str]
 ) -> Json:
-    """A container's host settings in which the volumes without a name are labelled mounts.
+    """Turn the volumes without a name in a container's host settings into mounts with labels.
 
-    The engine would make them by itself, without labels; all else about them is as it does it.
+    The engine would make these volumes by itself, without labels; all else is as it does it.
 
     Args:
-        host: The settings; what is wrong with them is the engine's to say.
+        host: The settings; mistakes in them stay, for the engine to report.
         declared: The places for which the container, or its image, declares such volumes.
         inherited: The places that volumes of other containers take in it (VolumesFrom).
         labels: The labels.
@@ -64,12 +64,12 @@ def with_anonymous(
     }
     bare = [bind for bind in binds if bind.startswith("/") and ":" not in bind]
     places = Counter(map(_clean, bare))
-    # Two things in one place are an error, and the engine's to tell.
+    # Two mounts in one place are an error, which the engine reports.
     moved = {bind for bind in bare if places[_clean(bind)] == 1 and _clean(bind) not in taken}
-    # What is asked for itself goes before what other containers bring, and that before the rest.
+    # The container's own mounts win over those of VolumesFrom, and these over declared volumes.
     taken |= {*places, *map(_clean, inherited)}
     targets = {*map(_clean, moved), *({*map(_clean, declared)} - taken)}
-    # The older form's driver, which those that are mounts from the start don't take.
+    # The driver of the older form; the engine does not use it for mounts.
     driver = str(host.get("VolumeDriver") or "")
     options: Json = {"Labels": {**labels, _ANONYMOUS: ""}}
     if driver:
@@ -81,15 +81,15 @@ def with_anonymous(
 
 
 def _clean(path: str) -> str:
-    """A path in a container, in the one form that can be compared."""
+    """Normalise a path in a container, so that paths can be compared."""
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def read(host: Json, policy: Policy, labels: dict[str, str]) -> Wanted:
-    """The mounts that a container's host settings ask for; they are taken out of the settings.
+    """Check the mounts of a container's host settings, and take them out of the settings.
 
     Raises:
-        Refusal: one is not to be had.
+        Refusal: a mount is not allowed.
     """
     wanted = Wanted()
     driver = text("HostConfig.VolumeDriver", host.get("VolumeDriver"))
@@ -102,7 +102,7 @@ def read(host: Json, policy: Policy, labels: dict[str, str]) -> Wanted:
 
 
 def _read_bind(bind: str, policy: Policy, driver: str, wanted: Wanted) -> None:
-    """One entry of Binds: SOURCE:TARGET[:MODES], or TARGET alone for a volume without a name."""
+    """Check an entry of Binds: SOURCE:TARGET[:MODES], or TARGET for a volume without a name."""
     parts = bind.split(":")
     if not 1 <= len(parts) <= 3 or not all(parts[:2]):
         raise malformed(f"HostConfig.Binds has {bind!r}, which is not SOURCE:TARGET[:MODES]")
@@ -124,7 +124,7 @@ def _read_bind(bind: str, policy: Policy, driver: str, wanted: Wanted) -> None:
     if modes & _RELABEL:
         wanted.binds.append(":".join([real, *parts[1:]]))
         return
-    # In the newer form a path that the engine does not see is an error, not an empty directory.
+    # In the newer form a missing path is an error; in the older one, the engine creates it.
     wanted.mounts.append(
         {
             "Type": "bind",
@@ -162,7 +162,7 @@ def _read_mount(
 def _read_volume(
     where: str, mount: Json, policy: Policy, labels: dict[str, str], wanted: Wanted
 ) -> None:
-    """A volume's labels and driver; one that has a name is made before the container is."""
+    """Check the driver of a mounted volume, and label it; a named one is noted to be created."""
     place = f"{where}.VolumeOptions"
     options = fields(place, mount.get("VolumeOptions"), _VOLUME_OPTIONS, policy.unknown)
     driver = fields(f"{place}.DriverConfig", options.get("DriverConfig"), _DRIVER, policy.unknown)
@@ -182,13 +182,13 @@ def _read_volume(
 
 
 def driver_options(driver: str, options: dict[str, str], policy: Policy) -> dict[str, str]:
-    """The options of a volume's driver.
+    """Check the options of a volume's driver.
 
     The driver `local` hands them to mount(2), as root on the host: a directory of the host can be
     bound with them, and a disk of the host mounted.
 
     Raises:
-        Refusal: they would mount what is not to be had.
+        Refusal: they would mount what is not allowed.
     """
     _demand_driver(driver, policy)
     if driver not in _LOCAL or not policy.own:
@@ -227,10 +227,10 @@ def _demand_name(name: str) -> None:
 
 
 def volume(body: Json, policy: Policy) -> Json:
-    """The body that makes a volume, but for its labels.
+    """Check the body that creates a volume, but for its labels.
 
     Raises:
-        Refusal: a field is not to be had.
+        Refusal: a field is not allowed.
     """
     known = {**each(text, "Name Driver"), **each(mapping, "DriverOpts Labels")}
     found = fields("", body, known, policy.unknown)

@@ -1,4 +1,4 @@
-"""The names that engines give and take. Each begins with a letter or digit, so none is a path."""
+"""The names that engines accept. Each begins with a letter or digit, so none is a path."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..http.refusal import malformed
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 OBJECT = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-"""A container, network or volume, by name or id."""
+"""The name or id of a container, network or volume."""
 IMAGE = rf"{OBJECT}(?:[/:@]{_TAG}){{0,30}}"
-"""An image, by name, digest or id."""
+"""The name, digest or id of an image."""
 EXEC = r"[0-9a-f]{64}"
-"""A command in a container, by id."""
+"""The id of a command in a container."""
 
 _HUB = ("docker.io/", "index.docker.io/")
 _LIBRARY = "library/"
@@ -31,13 +31,13 @@ def is_image(name: str) -> bool:
 
 
 def full(repository: str, tag: str = "") -> str:
-    """An image's name as engines list it: without what is understood, with the tag that is.
+    """An image's name as engines list it: without the default registry, with the default tag.
 
     Raises:
         Refusal: it is no image's name.
     """
     if tag and has_tag(repository):
-        # An engine would put the one in the other's place.
+        # An engine would replace the one by the other.
         raise malformed(f"{repository!r} has a tag already, and {tag!r} is another")
     name = f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}" if tag else repository
     if not is_image(name) or (tag and not _IMAGE_TAG.fullmatch(tag)):
@@ -50,5 +50,5 @@ def full(repository: str, tag: str = "") -> str:
 
 
 def has_tag(name: str) -> bool:
-    """Whether an image's name says which tag or digest it means."""
+    """Whether an image's name has a tag or a digest."""
     return "@" in name or ":" in name.rpartition("/")[2]

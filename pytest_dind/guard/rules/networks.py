@@ -1,4 +1,4 @@
-"""What a network may be, and how a container may be on one."""
+"""The rules for networks, and for the connection of containers to them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .body import Json, anything, each, fields, flag, mapping, text, texts
 from .policy import Policy
 
 BUILT_IN = ("bridge", "none", "host")
-"""The networks that every engine has: everybody's to read."""
+"""The networks that every engine has, which all may inspect."""
 USABLE = ("bridge", "none")
-"""Of these, the ones a container may be on."""
+"""Those of the built-in networks that a container may be connected to."""
 
 _DRIVERS = ("", "bridge")
-# The others name interfaces of the host, which the engine would then take over.
+# The other options name interfaces of the host, which the engine would take over.
 _OPTIONS = {
     "com.docker.network.bridge.enable_icc",
     "com.docker.network.bridge.enable_ip_masquerade",
@@ -29,10 +29,10 @@ _OPTIONS = {
 
 
 def create(body: Json, policy: Policy) -> Json:
-    """The body that makes a network.
+    """Check the body that creates a network.
 
     Raises:
-        Refusal: a field is not to be had.
+        Refusal: a field is not allowed.
     """
     known = {
         **each(text, "Name Driver Scope"),
@@ -56,12 +56,12 @@ def create(body: Json, policy: Policy) -> Json:
     if ipam.get("Driver", "") not in ("", "default"):
         policy.demand(f"network-driver:{ipam['Driver']}", f"the IPAM driver {ipam['Driver']}")
     if policy.own:
-        # A network of swarm's, or one made of another network's settings, whoever's it is.
+        # A network of swarm, or one of another network's settings, which may not be the run's.
         if found.get("Ingress") or found.get("Scope", "") not in ("", "local"):
             raise forbidden("a network of swarm's")
         if found.get("ConfigOnly") or found.get("ConfigFrom"):
             raise forbidden("a network that takes or gives another's settings")
-        # Older engines else make a second network of a name that somebody's network has.
+        # Without it, older engines create a second network of a name that is in use.
         found["CheckDuplicate"] = True
     if found.get("IPAM") is not None:
         found["IPAM"] = ipam
@@ -69,13 +69,13 @@ def create(body: Json, policy: Policy) -> Json:
 
 
 def endpoint(where: str, found: Any, policy: Policy) -> Json:
-    """How a container is on a network.
+    """Check the settings of a container's connection to a network.
 
-    What an engine reports there about a running container is left out. It prefers the id in it to
-    the network's name, so a client could name one network and mean another.
+    Fields that an engine reports about a running container are left out. The engine prefers the
+    network's id among them to its name, so a client could name one network and mean another.
 
     Raises:
-        Refusal: a field is not to be had.
+        Refusal: a field is not allowed.
     """
     reported = each(anything, _REPORTED)
     known = {

@@ -1,4 +1,4 @@
-"""What the guard lets pass: the settings of one run, and the checks that all bodies share."""
+"""The policy of a guard: what one run allows, and the checks that all rules share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from ..http.refusal import Refusal, forbidden, malformed
 
 OWN = "own"
-"""Only what is the run's own is seen and touched."""
+"""The mode in which a client sees and changes only the run's own objects."""
 LABEL = "label"
-"""All is passed on; what is created is labelled."""
+"""The mode in which all is passed on, and what is created gets labels."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Policy:
 
     Attributes:
         guard: `own` or `label`.
-        allow: What is allowed beyond the usual, as `--dind-guard-allow` has it.
-        roots: Directories that may be bound, with what is below them; real paths.
+        allow: The values of `--dind-guard-allow`.
+        roots: The real paths of directories that may be bound, and all below them.
         engine: The engine's own socket.
         socket: The guard's own socket, which may be bound.
-        private: The directory of all runs' sockets, which may not.
+        private: The directory of all runs' sockets, which may not be bound.
     """
 
     guard: str
@@ -38,36 +38,37 @@ class Policy:
 
     @property
     def own(self) -> bool:
-        """Whether there are rules at all, or only labels."""
+        """Whether the mode is `own`; in `label` there are no rules."""
         return self.guard == OWN
 
     def allows(self, key: str) -> bool:
-        """Whether something that is refused by default is allowed."""
+        """Whether a value of `--dind-guard-allow` is given, or needless."""
         return not self.own or key in self.allow
 
     def demand(self, key: str, what: str) -> None:
-        """Refuse, unless it is allowed.
+        """Refuse something unless it is allowed.
 
         Raises:
-            Refusal: it is not; the text says how to allow it.
+            Refusal: it is not allowed; the text says how to allow it.
         """
         if not self.allows(key):
             raise forbidden(what, key)
 
     def unknown(self, where: str, value: Any) -> bool:
-        """What becomes of a key of a body that is not known, and says something.
+        """Decide on an unknown field of a body: it could ask for anything, so it is refused.
 
-        It could ask for anything, so it is refused, as all that is not known is.
+        Raises:
+            Refusal: the mode is `own`.
         """
         if self.own:
             raise forbidden(f"the field {where}, which the guard does not know,")
         return True
 
     def bind(self, source: str) -> str:
-        """The real path of a host path to bind, all symbolic links resolved.
+        """Check a host path that is to be bound; returns its real path, without symbolic links.
 
         Raises:
-            Refusal: it may not be bound, or is not there.
+            Refusal: it may not be bound, or does not exist.
         """
         if not self.own:
             return source
@@ -108,10 +109,10 @@ def _is_within(path: str, directory: str) -> bool:
 
 
 def absolute(where: str, path: str) -> str:
-    """A path that must be absolute.
+    """Check that a path is absolute.
 
     Raises:
-        Refusal: it is not.
+        Refusal: it is not absolute.
     """
     if not path.startswith("/"):
         raise malformed(f"{where} is not an absolute path: {path}")
