@@ -12,12 +12,10 @@ from ..backends.registry import Choice, Obstacle, Probe, choose, proved_by_start
 from ..backends.tls_connection import because
 from ..engine.engine import answering
 from ..errors import DindError, ImageUnavailable, ModeUnavailable
-from ..lifetime import directories
+from ..lifetime import directories, layout
 from ..settings import Settings
 from .context import Context
 
-FILE = layout.MODES
-"""In the directory that processes share, from when a mode was looked into."""
 _LOCK = "modes"
 
 
@@ -113,7 +111,7 @@ def _key(settings: Settings) -> str:
 def read(shared: Path) -> dict[str, Choice]:
     """Read what the processes that share a directory found out; empty where nothing can be read."""
     try:
-        found = json.loads((shared / FILE).read_text())
+        found = json.loads((shared / layout.MODES).read_text())
     except (OSError, ValueError):
         return {}
     return {key: _choice(fields) for key, fields in found.items()}
@@ -133,4 +131,4 @@ def write(shared: Path, choices: dict[str, Choice]) -> None:
         SettingsError: the directory can't be written.
     """
     content = {key: dataclasses.asdict(choice) for key, choice in choices.items()}
-    records.write_json(shared / FILE, content)
+    records.write_json(shared / layout.MODES, content)

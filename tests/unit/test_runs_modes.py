@@ -247,7 +247,7 @@ def test_file_of_choices(tmp_path: Path) -> None:
 def test_file_of_choices_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     """Without a file, or with a broken one, nothing is known."""
     if content is not None:
-        (tmp_path / modes.FILE).write_text(content)
+        (tmp_path / layout.MODES).write_text(content)
 
     assert modes.read(tmp_path) == {}
 
