@@ -1,3 +1,5 @@
+# Runs behind store.sh, which has what is not assigned, or not used, here.
+# shellcheck shell=sh disable=SC2154,SC2034
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
 #   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION COMMAND...
@@ -45,6 +47,7 @@ conclude() {
 ended=
 
 [ "$connection" = shared ] || {
+	# shellcheck disable=SC2174 # The directory above is there.
 	mkdir -p -m 700 "$home"
 	mkfifo "$home/lease"
 }
@@ -122,7 +125,7 @@ trap 'interrupted=yes again=yes; kill -TERM "$daemon"' USR2
 trap 'interrupted=yes restart=yes; kill -TERM "$daemon"' ALRM
 seed
 while :; do
-	again= restart=
+	again='' restart=''
 	# The lock of a golden root is this process's alone.
 	"$@" $more 9<&- &
 	daemon=$!

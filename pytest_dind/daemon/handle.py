@@ -153,7 +153,7 @@ class Daemon:
         text: Literal[False],
     ) -> subprocess.CompletedProcess[bytes]: ...
 
-    def exec(
+    def exec(  # noqa: PLR0913 - subprocess.run's own arguments, which users know
         self,
         command: Sequence[str | os.PathLike[str]],
         *,

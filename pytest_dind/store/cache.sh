@@ -1,3 +1,5 @@
+# Runs behind store.sh, which has what is not assigned, or not used, here.
+# shellcheck shell=sh disable=SC2154,SC2034
 # What `pytest-dind cache` does, in a short-lived container that has the store's volume.
 #
 #   sh -c "$(cat store.sh cache.sh)" sh list
@@ -24,6 +26,7 @@ list() {
 
 # The size of a root with all its layers, in KiB. Their names have no blanks.
 size() {
+	# shellcheck disable=SC2046 # One name a word.
 	(cd "$store" && du -sck "$1" $(sort -u "$1/refs") 2>/dev/null | tail -n 1 | cut -f1)
 }
 

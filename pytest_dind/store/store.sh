@@ -1,3 +1,6 @@
+# What is assigned elsewhere (SC2154) is by the script behind this one. Names here have no blanks, and
+# `read` is not to be used, see below (SC2013, SC2045).
+# shellcheck shell=sh disable=SC2154,SC2013,SC2045
 # The warm store: data-roots with images in them, made once, on a volume that daemons share.
 # Run by supervise.sh before it starts dockerd, and by `pytest-dind cache`; in the volume:
 #
@@ -138,7 +141,7 @@ retire() {
 publish() {
 	unmount_below "$data"
 	umount "$data"
-	cd "$making/root"
+	cd "$making/root" || return
 	# These belong to the daemon that ended, not to its images.
 	rm -rf engine-id network containers tmp runtimes
 	: >"$making/mounts"
@@ -258,7 +261,7 @@ unmount_below() {
 evict() {
 	for used in $(ls -tr "$store"/golden/*/used 2>/dev/null); do
 		[ "$(du -sk "$store" | cut -f1)" -gt "$limit" ] || return 0
-		remove "${used%/used}" && collect || continue
+		if remove "${used%/used}"; then collect; fi
 	done
 }
 
