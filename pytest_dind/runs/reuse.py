@@ -14,7 +14,7 @@ from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
 from ..engine.engine import answering
-from ..lifetime import directories, layout
+from ..lifetime import directories, labels, layout
 from ..lifetime.layout import LEASE, Home
 from ..lifetime.lease import is_held
 from ..settings import MAIN, Settings
@@ -50,7 +50,9 @@ class Reuse:
             image = supply.ensure(settings.image)["Id"]
             for name in settings.load:
                 supply.ensure(name)
-        shape = json.dumps([settings.shape(), image], sort_keys=True)
+        # Containers are named after the directory: another user's, or another temp dir's, daemon
+        # of the same name and settings has another name on the engine.
+        shape = json.dumps([settings.shape(), image, labels.owner(), str(base)], sort_keys=True)
         digest = hashlib.sha256(shape.encode()).hexdigest()
         path = directories.reused(base, settings.reuse, digest)
         with directories.locked(base, directories.reuse_lock(settings.reuse)):

@@ -68,6 +68,24 @@ def test_same_daemon(project: Project, traces: Traces) -> None:
     assert max(waited[1:]) < 0.5 * waited[0]
 
 
+def test_same_name_in_another_temp_dir(project: Project, traces: Traces) -> None:
+    """Who has the same name and settings in another temp dir has a daemon of their own."""
+    other = project.temp.with_name("u")
+    other.mkdir()
+    project.run(_REUSE)
+    project.run(_REUSE, env={"TMPDIR": str(other)})
+    project.run(_REUSE)
+    ids = _ids(project)
+
+    assert ids[0] == ids[2] != ids[1]
+    assert set(traces.containers()) == {ids[0], ids[1]}
+    subprocess.run(
+        [sys.executable, "-m", "pytest_dind", "rm", "--all"],
+        env={**os.environ, "TMPDIR": str(other)},
+        check=True,
+    )
+
+
 def test_changed_settings(project: Project, traces: Traces) -> None:
     """Other settings mean another daemon; what changed is said, and the old one goes."""
     project.run(_REUSE)
