@@ -1,4 +1,4 @@
-"""Calls that make images: builds by both builders, and commits."""
+"""The handlers of builds, by both builders, and of commits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 
 class BuildHandlers(Handlers):
-    """The handlers of calls about builds, and of commits."""
+    """The handlers of calls that build images, or commit containers to images."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._builds: set[str] = set()
 
     async def build(self, exchange: Exchange) -> None:
-        """A build, by the older builder or by BuildKit: both take labels."""
+        """Build an image with labels, by the older builder or by BuildKit."""
         query = exchange.match.query
         for name in query.get("t", []):
             await self._images.demand_free(full(name))
@@ -46,19 +46,19 @@ class BuildHandlers(Handlers):
         query["labels"] = [
             with_labels(exchange.match.value("labels"), self._labels.for_role(IMAGE))
         ]
-        # Containers of single steps, which carry no label of ours, are not left behind.
+        # The containers of steps have no label of the guard, so the engine must remove them.
         query["rm"] = query["forcerm"] = ["1"]
         self._builds.add(exchange.match.value("buildid"))
         await exchange.forward(exchange.request.path)
 
     async def _is_engines(self, platform: str) -> bool:
-        """Whether a platform is the engine's own, as its images are."""
+        """Whether a platform is the engine's own."""
         version = (await self._engine.call("GET", "/version")).json()
         parts = [_ARCHITECTURES.get(part, part) for part in platform.lower().split("/")]
         return {*parts[:2]} <= {version["Os"], version["Arch"]}
 
     def _demand_plain_output(self, given: str) -> None:
-        """See that what is built goes under the names of `t`, or to the client."""
+        """Check that the output of a build goes under the names of `t`, or to the client."""
         if not self._policy.own:
             return
         outputs = parse_text(given, "the parameter outputs") if given else None
@@ -70,7 +70,7 @@ class BuildHandlers(Handlers):
                 raise forbidden("an output of a build with attributes (outputs)")
 
     async def _network_mode(self, exchange: Exchange) -> None:
-        """The network of a build's steps: not the host's, and none of somebody else's."""
+        """Check and resolve the network of a build's steps: the run's own, or a built-in one."""
         mode = exchange.match.value("networkmode")
         if mode == "host":
             self._policy.demand("host-net", "the host's network namespace (networkmode)")
@@ -81,19 +81,19 @@ class BuildHandlers(Handlers):
             exchange.match.query["networkmode"] = [network]
 
     async def prune_builds(self, exchange: Exchange) -> None:
-        """The build cache is everybody's: none of it is known to be this run's, so none goes."""
+        """Answer that nothing was pruned: the build cache does not tell what is the run's own."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
         return await exchange.answer(200, {"CachesDeleted": None, "SpaceReclaimed": 0})
 
     async def cancel_build(self, exchange: Exchange) -> None:
-        """A build of the run's own."""
+        """Cancel a build of the run's own."""
         if self._policy.own and exchange.match.value("id") not in self._builds - {""}:
             raise Refusal(404, f"No such build: {exchange.match.value('id')}")
         await exchange.forward(exchange.request.path)
 
     async def commit(self, exchange: Exchange) -> None:
-        """An image of a container of the run's own, with labels."""
+        """Commit a container of the run's own to an image with labels."""
         query = exchange.match.query
         body = self._checks.commit(await exchange.json())
         container = await self._references.container_id(exchange.match.value("container"))
@@ -106,7 +106,7 @@ class BuildHandlers(Handlers):
 
 
 def label_changes(exchange: Exchange, labels: RunLabels) -> None:
-    """Give an image its labels by the last of the lines that change it.
+    """Add the run's labels to an image, by a last line of its changes.
 
     Raises:
         Refusal: a line might go on in the next one, and swallow the labels.

@@ -1,4 +1,4 @@
-"""One request and its answer: read, judged, and passed on, or answered by the guard itself."""
+"""The exchange of one request and its answer: passed on to the engine, or answered by the guard."""
 
 from __future__ import annotations
 
@@ -26,14 +26,11 @@ _NEWEST = re.compile(rb"(?i)(\r\napi-version: *)[0-9.]+")
 _CLOSE = (b"Connection", b"close")
 
 Lines = Callable[[bytes], AsyncIterator[bytes]]
-"""Takes a line of an answer; gives what the client gets for it."""
+"""Takes a line of an answer; yields the lines that the client gets for it."""
 
 
 class Exchange:
-    """A request that was understood, and the ways to answer it.
-
-    Each has a connection of its own, on both sides, which ends with it. So there is nothing behind
-    a request that could be taken for another one.
+    """A request whose head is parsed and whose route is found, and the ways to answer it.
 
     Attributes:
         unread: Whether the client may still be sending its body.
@@ -55,10 +52,10 @@ class Exchange:
         self.unread = request.length != 0
 
     async def json(self) -> Json:
-        """The request's body, where it is JSON; nothing at all is an empty object.
+        """Read the request's body as JSON; no body is an empty object.
 
         Raises:
-            Refusal: it is too long, or not JSON that all parsers read alike.
+            Refusal: it is too long, or JSON that parsers read in different ways.
         """
         length = self.request.length or 0
         if length > bodies.LIMIT:
@@ -70,7 +67,7 @@ class Exchange:
             raise malformed("a body that is not application/json where JSON is expected")
         self._client.go_ahead(self._connection)
         try:
-            # What comes behind it stays: where the connection is taken over, that is its stream.
+            # Bytes behind it stay unread: in a connection that is taken over they are its stream.
             raw = await self._client.reader.readexactly(length)
         except asyncio.IncompleteReadError:
             raise malformed("the body is shorter than its Content-Length") from None
@@ -82,16 +79,16 @@ class Exchange:
         await self.reply(Reply(status, b"application/json", dump(content) + b"\n"))
 
     async def answer_lines(self, contents: Iterable[Any]) -> None:
-        """Answer with JSON line by line, as engines tell of progress."""
+        """Answer with a line of JSON for each content, as engines report progress."""
         raw = b"".join(dump(content) + b"\r\n" for content in contents)
         await self.reply(Reply(200, b"application/json", raw))
 
     async def reply(self, reply: Reply) -> None:
-        """Answer with what the engine said, or might have said."""
+        """Answer with a whole reply."""
         await reply_to(self._connection, self._client.writer, reply)
 
     async def call(self, path: str, content: Any = None) -> Reply:
-        """Ask the engine on the client's behalf, and wait for the whole answer."""
+        """Ask the engine for the client, and wait for the whole answer."""
         return await self._engine.ask(self._to_engine(path, self.request.headers), content)
 
     def _to_engine(self, path: str, headers: Headers, upgrade: bytes = b"") -> Request:
@@ -99,7 +96,7 @@ class Exchange:
 
     @property
     def version(self) -> tuple[int, int]:
-        """The API version of the request; the engine's newest that is known where it names none."""
+        """The API version of the request, or the newest that engine and guard know."""
         return self.request.version or self._engine.version
 
     async def forward(
@@ -115,9 +112,9 @@ class Exchange:
         Args:
             path: The path to ask for; the parameters are those of `match`.
             content: The JSON to send, where the request's body is JSON.
-            lines: Takes each line of a good answer, whose end is an empty one; without, what the
-                engine sends goes to the client byte for byte.
-            newest: What to give out as the newest API version, where the answer tells one.
+            lines: Takes each line of a successful answer, and an empty one at its end; without, the
+                answer goes to the client byte for byte.
+            newest: Replaces the newest API version in the answer's head.
         """
         raw = b"" if content is None else dump(content)
         streams = self.match.route.body in (STREAM, ANY)
@@ -146,7 +143,7 @@ class Exchange:
                     await reader.pour(self._client.writer)
 
     def _headers(self, json: bool) -> Headers:
-        """The headers to pass on.
+        """The headers to pass on to the engine.
 
         The body's type is the route's: an engine takes a form's fields for parameters, and these
         win over those in the URL.
@@ -161,7 +158,7 @@ class Exchange:
     async def _sending(
         self, connection: h11.Connection, writer: asyncio.StreamWriter, streams: bool
     ) -> AsyncIterator[None]:
-        """While in this context, pass a body on that is streamed."""
+        """Pass a streamed body on while the context lasts."""
         if not streams or self.request.length == 0:
             if streams:
                 writer.write(end(connection, b""))
@@ -178,18 +175,18 @@ class Exchange:
                 await sending
 
     async def _send_body(self, writer: asyncio.StreamWriter) -> None:
-        """Pass the request's body on as it is, to its end and no further."""
+        """Pass the request's body on unchanged, up to its end and no further."""
         length = self.request.length
         body = Chunks() if length is None else Length(length)
         with contextlib.suppress(Refusal):
             await self._client.reader.pour(writer, body)
         self.unread = not body.done
         if self.unread:
-            # Broken off, or broken: the engine sees an end where there should be none.
+            # The body broke off, or is malformed: the engine gets an unexpected end.
             writer.write_eof()
 
     def go_on_without_client(self) -> None:
-        """Have the request go on to its end when the client leaves."""
+        """Let the request go on to its end when the client leaves."""
         self._client.go_on_without()
 
     async def _filter(
@@ -199,7 +196,7 @@ class Exchange:
         reader: asyncio.StreamReader,
         lines: Lines,
     ) -> None:
-        """Pass an answer back line by line; each line as the engine wrote it, or not at all."""
+        """Pass an answer back line by line, through `lines`."""
         connection.receive_data(sent)
         rest = b""
         while True:
@@ -228,6 +225,6 @@ class Exchange:
 
     async def _send(self, event: h11.Event) -> None:
         self._client.writer.write(self._connection.send(event) or b"")
-        # Without a task to end with the client, the answer is read for its own sake.
+        # A request that goes on without its client has its answer read to the end, for `lines`.
         with contextlib.suppress(*(() if self._client.is_awaited else (ConnectionError,))):
             await self._client.writer.drain()

@@ -1,4 +1,4 @@
-"""Calls about images: the host's are read, and keep their names."""
+"""The handlers of calls about images: the host's images can be used, and keep their names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageHandlers(Handlers):
     """The handlers of calls about images."""
 
     async def pull_or_import(self, exchange: Exchange) -> None:
-        """A pull of what the host lacks, or an import, with labels."""
+        """Pull an image that the host lacks, or import one with labels."""
         source = exchange.match.value("fromImage")
         if bool(source) == bool(exchange.match.value("fromSrc")):
             raise malformed("a pull and an import at once, or neither")
@@ -61,7 +61,7 @@ class ImageHandlers(Handlers):
     async def _learn(
         self, brought: Iterable[str], known: Container[str], names: Container[str]
     ) -> None:
-        """Take note of which of these images, or their names, were not there before."""
+        """Record which of these images, or of their names, were not there before."""
         for name in brought:
             found = await self._images.inspect(name)
             if found is not None and found["Id"] not in known:
@@ -70,13 +70,13 @@ class ImageHandlers(Handlers):
                 self._images.named(name, found["Id"])
 
     async def _up_to_date(self, exchange: Exchange, name: str) -> None:
-        """Say that an image is there, in the words that clients show and look for."""
+        """Answer that an image is up to date, in the engine's words, which clients look for."""
         said = f"pytest-dind guard: {name} is the host's, and is taken as it is"
         lines = [{"status": said}, {"status": f"Status: Image is up to date for {name}"}]
         await exchange.answer_lines(lines)
 
     async def load(self, exchange: Exchange) -> None:
-        """Images of an archive; names that the host's images have stay theirs."""
+        """Load images of an archive; the host's images get back the names that the load takes."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
         # Also when the client is gone, since then a name may have been taken already.
@@ -109,7 +109,7 @@ class ImageHandlers(Handlers):
             return await exchange.forward(exchange.request.path, lines=watched)
 
     async def push(self, exchange: Exchange) -> None:
-        """A name that this run gave: the host's images do not leave it."""
+        """Push a name that the run gave: the host's images must not leave the host."""
         given, tag = exchange.match.name, exchange.match.value("tag")
         name = full(given, tag)
         pushed = [name]
@@ -128,7 +128,7 @@ class ImageHandlers(Handlers):
         await exchange.forward(exchange.request.path)
 
     async def tag(self, exchange: Exchange) -> None:
-        """A further name for an image."""
+        """Give an image a further name."""
         source = exchange.match.name
         name = full(exchange.match.value("repo"), exchange.match.value("tag"))
         found = await self._images.inspect(source)
@@ -137,7 +137,7 @@ class ImageHandlers(Handlers):
         if found is None:
             raise missing("image", source)
         if name in (found["RepoTags"] or []):
-            # Said, and not done: it may be the host's, who may move it to another image just now.
+            # Not passed on: the host may own the name, and move it to another image just now.
             return await exchange.reply(Reply(201, b"application/json", b""))
         await self._images.demand_free(name)
         if self._images.goes(found):
@@ -149,7 +149,7 @@ class ImageHandlers(Handlers):
         return await exchange.forward(_tag_path(found["Id"]))
 
     async def remove_image(self, exchange: Exchange) -> None:
-        """An image that this run made, or a name that it gave."""
+        """Remove an image that the run made, or a name that it gave."""
         resolved = await self._images.removable(exchange.match.name)
         if self._policy.own:
             # Parents without a name may be the host's build cache.
@@ -161,7 +161,7 @@ class ImageHandlers(Handlers):
         await exchange.reply(reply)
 
     async def _forget(self, removed: Iterable[dict[str, str]], parents: Iterable[str]) -> None:
-        """Take note of what is gone; with an image, the steps that it was made of go too."""
+        """Record removed images, and remove the step images that they were built of."""
         gone = [item["Deleted"] for item in removed if "Deleted" in item]
         for image in gone:
             self._images.forget(image)
@@ -169,7 +169,7 @@ class ImageHandlers(Handlers):
             await self._images.remove_unused(parents)
 
     async def prune_images(self, exchange: Exchange) -> None:
-        """Images that carry the run's labels and that no container uses, one by one."""
+        """Prune images with the run's labels that no container uses, one by one."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
         given = read_filters(exchange.match.value("filters"))
@@ -204,7 +204,7 @@ def _tag_path(image: str) -> str:
 
 
 def _loaded(event: Mapping[str, Any]) -> list[str]:
-    """The image that an event of a load's answer tells of."""
+    """The name or id of the loaded image in an event of a load's answer, if any."""
     said = event.get("stream") or ""
     for prefix in (_LOADED, _LOADED_ID):
         if said.startswith(prefix):

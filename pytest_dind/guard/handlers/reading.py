@@ -1,4 +1,4 @@
-"""Calls that are everybody's to make, and lists, in which a client sees what is its own."""
+"""The handlers of calls that read, and of lists and prunes, which select the run's own objects."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _ROLES = {"containers": CONTAINER, "networks": NETWORK, "volumes": VOLUME}
 
 
 class ReadHandlers(Handlers):
-    """The handlers of calls that read, and of prunes, which select as lists do."""
+    """The handlers of calls that change nothing, and of prunes, which select as lists do."""
 
-    # What is everybody's to read.
+    # Calls about what all may read.
 
     async def read(self, exchange: Exchange) -> None:
-        """Pass it on as it is."""
+        """Pass a request on unchanged."""
         await exchange.forward(exchange.request.path)
 
     async def ping(self, exchange: Exchange) -> None:
-        """A sign of life, which tells the engine's newest API version."""
+        """Answer a ping, with the newest API version that engine and guard know."""
         await exchange.forward(exchange.request.path, newest=self._engine.version)
 
     async def read_json(self, exchange: Exchange) -> None:
-        """Pass it on with its body."""
+        """Pass a request on with its JSON body."""
         await exchange.forward(exchange.request.path, await exchange.json())
 
     async def version(self, exchange: Exchange) -> None:
-        """The engine's version, with the newest API version that the guard knows as its newest."""
+        """Answer with the engine's version, and the newest API version that both know."""
         reply = await exchange.call(exchange.request.path)
         found = reply.json()
         newest = dotted(self._engine.version)
@@ -49,7 +49,7 @@ class ReadHandlers(Handlers):
         await exchange.answer(reply.status, found)
 
     async def refused(self, exchange: Exchange) -> None:
-        """What reaches beyond a run's own, unless it is allowed."""
+        """Refuse a call that reaches beyond the run's objects, unless it is allowed."""
         call = f"{exchange.request.method} {exchange.request.path}"
         allow = exchange.match.route.allow
         if allow:
@@ -67,7 +67,7 @@ class ReadHandlers(Handlers):
         await exchange.forward(exchange.request.path)
 
     async def session(self, exchange: Exchange) -> None:
-        """A session of BuildKit, in which the engine asks and the client answers."""
+        """Open a session of BuildKit, in which the engine asks and the client answers."""
         if exchange.request.upgrade != b"h2c":
             raise malformed("a session that is not upgraded to h2c")
         await exchange.forward(exchange.request.path)
@@ -75,23 +75,23 @@ class ReadHandlers(Handlers):
     # Lists.
 
     async def list_containers(self, exchange: Exchange) -> None:
-        """Only the run's own."""
+        """List the run's own containers."""
         self._select(exchange, CONTAINER)
         await exchange.forward(exchange.request.path)
 
     async def list_volumes(self, exchange: Exchange) -> None:
-        """Only the run's own."""
+        """List the run's own volumes."""
         self._select(exchange, VOLUME)
         await exchange.forward(exchange.request.path)
 
     def _select(self, exchange: Exchange, role: str) -> None:
-        """Have the engine look at the run's own alone."""
+        """Restrict a request's filters to the run's own objects."""
         given = exchange.match.value("filters")
         if self._policy.own:
             exchange.match.query["filters"] = [self._labels.filters(role, given)]
 
     async def list_networks(self, exchange: Exchange) -> None:
-        """Only the run's own, and those that every engine has."""
+        """List the run's own networks, and those that every engine has."""
         reply = await exchange.call(exchange.request.path)
         if reply.ok:
             shown = [item for item in reply.json() if self._ownership.shows_network(item)]
@@ -99,13 +99,13 @@ class ReadHandlers(Handlers):
         return await exchange.reply(reply)
 
     async def disk_usage(self, exchange: Exchange) -> None:
-        """Of containers and volumes only the run's own."""
+        """Answer with the disk usage, in which only the run's own containers and volumes are."""
         reply = await exchange.call(exchange.request.path)
         if not reply.ok or not self._policy.own:
             return await exchange.reply(reply)
         found = reply.json()
         for kind, role in (("Container", CONTAINER), ("Volume", VOLUME)):
-            # As it is told up to API 1.51, and since.
+            # The forms up to API 1.51, and since.
             for usage, key in ((found, f"{kind}s"), (found.get(f"{kind}Usage") or {}, "Items")):
                 if usage.get(key):
                     usage[key] = [
@@ -114,14 +114,14 @@ class ReadHandlers(Handlers):
         return await exchange.answer(reply.status, found)
 
     async def prune(self, exchange: Exchange) -> None:
-        """Only the run's own."""
+        """Prune the run's own objects."""
         self._select(exchange, _ROLES[exchange.request.path.split("/")[1]])
         await exchange.forward(exchange.request.path)
 
     # Events.
 
     async def events(self, exchange: Exchange) -> None:
-        """Only the run's own, and those of images; each as the engine wrote it."""
+        """Stream the events of the run's own objects and of images, each as the engine wrote it."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
 

@@ -1,4 +1,4 @@
-"""Calls about containers, networks and volumes: made with labels, touched if they are one's own."""
+"""The handlers of calls about containers, networks and volumes of the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ResourceHandlers(Handlers):
     # Containers.
 
     async def own(self, exchange: Exchange) -> None:
-        """Anything with an object of the run's own."""
+        """Pass on a call about an object of the run's own, with the object's full id."""
         kind = exchange.match.route.subject
         resolved = await self._ownership.resolve(kind, exchange.match.name)
         if exchange.request.method == "DELETE" and kind == "network":
@@ -31,7 +31,7 @@ class ResourceHandlers(Handlers):
             raise forbidden(f"removing the network {name}, which every engine has,")
 
     async def inspect_container(self, exchange: Exchange) -> None:
-        """Asked by name, the answer itself says whose the container is."""
+        """Inspect a container; its labels in the answer tell whether it is the run's own."""
         name = exchange.match.name
         if self._ownership.knows("container", name) or not self._policy.own:
             return await exchange.forward(exchange.request.path)
@@ -39,38 +39,38 @@ class ResourceHandlers(Handlers):
         if reply.ok and not self._ownership.owns_container(reply.json()):
             raise missing("container", name)
         if not reply.ok and reply.status != 404:
-            # The engine's text, such as that a prefix is ambiguous, may speak of others.
+            # The engine's text, such as that a prefix is ambiguous, may name other containers.
             raise missing("container", name)
         return await exchange.reply(reply)
 
     async def create_container(self, exchange: Exchange) -> None:
-        """A container, with the run's labels on it and on its volumes."""
+        """Create a container, with the run's labels on it and on its volumes."""
         checked = self._checks.create(await exchange.json())
         body = await self._references.create(checked)
-        await self._learned("container", exchange, body)
+        await self._create("container", exchange, body)
 
     async def update_container(self, exchange: Exchange) -> None:
-        """The limits of a container of the run's own."""
+        """Update the limits of a container of the run's own."""
         body = self._checks.update(await exchange.json())
         resolved = await self._ownership.resolve("container", exchange.match.name)
         await exchange.forward(path(exchange, resolved), body)
 
     async def create_exec(self, exchange: Exchange) -> None:
-        """A command in a container of the run's own."""
+        """Create a command in a container of the run's own."""
         body = self._checks.exec(await exchange.json())
         resolved = await self._ownership.resolve("container", exchange.match.name)
-        await self._learned("exec", exchange, body, path(exchange, resolved))
+        await self._create("exec", exchange, body, path(exchange, resolved))
 
     async def start_exec(self, exchange: Exchange) -> None:
-        """A command that was made before."""
+        """Start a command that was created before."""
         body = self._checks.exec(await exchange.json())
         resolved = await self._ownership.resolve("exec", exchange.match.name)
         await exchange.forward(path(exchange, resolved), body)
 
-    async def _learned(
+    async def _create(
         self, kind: str, exchange: Exchange, body: Json, target: str | None = None
     ) -> None:
-        """Pass a create on, and take note of what was made."""
+        """Pass a create on, and record the new object."""
         reply = await exchange.call(target or exchange.request.path, body)
         if reply.ok:
             self._ownership.learn(kind, reply.json()["Id"])
@@ -79,13 +79,13 @@ class ResourceHandlers(Handlers):
     # Networks.
 
     async def create_network(self, exchange: Exchange) -> None:
-        """A network, with the run's labels."""
+        """Create a network with the run's labels."""
         body = networks.create(await exchange.json(), self._policy)
         body["Labels"] = {**body.get("Labels", {}), **self._labels.for_role(NETWORK)}
-        await self._learned("network", exchange, body)
+        await self._create("network", exchange, body)
 
     async def inspect_network(self, exchange: Exchange) -> None:
-        """A network; of the containers on it only the run's own."""
+        """Inspect a network; of its containers, the answer has only the run's own."""
         resolved = await self._ownership.resolve("network", exchange.match.name)
         reply = await exchange.call(path(exchange, resolved))
         if not reply.ok or not self._policy.own:
@@ -103,21 +103,21 @@ class ResourceHandlers(Handlers):
         return {item["Id"] for item in reply.json()}
 
     async def connect_network(self, exchange: Exchange) -> None:
-        """A container of the run's own, onto a network of the run's own."""
+        """Connect a container of the run's own to a network of the run's own."""
         body = await exchange.json()
-        resolved = await self._onto(exchange, body, {"Container", "EndpointConfig"})
+        resolved = await self._resolve_both(exchange, body, {"Container", "EndpointConfig"})
         _, endpoint = await self._references.endpoint(resolved, body.get("EndpointConfig"))
         body["EndpointConfig"] = endpoint
         await exchange.forward(path(exchange, resolved), body)
 
     async def disconnect_network(self, exchange: Exchange) -> None:
-        """A container of the run's own, off a network."""
+        """Disconnect a container of the run's own from a network."""
         body = await exchange.json()
-        resolved = await self._onto(exchange, body, {"Container", "Force"})
+        resolved = await self._resolve_both(exchange, body, {"Container", "Force"})
         await exchange.forward(path(exchange, resolved), body)
 
-    async def _onto(self, exchange: Exchange, body: Json, known: set[str]) -> str:
-        """The network, and in the body the container, by their full ids."""
+    async def _resolve_both(self, exchange: Exchange, body: Json, known: set[str]) -> str:
+        """Resolve the network, which is returned, and the container in the body to full ids."""
         if not body.keys() <= known or not isinstance(body.get("Container"), str):
             raise malformed("a body that has other keys, or names no container")
         name = exchange.match.name
@@ -132,7 +132,7 @@ class ResourceHandlers(Handlers):
     # Volumes.
 
     async def create_volume(self, exchange: Exchange) -> None:
-        """A volume, with the run's labels."""
+        """Create a volume with the run's labels."""
         body = mounts.volume(await exchange.json(), self._policy)
         made = await self._ownership.make_volume(body)
         await exchange.answer(201, made)
