@@ -119,16 +119,16 @@ def test_corrupt_state(project: Project, traces: Traces, engine: Engine) -> None
     project.write(
         """
         import pytest
-        from pytest_dind import state
+        from pytest_dind.backends import records
 
         if "PYTEST_XDIST_WORKER" in __import__("os").environ:
-            write = state.write
+            write = records.write
 
             def corrupt(record, settings):
                 write(record, settings)
                 (record.home.path / "state.json").write_text("{")
 
-            state.write = corrupt
+            records.write = corrupt
         """,
         "conftest.py",
     )

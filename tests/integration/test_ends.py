@@ -181,7 +181,7 @@ def test_end_that_fails(project: Project, traces: Traces) -> None:
     project.write("def test_it(dind_client): assert dind_client.ping()")
     project.write(
         """
-        from pytest_dind.starting import Starter
+        from pytest_dind.runs.starter import Starter
 
         def fail(*arguments):
             raise ConnectionError("the engine is gone")

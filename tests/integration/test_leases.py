@@ -118,7 +118,7 @@ def test_deadline_of_its_own(project: Project, traces: Traces) -> None:
         _DIE_IN_REQUEST.format(part="-main/start")
         + """
     import contextlib
-    from pytest_dind import reaper
+    from pytest_dind.lifetime import reaper
     watching = reaper.watching
 
     @contextlib.contextmanager

@@ -54,9 +54,9 @@ _KILL_THE_STARTER = """
         http.client.HTTPConnection.putrequest = putrequest
         http.client.HTTPConnection.getresponse = getresponse
     else:
-        from pytest_dind import health
+        from pytest_dind.backends import readiness
 
-        health.wait_until_ready = lambda *args, wait=health.wait_until_ready, **kwargs: (
+        readiness.wait_until_ready = lambda *args, wait=readiness.wait_until_ready, **kwargs: (
             die() or wait(*args, **kwargs)
         )
 """

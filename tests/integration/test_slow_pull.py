@@ -112,7 +112,7 @@ def test_reuse(
 
 
 _HASTE = """
-    from pytest_dind import images
+    from pytest_dind.engine import images
 
     images.PULL_SILENCE_SECONDS = 1
 """

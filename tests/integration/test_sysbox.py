@@ -284,7 +284,7 @@ import os, signal, sys
 from pathlib import Path
 from docker.api.client import APIClient
 from pytest_dind import Settings
-from pytest_dind.sharing import Run
+from pytest_dind.runs.run import Run
 
 APIClient.start = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
 Run.join(Path(sys.argv[1]), print).choice(Settings(mode="sysbox", image=sys.argv[2]))
