@@ -1,5 +1,3 @@
-# Runs behind store.sh, which has what is not assigned, or not used, here.
-# shellcheck shell=sh disable=SC2154,SC2034
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
 #   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION COMMAND...
@@ -15,6 +13,9 @@
 # daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
+#
+# Runs behind store.sh, which has what is not assigned, or not used, here.
+# shellcheck shell=sh disable=SC2154,SC2034
 
 home=/run/pytest-dind
 deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 connection=$7

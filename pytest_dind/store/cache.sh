@@ -1,5 +1,3 @@
-# Runs behind store.sh, which has what is not assigned, or not used, here.
-# shellcheck shell=sh disable=SC2154,SC2034
 # What `pytest-dind cache` does, in a short-lived container that has the store's volume.
 #
 #   sh -c "$(cat store.sh cache.sh)" sh list
@@ -9,6 +7,9 @@
 # `list` writes, separated by tabs, "root KEY KIBIBYTES USED HELD" for each golden root, with an
 # "image ID NAME" for each of its images after it, and "all KIBIBYTES" at the end. The others write
 # "gone KEY", "held KEY" or "missing KEY" for each root that they removed or were to remove.
+#
+# Runs behind store.sh, which has what is not assigned, or not used, here.
+# shellcheck shell=sh disable=SC2154,SC2034
 
 list() {
 	for used in "$store"/golden/*/used; do

@@ -1,6 +1,3 @@
-# What is assigned elsewhere (SC2154) is by the script behind this one. Names here have no blanks, and
-# `read` is not to be used, see below (SC2013, SC2045).
-# shellcheck shell=sh disable=SC2154,SC2013,SC2045
 # The warm store: data-roots with images in them, made once, on a volume that daemons share.
 # Run by supervise.sh before it starts dockerd, and by `pytest-dind cache`; in the volume:
 #
@@ -20,6 +17,10 @@
 # daemon that starts with it holds a shared lock on `used`, and a root is removed under an exclusive
 # one only; the kernel releases both when their process dies. Daemons see the volume mounted
 # read-only. The test process reads the outcome in the home's file `store`.
+#
+# What is assigned elsewhere (SC2154) is by the script behind this one. Names here have no blanks, and
+# `read` is not to be used, see below (SC2013, SC2045).
+# shellcheck shell=sh disable=SC2154,SC2013,SC2045
 
 store=/var/lib/pytest-dind-store
 data=/var/lib/docker
