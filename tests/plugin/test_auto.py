@@ -175,6 +175,8 @@ def test_one_probe_for_all(pytester: pytest.Pytester, engine: _Engine) -> None:
         ]
 
 
+# Five seconds are enough only where nothing else is done.
+@pytest.mark.alone
 @pytest.mark.parametrize("fixture", ["dind_mode", "dind_client"])
 def test_sysbox_where_it_is_not(pytester: pytest.Pytester, engine: _Engine, fixture: str) -> None:
     """Sysbox by its name where it isn't: an error with the cause and three ways on, at once."""

@@ -22,7 +22,7 @@ def engine(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
         yield listening
 
 
-@pytest.mark.parametrize("workers", [[], ["-n4"]])
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
 @pytest.mark.parametrize(
     "options",
     [
