@@ -407,7 +407,7 @@ def test_look_at_a_daemon_that_restarts(helped: Project) -> None:
 
         def test_is_cleaned(dind_clean, dind_client):
             restarts[0].join()
-            dind_client.volumes.create("mine")
+            dind_client.volumes.create("mine-too")
 
         def test_after(dind_client):
             assert names(dind_client)[2] == []

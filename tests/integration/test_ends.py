@@ -21,7 +21,7 @@ _IN_A_TEST = """
     import signal
 
     def test_it(dind_daemon, dind_client):
-        dind_client.networks.create("of-the-test")
+        dind_client.networks.create("of-ends")
         open("in-a-test", "w").close()
         signal.pause()
 """

@@ -16,8 +16,8 @@ import pytest
 from .projects import Project
 from .traces import Traces
 
-_FAILS = "def test_it(dind_client): dind_client.networks.create('of-the-test'); assert 0"
-_PASSES = "def test_it(dind_client): dind_client.networks.create('of-the-test')"
+_FAILS = "def test_it(dind_client): dind_client.networks.create('of-keep'); assert 0"
+_PASSES = "def test_it(dind_client): dind_client.networks.create('of-keep')"
 _LINES = re.compile(
     r"^dind: kept (?P<name>\S+); to use it, and to remove it:\n"
     r"  (?P<export>export DOCKER_HOST=\S+)\n"
@@ -72,9 +72,9 @@ def test_kept(
 
     script = f"{lines['export']}; exec docker network ls --format '{{{{.Name}}}}'"
     names = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    assert "of-the-test" in names.stdout.split()
+    assert "of-keep" in names.stdout.split()
     client = docker.DockerClient(base_url=lines["export"].partition("=")[2])
-    assert client.networks.list(names=["of-the-test"])
+    assert client.networks.list(names=["of-keep"])
     client.close()
 
     assert _kept(project) == {lines["name"]}

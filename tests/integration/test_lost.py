@@ -88,7 +88,7 @@ def test_seen_in_a_fixture(project: Project, when: str) -> None:
         @pytest.fixture
         def network(dind_daemon, dind_client):
             {harm if when == "before" else "pass"}
-            network = dind_client.networks.create("of-the-test")
+            network = dind_client.networks.create("of-lost")
             yield network
             {harm if when == "after" else "pass"}
             for attempt in range(1000):

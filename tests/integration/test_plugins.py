@@ -49,7 +49,7 @@ _HANGS = """
 
     @pytest.mark.timeout(1, func_only=True)
     def test_that_hangs(dind_client):
-        dind_client.networks.create("of-the-test")
+        dind_client.networks.create("of-plugins")
         time.sleep(60)
 
     def test_later(dind_client):
