@@ -38,6 +38,6 @@ CASE = Case(
     "first. `run with` and `run without` are the whole processes; where the machine is noisy, the "
     "difference of their smallest values says more than the median of the pairs.",
     sample=_sample,
-    figures={"wall": AtMost(0.010), "cpu": None, "run with": None, "run without": None},
+    figures={"wall": AtMost(0.008), "cpu": None, "run with": None, "run without": None},
     least=35,
 )
