@@ -56,13 +56,15 @@ def _reapers(project: Project) -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (path / "cmdline").read_bytes()
-            if b"reaper.py" in line and os.fsencode(project.temp) in line:
+            if b"lifetime.reaper" in line and os.fsencode(project.temp) in line:
                 found.append(int(path.name))
     return found
 
 
 def _kill_reapers(project: Project) -> None:
-    for pid in _reapers(project):
+    found = _reapers(project)
+    assert found
+    for pid in found:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not _reapers(project), 5, "no reaper runs")
 
