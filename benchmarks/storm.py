@@ -36,7 +36,9 @@ _SETTLED_SECONDS = 0.5
 _SESSION_SECONDS = 120
 # execnet gives a worker 15 s to end when its controller is gone.
 _ORPHANS_SECONDS = 30
-_POLL_SECONDS = 0.005
+# Each look at what is left takes the engine and /proc some milliseconds, of the processor that the
+# run under the storm has, too.
+_POLL_SECONDS = 0.02
 
 # The suite leaves a file where it gets to: in a test for the first time, and after the last one.
 _CONFTEST = """

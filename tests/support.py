@@ -34,7 +34,8 @@ def until(condition: Callable[[], T], seconds: float, what: str) -> T:
             vanished = error
         if time.monotonic() > deadline:
             raise AssertionError(f"Not within {seconds:g} s: {what}") from vanished
-        time.sleep(0.02)
+        # Most conditions ask the engine, which takes longer to answer than a file system.
+        time.sleep(0.05)
 
 
 def remove_tree(path: Path) -> None:

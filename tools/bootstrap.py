@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOX = "tox>=4"
+# What tox.ini requires too: tox would make an environment with it, and run itself again in that.
+UV = "tox-uv>=1.25"
 APT_PACKAGES = ("python3-venv",)
 
 
@@ -75,7 +77,7 @@ def install_tox(directory: Path, python: Path) -> None:
                 "  to fix: install pip there, or move the directory away, then run this again"
             )
     say(f"installing {TOX} in {directory}")
-    if subprocess.run([python, "-m", "pip", "install", TOX], check=False).returncode:
+    if subprocess.run([python, "-m", "pip", "install", TOX, UV], check=False).returncode:
         raise CannotBootstrap(
             f"{TOX} can't be installed in {directory}\n"
             "  seen: pip failed, with the lines above\n"
@@ -126,8 +128,10 @@ def remedy(executable: str) -> str:
 
 
 def has_tox(python: Path) -> bool:
-    """Tell whether this Python has tox 4 or later."""
-    return works(python, "import sys, tox; sys.exit(int(tox.__version__.split('.')[0]) < 4)")
+    """Tell whether this Python has tox 4 or later, and its installer."""
+    return works(
+        python, "import sys, tox, tox_uv; sys.exit(int(tox.__version__.split('.')[0]) < 4)"
+    )
 
 
 def works(python: Path | str, code: str) -> bool:
