@@ -99,7 +99,7 @@ class Run:
     @property
     def records(self) -> list[Record]:
         """The records of the daemons that this process has used."""
-        return [daemon.record for daemon in self._daemons.values()]
+        return [daemon.record for daemon in self.daemons]
 
     def engine(self, settings: Settings) -> Engine:
         """Return the outer engine of these settings; see `Context.engine`."""

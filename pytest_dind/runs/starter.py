@@ -19,8 +19,6 @@ from .context import Context
 from .modes import Modes
 from .sweep import sweep
 
-_SWEPT = "swept"
-
 
 class Starter:
     """Starts daemons in homes, or attaches to those that are there; the caller holds the lock.
@@ -122,7 +120,7 @@ class Starter:
 
     def _is_first(self) -> bool:
         """Tell whether this is the first start of the test run, of all its processes."""
-        mark = self._context.shared / _SWEPT
+        mark = self._context.shared / layout.SWEPT
         with directories.explained(mark):
             try:
                 mark.touch(exist_ok=False)

@@ -11,11 +11,11 @@ import pytest
 
 from pytest_dind.guard.http import upstream
 from pytest_dind.guard.objects import leftovers, run_labels
-from pytest_dind.guard.objects.journal import JOURNAL, Journal
+from pytest_dind.guard.objects.journal import Journal
 from pytest_dind.guard.objects.own_images import OwnImages
 from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.lifetime import labels
-from pytest_dind.lifetime.layout import GUARD
+from pytest_dind.lifetime.layout import GUARD, JOURNAL
 
 _LABELS = run_labels.RunLabels(
     labels.make("run", mode="socket", keep="never", home=Path("/b/run/main"))

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-JOURNAL = "journal"
-"""The file in a daemon's home. Each line has a kind, and then an image or a time, and a name."""
+from ...lifetime.layout import JOURNAL
 
+# Each line of the file has a kind, and then an image or a time, and a name.
 SINCE = "since"
 """When the first guard of the home began, in seconds since 1970."""
 GAVE = "gave"
