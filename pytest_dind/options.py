@@ -40,8 +40,10 @@ def add_options(parser: pytest.Parser) -> None:
         text = field.metadata["text"]
         if repeat:
             text += "; repeatable"
-        elif field.default:
-            text += f" (default: {field.default})"
+        if field.default:
+            default: Any = field.default
+            default = ", ".join(default) if repeat else default
+            text += f" (default: {default})"
         bare = field.metadata["bare"]
         group.addoption(
             f"--dind-{field.name.replace('_', '-')}",

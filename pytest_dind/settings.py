@@ -109,6 +109,13 @@ class Settings:
         metavar="PORT",
         daemon_only=True,
     )
+    mount: tuple[str, ...] = option(
+        ("project", "tmp"),
+        "files of this machine that the daemon has too, under the same path: PATH[:TARGET][:ro], "
+        "copy:PATH[:TARGET] (a copy made at the start), project (pytest's root directory), tmp "
+        "(this run's base directory of tmp_path); empty: none; in mode socket: what may be bound",
+        metavar="PATH",
+    )
     memory: str = option(
         "",
         "memory limit of the daemon's container, as 512m or 2g",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import allowances
+from . import allowances, mounts
 from .errors import SettingsError
 
 _Field = dataclasses.Field[Any]
@@ -21,18 +21,20 @@ _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
-def bad(name: str, value: object, valid: Iterable[str]) -> SettingsError:
+def bad(name: str, value: object, valid: Iterable[str], *, why: str = "") -> SettingsError:
     """Return the error for an invalid value of a setting.
 
     Args:
         name: The setting.
         value: Its value.
         valid: The valid values, or a description of them.
+        why: What is wrong with the value, where that is not plain.
     """
     flag = f"--dind-{name.replace('_', '-')}"
+    reason = f"{why[0].upper()}{why[1:]}. " if why else ""
     return SettingsError(
         f"{flag}: {value!r} is not a valid value.",
-        evidence=f"Valid: {', '.join(valid)}.",
+        evidence=f"{reason}Valid: {', '.join(valid)}.",
         remedy=[f"Give {flag} (or the ini key dind_{name}) one of the valid values."],
     )
 
@@ -148,8 +150,17 @@ def check(values: Mapping[str, Any]) -> None:
     for registry in values["insecure_registry"]:
         if not registry or "://" in registry:
             raise bad("insecure_registry", registry, ["host:port or a CIDR, without http://"])
+    _check_mounts(values["mount"])
     _check_args(values["arg"])
     ports(values["publish"])
+
+
+def _check_mounts(texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            mounts.parse(text)
+        except ValueError as error:
+            raise bad("mount", text, mounts.VALID, why=str(error)) from error
 
 
 def _check_args(args: Iterable[str]) -> None:

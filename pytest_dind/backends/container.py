@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import readiness
+from . import copies, mounts, readiness
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -106,17 +107,32 @@ class ContainerBackend:
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
-        spec = ContainerSpec(home, settings, image, self._mode, connection, preload)
+        files = mounts.of(settings, home)
+        spec = ContainerSpec(home, settings, image, self._mode, connection, preload, files)
         while True:
+            spec = self._without_unshared_files(spec, progress)
             try:
                 with _explained(spec):
-                    return self._started(spec)
+                    return self._started(spec, progress)
             except (NotShared, NoShell) as error:
-                other = connections.fallback(spec.connection, error, self._engine, home)
-                spec = spec.over(other)
+                unseen = spec.files.unseen(error.evidence)
+                if unseen:
+                    # The engine may well see the daemon's home, as where CI mounts the temp dir.
+                    spec = _without_file(spec, unseen, progress)
+                else:
+                    other = connections.fallback(spec.connection, error, self._engine, home)
+                    spec = spec.over(other)
             self.stop(home)
 
-    def _started(self, spec: ContainerSpec) -> Record:
+    def _without_unshared_files(self, spec: ContainerSpec, progress: Progress) -> ContainerSpec:
+        """The same daemon without the files that an engine elsewhere can't mount, which is told."""
+        unshared = self._engine.unshared
+        if not unshared:
+            return spec
+        files, line = spec.files.elsewhere(unshared)
+        return _told(spec, files, line, progress)
+
+    def _started(self, spec: ContainerSpec, progress: Progress) -> Record:
         connection, source = spec.connection, spec.preload.source
         containers.uninterrupted(lambda: self._create(spec))
         with answering(self._engine):
@@ -136,6 +152,8 @@ class ContainerBackend:
         if obstacle is not None:
             raise obstacle.error(self._mode.name)
         spec.preload.provide(daemon)
+        copies.provide(self._engine.client, details["Id"], spec.files.copies, progress)
+        spec.files.note(spec.home)
         return Record(
             mode=self._mode.name,
             home=spec.home,
@@ -281,6 +299,20 @@ class ContainerBackend:
         for volume in api.volumes(filters=filters)["Volumes"] or []:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
+
+
+def _without_file(spec: ContainerSpec, path: str, progress: Progress) -> ContainerSpec:
+    """The same daemon without a path that the engine does not see, which is told."""
+    files, line = spec.files.without(path, "the engine has no such path")
+    return _told(spec, files, line, progress)
+
+
+def _told(
+    spec: ContainerSpec, files: mounts.SuiteFiles, line: str, progress: Progress
+) -> ContainerSpec:
+    if line:
+        progress(f"{line}; --dind-mount copy:PATH copies files there")
+    return dataclasses.replace(spec, files=files)
 
 
 @contextmanager

@@ -115,6 +115,14 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
     ),
     (UNSHARED, NotShared, UNSHARED_REMEDY),
     (
+        r"mount a directory onto a file|not a directory",
+        SettingsError,
+        [
+            "Name another TARGET, or mount a directory on a directory and a file on a file: "
+            "--dind-mount PATH:TARGET.",
+        ],
+    ),
+    (
         r'exec: "sh"|stat sh: no such file|executable file `sh` not found',
         NoShell,
         ["Name a Docker-in-Docker image: --dind-image docker:dind."],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
@@ -22,8 +20,9 @@ from ..guard.rules.policy import OWN
 from ..lifetime import directories, labels, layout
 from ..lifetime.files import Directory, Files
 from ..lifetime.layout import Home
+from ..mounts import parse
 from ..settings import Settings
-from . import readiness, records
+from . import mounts, readiness, records
 from .engine_errors import UNSHARED_REMEDY, gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import LOOPBACK, Record
@@ -122,10 +121,7 @@ class SocketBackend:
         return record
 
     def _launch(self, home: Home, settings: Settings) -> None:
-        try:
-            root = (home.path.parent / layout.ROOT).read_text()
-        except OSError:
-            root = str(Path.cwd())
+        binds = mounts.of(settings, home).binds
         config = GuardConfig(
             home=str(home.path),
             socket=str(home.path / layout.SOCKET),
@@ -135,7 +131,8 @@ class SocketBackend:
             labels=_labels(home, settings),
             guard=settings.guard,
             allow=settings.guard_allow,
-            roots=(root, tempfile.gettempdir()),
+            roots=tuple(bind.source for bind in binds if not bind.read_only),
+            read_only=tuple(bind.source for bind in binds if bind.read_only),
         )
         if not launch.start(config, settings.timeout):
             raise DaemonExited(
@@ -188,6 +185,7 @@ class SocketBackend:
                 return str(there["Id"])
             settings = self._settings(home)
             ImageSource(self._engine.client, lambda line: None).ensure(settings.image)
+            files = mounts.of(settings, home)
             made = api.create_container(
                 settings.image,
                 name=home.label,
@@ -197,13 +195,15 @@ class SocketBackend:
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},
                 environment=_variables(settings),
                 host_config=api.create_host_config(
+                    tmpfs=files.tmpfs() or None,
                     mounts=[
+                        *files.mounts(),
                         Mount(
                             layout.SOCKET_IN_CONTAINER, str(home.path / layout.SOCKET), type="bind"
                         ),
                         # Has the sockets of labelling proxies, too.
                         Mount(layout.IN_CONTAINER, str(home.path), type="bind", read_only=True),
-                    ]
+                    ],
                 ),
             )
             api.start(made["Id"])
@@ -249,6 +249,18 @@ def _refuse_settings_of_daemons(settings: Settings) -> None:
     Raises:
         SettingsError: one is.
     """
+    for text in settings.mount:
+        mount = parse(text)
+        if mount.copied or mount.target not in ("", mount.source):
+            raise SettingsError(
+                f"--dind-mount: {text} can't be had in mode {_MODE}: the engine has this machine's "
+                "files under their own paths alone.",
+                evidence="In this mode the option says which paths tests may bind.",
+                remedy=[
+                    "Give the path alone: --dind-mount PATH.",
+                    "Use a mode with a daemon of its own: --dind-mode=auto.",
+                ],
+            )
     for name in settings.of_started_daemon():
         option = name.replace("_", "-")
         raise SettingsError(

@@ -15,6 +15,7 @@ from ..settings import Settings
 from ..store import seeding
 from . import subnets
 from .connection import Connection
+from .mounts import SuiteFiles
 
 if TYPE_CHECKING:
     from .probe import Obstacle
@@ -54,6 +55,7 @@ class ContainerSpec:
         mode: The mode.
         connection: How the test process reaches the daemon.
         preload: The images that the daemon has from its start.
+        files: The files of this machine that the daemon has.
     """
 
     home: Home
@@ -62,6 +64,7 @@ class ContainerSpec:
     mode: ContainerMode
     connection: Connection
     preload: seeding.Preload
+    files: SuiteFiles = field(default_factory=SuiteFiles)
 
     @property
     def subject(self) -> str:
@@ -100,7 +103,8 @@ class ContainerSpec:
             **self.first_process(subnets.nested(api.networks())),
             "ports": list(bindings),
             "host_config": api.create_host_config(
-                mounts=[*connection.mounts(), *self._volumes(ours)],
+                mounts=[*connection.mounts(), *self._volumes(ours), *self.files.mounts()],
+                tmpfs=self.files.tmpfs() or None,
                 # Without a supervisor nothing else keeps the log and the exit code.
                 auto_remove=connection.supervised,
                 network_mode=connection.network or None,

@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -39,14 +39,14 @@ class Command:
         argv: The program and its arguments.
         env: Its further environment variables.
         workdir: The directory that it runs in; None for the container's own.
-        stdin: Its input; None for an empty one.
+        stdin: Its input, whole or in parts; None for an empty one.
         timeout: Seconds until it is killed; None for no limit.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
-    stdin: bytes | None = None
+    stdin: bytes | Iterable[bytes] | None = None
     timeout: float | None = None
 
 
@@ -150,7 +150,7 @@ class _Stream(Attached):
     def stderr(self) -> bytes:
         return bytes(self._outputs[_STDERR])
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | Iterable[bytes]) -> None:
         """Send `data` as the command's stdin, and then its end."""
         self._writer = threading.Thread(target=self._send, args=(data,), daemon=True)
         self._writer.start()
@@ -182,8 +182,9 @@ class _Stream(Attached):
         finally:
             self._ended.set()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | Iterable[bytes]) -> None:
         # A command may end without reading all of its stdin.
         with contextlib.suppress(OSError):
-            self._socket.sendall(data)
+            for part in [data] if isinstance(data, bytes) else data:
+                self._socket.sendall(part)
         self._shutdown(socket.SHUT_WR)

@@ -22,7 +22,8 @@ class GuardConfig:
         labels: The daemon's labels.
         guard: `own` or `label`.
         allow: The values of `--dind-guard-allow`.
-        roots: The directories that may be bound.
+        roots: The directories and files that may be bound.
+        read_only: Those that may be bound to be read only.
     """
 
     home: str
@@ -34,3 +35,4 @@ class GuardConfig:
     guard: str
     allow: tuple[str, ...]
     roots: tuple[str, ...]
+    read_only: tuple[str, ...] = ()

@@ -69,6 +69,7 @@ async def _serve(config: GuardConfig) -> bool:
         engine=config.engine,
         socket=config.socket,
         private=str(home.parent.parent),
+        read_only=real_roots(config.read_only),
     )
     server = Server(engine, RunLabels(config.labels), policy, home, _log)
     ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

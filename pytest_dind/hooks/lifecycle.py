@@ -17,6 +17,7 @@ from .leaks import Leaks
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..runs.factory import Factory
+    from ..runs.places import Places
     from ..runs.run import Run
     from ..settings import Settings
 
@@ -54,11 +55,10 @@ class DaemonHooks:
         if self._run is None:
             given = getattr(self._config, "workerinput", {}).get(_XDIST_KEY)
             invited = Path(given) if given else None
-            root = self._config.rootpath
             self._run = (
-                Run.join(invited, self._progress, root=root)
+                Run.join(invited, self._progress)
                 if invited and settings.scope == "session"
-                else Run.begin(self._progress, beside=invited, root=root)
+                else Run.begin(self._progress, beside=invited, places=self._places())
             )
         return self._run
 
@@ -80,9 +80,24 @@ class DaemonHooks:
         from ..runs.run import Run
 
         beside = self.run(settings).path
-        run = Run.begin(self._progress, beside=beside, root=self._config.rootpath)
+        run = Run.begin(self._progress, beside=beside, places=self._places())
         self._factory_runs.append(run)
         return Factory(run, settings, unavailable)
+
+    def _places(self) -> Places:
+        """Return what the words of `--dind-mount` stand for in this run."""
+        from ..runs.places import Places
+
+        # Made here, in the main thread: a test may ask for it while a daemon starts. Without
+        # pytest's plugin for it, there is none; where it can't be made, the first test that asks
+        # for it says so.
+        factory, base = getattr(self._config, "_tmp_path_factory", None), None
+        with suppress(OSError):
+            base = factory.getbasetemp() if factory else None
+        if base and hasattr(self._config, "workerinput"):
+            # xdist has given each worker a directory below that of the run.
+            base = base.parent
+        return Places.named(self._config.rootpath, base)
 
     # xdist's workers
 

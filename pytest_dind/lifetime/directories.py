@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -23,6 +24,7 @@ _PATIENCE_SECONDS = 60
 _REUSE = "reuse-"
 # Characters of the digest at the end of the name of a reused daemon's directory.
 _DIGITS = 8
+_BASE = re.compile(r"pytest-dind-\d+")
 _LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
 
 
@@ -38,6 +40,30 @@ def base() -> Path:
     return _private(temp(f"{name}/{_LONGEST_HOME}/{layout.SOCKET}") / name)
 
 
+def all_bases() -> list[Path]:
+    """The directories of all users' runs that are there, in whichever temp dir.
+
+    Symbolic links are resolved. A temp dir that is only in another process's environment is not
+    known here.
+    """
+    found = {base()}
+    for parent in _temp_dirs():
+        # Who may not read a directory sees no names in it.
+        with suppress(OSError), os.scandir(parent) as entries:
+            found |= {
+                Path(entry.path)
+                for entry in entries
+                if _BASE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            }
+    return sorted(found)
+
+
+def _temp_dirs() -> list[Path]:
+    """The directories, with links resolved, in which there may be one for runs."""
+    paths = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    return list(dict.fromkeys(map(Path.resolve, paths)))
+
+
 def temp(longest: str) -> Path:
     """The temp dir, or /tmp or /var/tmp where the path of a socket in it would be too long.
 
@@ -49,8 +75,8 @@ def temp(longest: str) -> Path:
     """
     with explained(Path(os.environ.get("TMPDIR", "/tmp"))):
         # No room for a file in any temp dir is an OSError too.
-        candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
-    for parent in map(Path.resolve, candidates):
+        candidates = _temp_dirs()
+    for parent in candidates:
         if len(os.fsencode(parent / longest)) <= _SOCKET_PATH_LIMIT:
             return parent
     raise SettingsError(

@@ -14,6 +14,7 @@ from ..lifetime import directories, reaper
 from ..lifetime.layout import LEASE
 from ..lifetime.lease import Lease
 from ..settings import Settings
+from .places import Places
 
 
 class Engines:
@@ -51,14 +52,14 @@ class Context:
         directory: The run's directory.
         shared: The directory in which the runs of one test run, such as those of factories, tell
             each other which modes are in force, and that one of them has swept.
-        root: The project's root directory.
+        places: What the words of `--dind-mount` stand for.
         progress: Where a line on what takes long goes.
         engines: The outer engines.
     """
 
     directory: Path
     shared: Path
-    root: Path
+    places: Places
     progress: streams.Progress
     engines: Engines = field(default_factory=Engines)
 

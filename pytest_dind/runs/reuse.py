@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..backends import records
+from ..backends import mounts, records
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
@@ -77,6 +77,11 @@ class Reuse:
             return None
         record, _ = found
         daemon = self._starter.daemon(record, settings)
+        gone = mounts.replaced(home)
+        if gone:
+            replaced = f"{' and '.join(gone)}, which it has mounted, was made anew"
+            self._context.progress(f"reuse: {replaced}; starting {home.run} anew")
+            return None
         if (
             lost(record, daemon._backend) is not None
             or http.ping(record.host, record.certificates) is None

@@ -22,6 +22,7 @@ from ..settings import MAIN, Settings
 from .background import BackgroundStart
 from .context import Context, Holdings
 from .modes import Modes
+from .places import Places
 from .reuse import Reuse
 from .starter import Starter, is_kept
 
@@ -57,7 +58,10 @@ class Run:
 
     @classmethod
     def begin(
-        cls, progress: streams.Progress, beside: Path | None = None, root: Path | None = None
+        cls,
+        progress: streams.Progress,
+        beside: Path | None = None,
+        places: Places | None = None,
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -65,20 +69,22 @@ class Run:
             progress: Where a line on what takes long goes.
             beside: The directory of another run of the same tests: what one of the two found out
                 about modes, and that it has swept, holds for both.
-            root: The project's root directory; by default the current one.
+            places: What the words of `--dind-mount` stand for; by default nothing.
         """
+        places = places or Places()
         directory = directories.base() / uuid4().hex[:8]
-        context = Context(directory, beside or directory, root or Path.cwd(), progress)
+        context = Context(directory, beside or directory, places, progress)
         holdings = Holdings()
         holdings.take(directory, starts=True)
+        places.write(directory)
         return cls(context, holdings, begins=True)
 
     @classmethod
-    def join(cls, directory: Path, progress: streams.Progress, root: Path | None = None) -> Run:
+    def join(cls, directory: Path, progress: streams.Progress) -> Run:
         """Take part in a run that another process began."""
-        context = Context(directory, directory, root or Path.cwd(), progress)
         holdings = Holdings()
         holdings.join(directory)
+        context = Context(directory, directory, Places.read(directory), progress)
         return cls(context, holdings, begins=False)
 
     @property
@@ -133,6 +139,7 @@ class Run:
         return self._daemon(settings)
 
     def _daemon(self, settings: Settings) -> Daemon:
+        settings = self._resolved(settings)
         if settings.reuse:
             daemon = self._reuse.daemon(settings)
         else:
@@ -149,6 +156,7 @@ class Run:
         Raises:
             DindError: the daemon can't be had, or the run had one of this name already.
         """
+        settings = self._resolved(settings)
         home = Home(self.path / name)
         with directories.locked(self.path, home.name):
             if records.read(home) is not None:
@@ -160,6 +168,9 @@ class Run:
             daemon = self._starter.start(home, settings)
         self._daemons[daemon.id] = daemon
         return daemon
+
+    def _resolved(self, settings: Settings) -> Settings:
+        return self._context.places.resolve(settings, self._context.progress)
 
     def lost(self, *, asks: bool = False) -> DaemonLost | None:
         """Return the error for a daemon that this process used and that is gone, if one is.

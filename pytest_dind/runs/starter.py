@@ -89,8 +89,6 @@ class Starter:
         if home.path.exists():
             starting.stop(home)
             directories.remove(home.path)
-        with directories.explained(home.path.parent):
-            (home.path.parent / layout.ROOT).write_text(str(context.root))
         directories.make(home.path)
         try:
             # Who ends the daemon in this process's place is told before there is one.

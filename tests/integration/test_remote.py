@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +26,7 @@ from pytest_dind.engine import tls as certificates
 from pytest_dind.engine.engine import Engine
 from pytest_dind.runs.run import Run
 
-from ..support import until
+from ..support import remove_tree, until
 from .other import OtherHost
 from .projects import Project
 from .traces import Traces
@@ -409,3 +410,67 @@ def test_without_certificates(project: Project, other: OtherHost) -> None:
     assert "ModeUnavailable: A daemon on an engine that shares no file system" in remote
     for output in (shared, remote):
         assert "pip install 'pytest-dind[remote]'" in output
+
+
+def test_files_of_the_suite(project: Project) -> None:
+    """The engine has none of this machine's files, which is told; copies of them work."""
+    (project.path / "data").mkdir()
+    (project.path / "data" / "big").write_bytes(b"x" * 3_000_000)
+    project.write(
+        f"""
+        def test_it(dind_client):
+            volumes = {{"{project.path}": {{"bind": "/w"}}}}
+            listed = dind_client.containers.run(
+                "{NESTED_IMAGE}", ["stat", "-c", "%s", "/w/data/big"], volumes=volumes, remove=True
+            )
+            assert listed == b"3000000\\n"
+        """
+    )
+    output = project.run(
+        *("--dind-load", NESTED_IMAGE, "--dind-mount=tmp", "--dind-mount=copy:project")
+    )
+
+    assert re.search(
+        r"^dind: tmp \(.*\) is not in the daemon, since its file system is not shared; "
+        "--dind-mount copy:PATH copies files there$",
+        output,
+        re.MULTILINE,
+    )
+    assert re.search(rf"^dind: copied {project.path}: 3\.\d MB in ", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("by", ["url", "socket"])
+def test_file_that_the_engine_does_not_have(
+    project: Project, traces: Traces, other: OtherHost, by: str
+) -> None:
+    """A path by its name is an error there, also where only the start shows that it is one."""
+    project.write("def test_it(dind_client): pass")
+    host = other.url if by == "url" else f"unix://{other.socket}"
+    output = project.run(f"--dind-host={host}", "--dind-mount=test_it.py", code=1)
+
+    assert f"--dind-mount: the daemon can't have {project.path}/test_it.py." in output
+    assert "The outer engine does not see this machine's files" in output
+    assert "--dind-mount copy:PATH" in output
+    traces.assert_nothing_left(seconds=1)
+
+
+def test_project_that_the_engine_does_not_see(
+    project: Project, other: OtherHost, room: Path
+) -> None:
+    """An engine that sees the temp dir, but not the project, is not taken for one elsewhere."""
+    shared = other.socket.parent / "t"
+    shared.mkdir()
+    enter = ["nsenter", "-t", str(other.pid), "-m", "sh", "-c"]
+    mount = f"mkdir -p {shared} && mount --bind /share/t {shared}"
+    subprocess.run([*enter, mount], check=True)
+    try:
+        project.write("def test_it(dind_daemon): assert dind_daemon.host.startswith('unix://')")
+        output = project.run(f"--dind-host=unix://{other.socket}", env={"TMPDIR": str(shared)})
+    finally:
+        subprocess.run([*enter, f"umount {shared}"], check=True)
+        remove_tree(shared)
+
+    assert (
+        f"dind: project ({project.path}) is not in the daemon, since the engine has no such path; "
+        "--dind-mount copy:PATH copies files there" in output
+    )

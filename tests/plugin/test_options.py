@@ -17,6 +17,7 @@ _OPTIONS = {
     "arg": "repeatable",
     "publish": "repeatable",
     "load": "repeatable",
+    "mount": "repeatable (default: project, tmp)",
     "unavailable": "(default: fail)",
 }
 
@@ -55,6 +56,8 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
         ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),
         ("--dind-unavailable=no", "--dind-unavailable: 'no' is not a valid value."),
         ("--dind-image=", "--dind-image: '' is not a valid value."),
+        ("--dind-mount=/a:b", "--dind-mount: '/a:b' is not a valid value."),
+        ("--dind-mount=/a:/proc", "/a:/proc' is not a valid value."),
     ],
 )
 def test_bad_value(pytester: pytest.Pytester, option: str, text: str) -> None:

@@ -36,7 +36,8 @@ def test_options_table() -> None:
     for row, field in zip(found, dataclasses.fields(Settings), strict=True):
         assert row[:2] == [f"`{_option(field.name)}`", f"`dind_{field.name}`"]
         if field.default:
-            assert row[2] == f"`{field.default}`"
+            values = field.default if isinstance(field.default, tuple) else [field.default]
+            assert row[2] == ", ".join(f"`{value}`" for value in values)
         else:
             assert "`" not in row[2]
 

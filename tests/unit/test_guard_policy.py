@@ -195,6 +195,50 @@ def test_bind_below_the_private_directory(tmp_path: Path) -> None:
         policy.bind(str(tmp_path / "runs" / "other"))
 
 
+def test_bind_that_may_only_be_read(tmp_path: Path) -> None:
+    """A root that is read-only may be bound so, in each form; the deepest root decides."""
+    for name in ("ro/rw/ro", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    root = tmp_path.resolve()
+    policy = Policy(
+        "own",
+        frozenset(),
+        (f"{root}/ro/rw",),
+        "/e",
+        "/s",
+        "/base",
+        read_only=(f"{root}/ro", f"{root}/ro/rw/ro"),
+    )
+
+    def volume(flags: str) -> Any:
+        options = {"type": "none", "o": flags, "device": f"{root}/ro"}
+        return mounts.driver_options("", options, policy)
+
+    assert volume("bind,ro")
+    bind = {"Type": "bind", "Source": f"{root}/ro", "Target": "/in"}
+    wanted = _read(
+        policy, Binds=[f"{root}/ro:/a:ro", f"{root}/ro/rw:/b"], Mounts=[{**bind, "ReadOnly": True}]
+    )
+    assert [mount["ReadOnly"] for mount in wanted.mounts] == [True, False, True]
+    with pytest.raises(Refusal, match="which is outside of"):
+        policy.bind(f"{root}/other", writes=False)
+    for attempt in (
+        lambda: _read(policy, Binds=[f"{root}/ro:/a"]),
+        lambda: _read(policy, Binds=[f"{root}/ro/rw/ro:/a:rw"]),
+        lambda: _read(policy, Mounts=[bind]),
+        lambda: volume("bind"),
+    ):
+        with pytest.raises(Refusal, match="that is not read-only") as caught:
+            attempt()
+        assert f"allow=bind:{root}/ro" in caught.value.message
+
+
+def test_no_bind_at_all(tmp_path: Path) -> None:
+    """Without any mount, the refusal says so."""
+    with pytest.raises(Refusal, match="which is of no --dind-mount"):
+        Policy("own", frozenset(), (), "/e", "/s", "/base").bind(str(tmp_path))
+
+
 def test_allowed_bind(tmp_path: Path) -> None:
     """A path that is allowed is, with what is below it, and no path that only begins alike."""
     (tmp_path / "data").mkdir()

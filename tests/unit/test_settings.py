@@ -225,7 +225,7 @@ def test_replace_of_an_unknown_setting() -> None:
         Settings().replace(images="x")
 
     assert "Settings have no images." in str(caught.value)
-    assert "mode, image, host, timeout, arg, publish, memory" in str(caught.value)
+    assert "mode, image, host, timeout, arg, publish, mount, memory" in str(caught.value)
 
 
 def test_frozen() -> None:

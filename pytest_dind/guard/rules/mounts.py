@@ -120,7 +120,7 @@ def _read_bind(bind: str, policy: Policy, driver: str, wanted: Wanted) -> None:
         wanted.named.setdefault(source, {"Driver": driver or "local"})
         wanted.binds.append(bind)
         return
-    real = policy.bind(source)
+    real = policy.bind(source, writes="ro" not in modes)
     if modes & _RELABEL:
         wanted.binds.append(":".join([real, *parts[1:]]))
         return
@@ -147,7 +147,8 @@ def _read_mount(
             f"{where}.BindOptions", mount.get("BindOptions"), _BIND_OPTIONS, policy.unknown
         )
         _demand_propagation(options.get("Propagation", ""), policy)
-        mount["Source"] = policy.bind(absolute(f"{where}.Source", source))
+        writes = not mount.get("ReadOnly")
+        mount["Source"] = policy.bind(absolute(f"{where}.Source", source), writes=writes)
         if options.get("CreateMountpoint"):
             # The path is there; should the engine not see it, that is an error.
             options["CreateMountpoint"] = False
@@ -202,7 +203,7 @@ def driver_options(driver: str, options: dict[str, str], policy: Policy) -> dict
         return options
     if {"bind", "rbind"}.intersection(flags):
         if device.startswith("/") and set(flags) <= {"bind", "rbind", *_FLAGS}:
-            return {**options, "device": policy.bind(device)}
+            return {**options, "device": policy.bind(device, writes="ro" not in flags)}
     elif options.get("type") == "tmpfs" and device in ("", "tmpfs"):
         flags = [flag for flag in flags if not (flag in _FLAGS or _TMPFS.fullmatch(flag))]
         if not flags:

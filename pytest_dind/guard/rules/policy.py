@@ -27,6 +27,8 @@ class Policy:
         engine: The engine's own socket.
         socket: The guard's own socket, which may be bound.
         private: The directory of all runs' sockets, which may not be bound.
+        read_only: As `roots`, for binds that are only read; the deeper of two that lie in one
+            another decides.
     """
 
     guard: str
@@ -35,6 +37,7 @@ class Policy:
     engine: str
     socket: str
     private: str
+    read_only: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -64,8 +67,12 @@ class Policy:
             raise forbidden(f"the field {where}, which the guard does not know,")
         return True
 
-    def bind(self, source: str) -> str:
+    def bind(self, source: str, *, writes: bool = True) -> str:
         """Check a host path that is to be bound; returns its real path, without symbolic links.
+
+        Args:
+            source: The path.
+            writes: Whether it is to be written to.
 
         Raises:
             Refusal: it may not be bound, or does not exist.
@@ -89,9 +96,14 @@ class Policy:
             return real
         if _is_within(real, self.private):
             raise forbidden(f"a bind of {source}, where the sockets of all runs are,")
-        if not any(_is_within(real, root) for root in self.roots):
-            roots = " and ".join(self.roots)
-            raise forbidden(f"a bind of {source}, which is outside of {roots},", f"bind:{real}")
+        known = (*self.roots, *self.read_only)
+        around = [root for root in known if _is_within(real, root)]
+        if not around:
+            roots = f"outside of {' and '.join(known)}" if known else "of no --dind-mount"
+            raise forbidden(f"a bind of {source}, which is {roots},", f"bind:{real}")
+        if writes and max(around, key=len) not in self.roots:
+            what = f"a bind of {source} that is not read-only, as its --dind-mount is,"
+            raise forbidden(what, f"bind:{real}")
         return real
 
 

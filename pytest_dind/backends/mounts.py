@@ -1,0 +1,219 @@
+"""The files of this machine in a daemon's container: mounted, or copied."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import mounts
+from ..errors import SettingsError
+from ..lifetime import directories, layout
+from ..lifetime.layout import Home
+from ..mounts import Mount, within
+from ..settings import Settings
+
+_TMP = "/tmp"
+# As the official image's own is: what is in it may be run.
+_TMP_OPTIONS = "exec,suid,dev,mode=1777"
+_HIDDEN_OPTIONS = "ro,size=4k,mode=0555"
+_COPY = "Have a copy of it in the daemon: --dind-mount copy:PATH."
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A path of this machine in a daemon's container.
+
+    Attributes:
+        source: The real path here.
+        target: The path in the container.
+        mount: What asks for it.
+    """
+
+    source: str
+    target: str
+    mount: Mount
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the container may not write there."""
+        return self.mount.read_only
+
+    def covers(self, other: Bind) -> bool:
+        """Whether the other is there by this one already."""
+        if self is other or self.read_only != other.read_only:
+            return False
+        inside = within(other.source, self.source) and within(other.target, self.target)
+        return inside and (
+            os.path.relpath(other.source, self.source) == os.path.relpath(other.target, self.target)
+        )
+
+
+@dataclass(frozen=True)
+class SuiteFiles:
+    """The files of this machine that a daemon has.
+
+    Attributes:
+        binds: What is mounted.
+        copies: What is copied.
+        private: The directories of sockets of runs, which no daemon sees.
+    """
+
+    binds: tuple[Bind, ...] = ()
+    copies: tuple[Mount, ...] = ()
+    private: tuple[str, ...] = ()
+
+    def mounts(self) -> list[Any]:
+        """The mounts, as docker-py's `create_host_config` takes them."""
+        from docker.types import Mount as DockerMount
+
+        return [
+            DockerMount(bind.target, bind.source, type="bind", read_only=bind.read_only)
+            for bind in self.binds
+        ]
+
+    def tmpfs(self) -> dict[str, str]:
+        """The in-memory file systems that go with the mounts, as docker-py takes them.
+
+        The official image mounts one on /tmp, which would hide what is below it, unless there is
+        one already. Empty ones hide the directories of sockets, in nested containers too: these
+        bind with what is mounted below.
+        """
+        targets = [bind.target for bind in self.binds]
+        found = dict.fromkeys(self._hidden(), _HIDDEN_OPTIONS)
+        if _TMP not in targets and any(within(target, _TMP) for target in targets):
+            found[_TMP] = _TMP_OPTIONS
+        return found
+
+    def _hidden(self) -> list[str]:
+        return [
+            str(Path(bind.target) / Path(private).relative_to(bind.source))
+            for bind in self.binds
+            for private in self.private
+            if within(private, bind.source)
+        ]
+
+    def elsewhere(self, reason: str) -> tuple[SuiteFiles, str]:
+        """What a daemon has on an engine that shares no directory; and a line on what it lacks.
+
+        Args:
+            reason: Why it shares none.
+
+        Raises:
+            SettingsError: a path was asked for by its name.
+        """
+        left, lines = self, []
+        for bind in self.binds:
+            if bind in left.binds:
+                left, line = left.without(bind.source, reason)
+                lines.append(line)
+        return left, "; ".join(lines)
+
+    def without(self, source: str, reason: str) -> tuple[SuiteFiles, str]:
+        """What a daemon has without a path that its engine does not see; and a line on that.
+
+        Args:
+            source: The path.
+            reason: Why the engine does not see it.
+
+        Raises:
+            SettingsError: the path was asked for by its name.
+        """
+        lacking = next(bind.mount for bind in self.binds if bind.source == source)
+        if not lacking.word:
+            raise SettingsError(
+                f"--dind-mount: the daemon can't have {lacking.source}.",
+                evidence=f"The outer engine does not see this machine's files: {reason}.",
+                remedy=[_COPY, "Run the tests on the engine's own machine."],
+            )
+        rest = tuple(bind for bind in self.binds if bind.mount.word != lacking.word)
+        line = f"{lacking.word} ({source}) is not in the daemon, since {reason}"
+        return dataclasses.replace(self, binds=rest), line
+
+    def unseen(self, text: str) -> str:
+        """The mounted path that an engine's refusal says is not there; empty if it is another."""
+        found = re.search(r"bind source path does not exist: (.*)", text)
+        path = found[1].strip() if found else ""
+        return path if path in {bind.source for bind in self.binds} else ""
+
+    def note(self, home: Home) -> None:
+        """Note which directories are mounted, for `replaced`."""
+        seen = {bind.source: _identity(bind.source) for bind in self.binds}
+        (home.path / layout.MOUNTED).write_text(json.dumps(seen))
+
+
+def of(settings: Settings, home: Home) -> SuiteFiles:
+    """The files that the daemon of these settings has.
+
+    A word that no run has resolved stands for nothing.
+
+    Raises:
+        SettingsError: they can't be had as asked for.
+    """
+    wanted = [mount for mount in map(mounts.parse, settings.mount) if mount.source]
+    binds: dict[str, Bind] = {}
+    for mount in wanted:
+        for bind in () if mount.copied else _binds(mount):
+            other = binds.setdefault(bind.target, bind)
+            if (other.source, other.read_only) != (bind.source, bind.read_only):
+                raise SettingsError(
+                    f"--dind-mount: two mounts have the same place in the daemon, {bind.target}.",
+                    evidence=f"{other.mount} and {mount}.",
+                    remedy=["Leave one of them out.", "Give one another TARGET."],
+                )
+    private = [str(path) for path in _private(home)] if binds else []
+    for bind in binds.values():
+        for path in private:
+            if within(bind.source, path):
+                raise SettingsError(
+                    f"--dind-mount: {bind.mount.source} can't be in a daemon.",
+                    evidence=f"The sockets of all runs are in {path}.",
+                    remedy=["Mount another directory.", "Set TMPDIR to a directory outside of it."],
+                )
+    return SuiteFiles(
+        tuple(_needed(binds.values())),
+        tuple(mount for mount in wanted if mount.copied),
+        tuple(private),
+    )
+
+
+def _binds(mount: Mount) -> list[Bind]:
+    """The binds of a mount: under its own name and, if symbolic links lead there, its real one."""
+    real = os.path.realpath(mount.source)
+    targets = [mount.target] if mount.target else dict.fromkeys([mount.source, real])
+    return [Bind(real, target, mount) for target in targets if not mounts.unsuitable(target)]
+
+
+def _needed(binds: Iterable[Bind]) -> Iterable[Bind]:
+    """The binds, without those that are in another one."""
+    found = list(binds)
+    return [bind for bind in found if not any(other.covers(bind) for other in found)]
+
+
+def _private(home: Home) -> set[Path]:
+    return {home.path.parent.parent.resolve(), *directories.all_bases()}
+
+
+def replaced(home: Home) -> Sequence[str]:
+    """The mounted directories of a daemon in whose place there are others now, or none.
+
+    The daemon still has the former ones.
+    """
+    try:
+        seen: Mapping[str, list[int] | None] = json.loads((home.path / layout.MOUNTED).read_text())
+    except OSError:
+        return []
+    return [path for path, identity in seen.items() if _identity(path) != identity]
+
+
+def _identity(path: str) -> list[int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino]
