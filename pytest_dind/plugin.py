@@ -248,7 +248,7 @@ def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def dind_env(dind_daemon: Daemon) -> dict[str, str]:
-    """The process environment for tools, with every inherited `DOCKER_*` replaced."""
+    """The process environment for tools, in which they find the daemon and no other engine."""
     return dind_daemon.environment()
 
 

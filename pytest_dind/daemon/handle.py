@@ -88,8 +88,9 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         """This process's environment, in which tools find this daemon and no other engine.
 
-        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
-        tools; testcontainers learns where published ports are reached.
+        Only what chooses an engine is taken out (`DOCKER_HOST`, `DOCKER_CONTEXT` and the like of
+        some tools), and `env` put in; what configures tools stays, such as `DOCKER_CONFIG` with
+        its credentials and CLI plugins. testcontainers learns where published ports are reached.
         """
         found = http.environment(os.environ, self.host, self.record.certificates)
         ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}

@@ -15,6 +15,7 @@ from docker.errors import NotFound
 from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
 from pytest_dind.backends.protocol import Backend, Record
 from pytest_dind.daemon.ports import Ports
+from pytest_dind.engine import http
 from pytest_dind.engine.exec import Command
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.lifetime.layout import Home
@@ -84,16 +85,30 @@ def test_frozen() -> None:
     assert _daemon() != _daemon(home=Home(Path("/nowhere/0123abcd/other")))
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every inherited `DOCKER_*` is replaced; all else of the environment stays."""
-    for name in ("HOST", "CONTEXT", "API_VERSION", "TLS_VERIFY", "CERT_PATH", "CONFIG", "NEW"):
-        monkeypatch.setenv(f"DOCKER_{name}", "inherited")
-    monkeypatch.setenv("NOT_DOCKER_HOST", "kept")
+@pytest.mark.parametrize("name", sorted(http.CHOOSE_AN_ENGINE))
+def test_environment_without_another_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What chooses an engine is taken out, or replaced by what leads to the daemon."""
+    monkeypatch.setenv(name, "inherited")
+
+    assert _daemon().environment().get(name) != "inherited"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "DOCKER_BUILDKIT", "DOCKER_DEFAULT_PLATFORM"),
+        *("COMPOSE_PROJECT_NAME", "BUILDKIT_PROGRESS", "TESTCONTAINERS_RYUK_DISABLED"),
+        *("NOT_DOCKER_HOST", "DOCKER_HOST_OF_MINE"),
+    ],
+)
+def test_environment_keeps_what_configures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only configures tools stays as it is, and so does all else."""
+    monkeypatch.setenv(name, "inherited")
     found = _daemon().environment()
 
-    assert {k: v for k, v in found.items() if k.startswith("DOCKER_")} == _daemon().env
-    assert found["NOT_DOCKER_HOST"] == "kept"
+    assert found[name] == "inherited"
     assert found["PATH"] == os.environ["PATH"]
+    assert found.items() >= _daemon().env.items()
 
 
 def test_exec_gives_text() -> None:
