@@ -124,6 +124,8 @@ class Engine:
     def _connected(self) -> docker.DockerClient:
         import docker
 
+        from . import credentials
+
         url = self._reached or self.url
         if url.startswith("ssh://"):
             self._tunnel = ssh.Tunnel(url)
@@ -135,7 +137,7 @@ class Engine:
         make = http.tls_client if "tls" in where else docker.DockerClient
         made: docker.DockerClient = make(**where)
         made.api.timeout = self.timeout
-        return made
+        return credentials.equip(made)
 
     def patient(self, seconds: int) -> Engine:
         """The same engine over a further connection, on which a call may take so long."""

@@ -126,7 +126,7 @@ def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None
 
 
 def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerClient:
-    """A docker client on the daemon at `host`.
+    """A docker client on the daemon at `host`, with the user's credentials for registries.
 
     Args:
         host: The daemon's URL.
@@ -136,13 +136,15 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
     import docker
     from docker.tls import TLSConfig
 
+    from . import credentials
+
     if not certificates:
-        return docker.DockerClient(base_url=host, **kwargs)
+        return credentials.equip(docker.DockerClient(base_url=host, **kwargs))
     path = Path(certificates)
     tls = TLSConfig(
         client_cert=(str(path / CERTIFICATE), str(path / KEY)), ca_cert=str(path / CA), verify=True
     )
-    return tls_client(base_url=host, tls=tls, **kwargs)
+    return credentials.equip(tls_client(base_url=host, tls=tls, **kwargs))
 
 
 def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:

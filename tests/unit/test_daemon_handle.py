@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -120,6 +121,54 @@ def test_exec_gives_text() -> None:
     assert (done.args, done.returncode) == (["x"], 0)
     assert (done.stdout, done.stderr) == ("out é\n", "err \N{REPLACEMENT CHARACTER}\n")
     assert [call.stdin for call in backend.calls] == ["é".encode(), None]
+
+
+@pytest.fixture
+def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A docker config with credentials; the same, as a command is lent them."""
+    text = json.dumps({"auths": {"r.example": {"auth": "bWU6eA=="}}})
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_AUTH_CONFIG", raising=False)
+    return text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["docker", "pull", "r.example/x"],
+        ["/usr/bin/docker", "--debug", "run", "x"],
+        ["docker", "compose", "up"],
+        ["docker-compose", "up"],
+        ["docker-buildx", "du"],
+    ],
+)
+def test_exec_with_credentials(login: str, command: list[str]) -> None:
+    """A command of the docker CLI that may ask a registry has the user's credentials."""
+    backend = _Backend()
+    _daemon(backend).exec(command)
+
+    assert backend.calls[0].credentials == login
+    assert "bWU6eA" not in repr(backend.calls[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        (["docker", "ps"], {}),
+        (["docker", "login", "r.example"], {}),
+        (["sh", "-c", "docker pull x"], {}),
+        (["git", "pull"], {}),
+        (["docker", "pull", "x"], {"DOCKER_CONFIG": "/mine"}),
+        (["docker", "pull", "x"], {"DOCKER_AUTH_CONFIG": "{}"}),
+    ],
+)
+def test_exec_without_credentials(login: str, command: list[str], env: dict[str, str]) -> None:
+    """Any other command has none, nor has one that is given its own."""
+    backend = _Backend()
+    _daemon(backend).exec(command, env=env)
+
+    assert backend.calls[0].credentials == ""
 
 
 def test_exec_that_fails() -> None:
