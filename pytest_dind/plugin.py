@@ -252,6 +252,13 @@ def dind_env(dind_daemon: Daemon) -> dict[str, str]:
     return dind_daemon.environment()
 
 
+@pytest.fixture(scope="session")
+def dind_activated(dind_daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon; this process's own environment leads to it to the end of the session."""
+    with dind_daemon.activated():
+        yield dind_daemon
+
+
 @pytest.fixture
 def dind_clean(request: pytest.FixtureRequest, dind_daemon: Daemon) -> Iterator[Daemon]:
     """The daemon; after the test everything the test added is gone, images kept unless asked."""
