@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
-from ..engine import archives, builds, http, streams
+from ..backends.registry import isolates
+from ..engine import activation, archives, builds, http, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
@@ -88,12 +89,28 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         """This process's environment, in which tools find this daemon and no other engine.
 
-        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
-        tools; testcontainers learns where published ports are reached.
+        Only what chooses an engine is taken out (`DOCKER_HOST`, `DOCKER_CONTEXT` and the like of
+        some tools), and `env` put in; what configures tools stays, such as `DOCKER_CONFIG` with
+        its credentials and CLI plugins. testcontainers learns where published ports are reached.
         """
         found = http.environment(os.environ, self.host, self.record.certificates)
-        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
-        return found | ports
+        if self.record.address:
+            found["TESTCONTAINERS_HOST_OVERRIDE"] = self.record.address
+        if isolates(self.mode):
+            # As nested containers find it: its path on this machine is none in the daemon.
+            found["TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE"] = layout.SOCKET_IN_CONTAINER
+        return found
+
+    @contextmanager
+    def activated(self) -> Iterator[Daemon]:
+        """Have this process's own environment lead to the daemon, in this context.
+
+        `docker.from_env()` and the tools that read the environment follow it, testcontainers also
+        where it is imported already. Contexts may be nested, also of several daemons; all threads
+        of the process share the environment.
+        """
+        with activation.activated(self.environment()):
+            yield self
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on the daemon; close it after use.

@@ -21,8 +21,23 @@ _PLAIN = 'exec "$@"'
 # Writes the command's process id down for a time-out. A command that docker exec starts
 # leads a session of its own (runc, setns init), so its group has all of its children.
 _ANNOUNCED = 'echo $$ >"$1" && shift && exec "$@"'
-_KILL = 'kill -KILL -"$(cat "$0")"; rm -f "$0"'
-_FORGET = 'rm -f "$0"'
+_KILL = 'kill -KILL -"$(cat "$0")"; rm -rf "$0" "$1"'
+_FORGET = 'rm -rf "$0" "$1"'
+# Lends credentials to the docker CLI: a config in memory, of which nothing is left at its end. All
+# else of the container's own config is there too. A container that has a config.json keeps to it;
+# a CLI that knows the variable (from 28 on) finds them there.
+_LENDING = """
+lent=$1 own=${DOCKER_CONFIG:-$HOME/.docker}
+shift
+if [ ! -e "$own/config.json" ] && mkdir -m 700 "$lent"; then
+    trap 'rm -rf "$lent"' EXIT
+    [ ! -d "$own" ] || ln -s "$own"/* "$lent"
+    printf %s "$DOCKER_AUTH_CONFIG" >"$lent/config.json"
+    unset DOCKER_AUTH_CONFIG
+    export DOCKER_CONFIG="$lent" BUILDX_CONFIG="${BUILDX_CONFIG:-$own/buildx}"
+fi
+"$@"
+"""
 _KILLED_WITHIN_SECONDS = 5
 
 # The head of a frame of the engine's multiplexed stream: which output, and how many bytes
@@ -41,6 +56,8 @@ class Command:
         workdir: The directory that it runs in; None for the container's own.
         stdin: Its input; None for an empty one.
         timeout: Seconds until it is killed; None for no limit.
+        credentials: Those that the docker CLI has while the command runs, as JSON of a docker
+            config; empty for none.
     """
 
     argv: Sequence[str]
@@ -48,6 +65,8 @@ class Command:
     workdir: str | None = None
     stdin: bytes | None = None
     timeout: float | None = None
+    # Not in a text that is logged.
+    credentials: str = field(default="", repr=False)
 
 
 def run(
@@ -60,15 +79,20 @@ def run(
             output so far.
     """
     argv, timeout = list(command.argv), command.timeout
-    pid_file = f"/run/pytest-dind-exec-{uuid4().hex}"
+    name = f"pytest-dind-exec-{uuid4().hex}"
+    pid_file, lent = f"/run/{name}", f"/dev/shm/{name}"
     script = [_PLAIN, "sh"] if timeout is None else [_ANNOUNCED, "sh", pid_file]
+    environment = dict(command.env)
+    if command.credentials:
+        script += ["sh", "-c", _LENDING, "sh", lent]
+        environment["DOCKER_AUTH_CONFIG"] = command.credentials
     api = engine.api
     exec_id = api.exec_create(
         container,
         # A shell's own messages begin with its name.
         ["sh", "-c", *script, *command.argv],
         stdin=command.stdin is not None,
-        environment=dict(command.env),
+        environment=environment,
         workdir=command.workdir,
     )["Id"]
     stream = _Stream(api.exec_start(exec_id, socket=True))
@@ -77,7 +101,7 @@ def run(
             stream.feed(command.stdin)
         ended = stream.wait(timeout)
         if timeout is not None:
-            _in_container(engine, container, _FORGET if ended else _KILL, pid_file)
+            _in_container(engine, container, _FORGET if ended else _KILL, pid_file, lent)
         if timeout is not None and not ended:
             stream.wait(_KILLED_WITHIN_SECONDS)
             raise subprocess.TimeoutExpired(argv, timeout, stream.stdout, stream.stderr)
@@ -87,8 +111,10 @@ def run(
     return subprocess.CompletedProcess(argv, code, stream.stdout, stream.stderr)
 
 
-def _in_container(engine: docker.DockerClient, container: str, script: str, argument: str) -> None:
-    exec_id = engine.api.exec_create(container, ["sh", "-c", script, argument])["Id"]
+def _in_container(
+    engine: docker.DockerClient, container: str, script: str, *arguments: str
+) -> None:
+    exec_id = engine.api.exec_create(container, ["sh", "-c", script, *arguments])["Id"]
     engine.api.exec_start(exec_id)
 
 

@@ -87,7 +87,14 @@ def test_unknown_option(pytester: pytest.Pytester) -> None:
 def test_fixtures(pytester: pytest.Pytester) -> None:
     """`--fixtures` has each fixture with its scope and what it gives."""
     text = pytester.runpytest("--fixtures").stdout.str()
-    for name in ("dind_client", "dind_daemon", "dind_env", "dind_mode", "dind_config"):
+    for name in (
+        "dind_client",
+        "dind_daemon",
+        "dind_env",
+        "dind_activated",
+        "dind_mode",
+        "dind_config",
+    ):
         found = re.search(rf"^{name} \[session scope\] -- \S+\n    (\S.*)", text, re.MULTILINE)
         assert found is not None, name
         assert "no docstring" not in found[1]
