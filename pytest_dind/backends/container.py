@@ -21,7 +21,7 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import readiness
+from . import names, readiness, tls_connection
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -106,17 +106,18 @@ class ContainerBackend:
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
-        spec = ContainerSpec(home, settings, image, self._mode, connection, preload)
+            gateway = tls_connection.gateway(self._engine)
+        spec = ContainerSpec(home, settings, image, self._mode, connection, preload, gateway)
         while True:
             try:
                 with _explained(spec):
-                    return self._started(spec)
+                    return self._started(spec, progress)
             except (NotShared, NoShell) as error:
                 other = connections.fallback(spec.connection, error, self._engine, home)
                 spec = spec.over(other)
             self.stop(home)
 
-    def _started(self, spec: ContainerSpec) -> Record:
+    def _started(self, spec: ContainerSpec, progress: Progress) -> Record:
         connection, source = spec.connection, spec.preload.source
         containers.uninterrupted(lambda: self._create(spec))
         with answering(self._engine):
@@ -136,6 +137,7 @@ class ContainerBackend:
         if obstacle is not None:
             raise obstacle.error(self._mode.name)
         spec.preload.provide(daemon)
+        self._join(spec, progress)
         return Record(
             mode=self._mode.name,
             home=spec.home,
@@ -147,6 +149,8 @@ class ContainerBackend:
             certificates=connection.certificates,
             outer=connection.outer,
             because=connection.because,
+            ip=containers.address(details),
+            gateway=containers.gateway(details) if spec.gateway is None else spec.gateway,
             version=info["ServerVersion"],
             api_version=daemon.api_version,
             driver=info["Driver"],
@@ -154,6 +158,14 @@ class ContainerBackend:
             seconds=source.seconds,
             pulled=source.pulled,
         )
+
+    def _join(self, spec: ContainerSpec, progress: Progress) -> None:
+        """Join the network that the settings name; let nested containers know what is in it."""
+        network, started_in = spec.settings.network, spec.connection.network or names.DEFAULT
+        if network not in ("", started_in):
+            names.join(self._engine, spec.home, network, progress)
+        elif started_in != names.DEFAULT:
+            names.tell(self._engine, spec.home.label, progress)
 
     def _create(self, spec: ContainerSpec) -> None:
         """Create and start the container.

@@ -67,6 +67,23 @@ class Daemon:
         return self.record.host
 
     @property
+    def ip(self) -> str:
+        """The address of the daemon's container on the outer engine; empty in mode socket.
+
+        Containers of the outer engine reach the daemon there, and so does the test process where
+        that engine is on this machine and in no virtual one.
+        """
+        return self.record.ip
+
+    @property
+    def gateway(self) -> str:
+        """The address at which nested containers reach the test process.
+
+        Empty where none is known: the outer engine is on another machine, or in a virtual one.
+        """
+        return self.record.gateway
+
+    @property
     def env(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at the daemon."""
         return self.record.variables()

@@ -94,9 +94,12 @@ class Engine:
         """Why its containers don't see this process's directories; empty where they may."""
         if not self.url.startswith("unix://"):
             return "its file system is not shared"
-        if sys.platform == "darwin" or _DESKTOP in self.url:
-            return "it runs in a virtual machine"
-        return self._unshared
+        return "it runs in a virtual machine" if self.is_virtual else self._unshared
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is known to run in a virtual machine on this one."""
+        return self.url.startswith("unix://") and (sys.platform == "darwin" or _DESKTOP in self.url)
 
     def mark_unshared(self, reason: str) -> None:
         """Note that its containers turned out not to see this process's directories."""
