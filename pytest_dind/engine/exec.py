@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -45,6 +45,9 @@ _KILLED_WITHIN_SECONDS = 5
 _FRAME = struct.Struct(">BxxxL")
 _STDOUT, _STDERR = 1, 2
 
+Sink = Callable[[bytes], object]
+"""Takes what a command writes."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -54,19 +57,23 @@ class Command:
         argv: The program and its arguments.
         env: Its further environment variables.
         workdir: The directory that it runs in; None for the container's own.
-        stdin: Its input; None for an empty one.
+        stdin: Its input, whole or in chunks that are made as they are sent; None for an empty one.
         timeout: Seconds until it is killed; None for no limit.
         credentials: Those that the docker CLI has while the command runs, as JSON of a docker
             config; empty for none.
+        stdout: Called with what it writes there, as it comes; without, that is kept for the result.
+        stderr: The same for its other output.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
-    stdin: bytes | None = None
+    stdin: bytes | Iterable[bytes] | None = None
     timeout: float | None = None
     # Not in a text that is logged.
     credentials: str = field(default="", repr=False)
+    stdout: Sink | None = None
+    stderr: Sink | None = None
 
 
 def run(
@@ -77,6 +84,7 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it did not end in time and was killed; the exception has the
             output so far.
+        Exception: what making its input, or taking its output, has raised.
     """
     argv, timeout = list(command.argv), command.timeout
     name = f"pytest-dind-exec-{uuid4().hex}"
@@ -95,10 +103,11 @@ def run(
         environment=environment,
         workdir=command.workdir,
     )["Id"]
-    stream = _Stream(api.exec_start(exec_id, socket=True))
+    stream = _Stream(api.exec_start(exec_id, socket=True), command)
     try:
         if command.stdin is not None:
-            stream.feed(command.stdin)
+            stdin = command.stdin
+            stream.feed([stdin] if isinstance(stdin, bytes) else stdin)
         ended = stream.wait(timeout)
         if timeout is not None:
             _in_container(engine, container, _FORGET if ended else _KILL, pid_file, lent)
@@ -107,6 +116,8 @@ def run(
             raise subprocess.TimeoutExpired(argv, timeout, stream.stdout, stream.stderr)
     finally:
         stream.close()
+    if stream.failure is not None:
+        raise stream.failure
     code = api.exec_inspect(exec_id)["ExitCode"]
     return subprocess.CompletedProcess(argv, code, stream.stdout, stream.stderr)
 
@@ -157,12 +168,21 @@ class Attached:
 
 
 class _Stream(Attached):
-    """An attached connection whose threads feed the command and collect its outputs."""
+    """An attached connection whose threads feed the command and collect its outputs.
 
-    def __init__(self, raw: Any) -> None:
+    Attributes:
+        failure: What making the input, or taking an output, has raised.
+    """
+
+    def __init__(self, raw: Any, command: Command) -> None:
         super().__init__(raw)
+        self.failure: Exception | None = None
         self._socket.settimeout(None)
         self._outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        self._sinks: dict[int, Sink] = {
+            _STDOUT: command.stdout or self._outputs[_STDOUT].extend,
+            _STDERR: command.stderr or self._outputs[_STDERR].extend,
+        }
         # Waited for instead of the thread, see `BackgroundStart`.
         self._ended = threading.Event()
         threading.Thread(target=self._collect, daemon=True).start()
@@ -176,9 +196,9 @@ class _Stream(Attached):
     def stderr(self) -> bytes:
         return bytes(self._outputs[_STDERR])
 
-    def feed(self, data: bytes) -> None:
-        """Send `data` as the command's stdin, and then its end."""
-        self._writer = threading.Thread(target=self._send, args=(data,), daemon=True)
+    def feed(self, chunks: Iterable[bytes]) -> None:
+        """Send `chunks` as the command's stdin, and then its end."""
+        self._writer = threading.Thread(target=self._send, args=(chunks,), daemon=True)
         self._writer.start()
 
     def wait(self, timeout: float | None) -> bool:
@@ -204,12 +224,31 @@ class _Stream(Attached):
             with contextlib.suppress(OSError):
                 while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
                     output, length = _FRAME.unpack(head)
-                    self._outputs[output] += self._file.read(length)
+                    self._take(output, self._file.read(length))
         finally:
             self._ended.set()
 
-    def _send(self, data: bytes) -> None:
-        # A command may end without reading all of its stdin.
-        with contextlib.suppress(OSError):
-            self._socket.sendall(data)
+    def _take(self, output: int, data: bytes) -> None:
+        # A command whose output nobody takes any more would not end: the rest is read and dropped.
+        try:
+            self._sinks[output](data)
+        except Exception as error:
+            self.failure = self.failure or error
+            self._sinks[output] = len
+
+    def _send(self, chunks: Iterable[bytes]) -> None:
+        try:
+            for chunk in chunks:
+                if not self._sent(chunk):
+                    break
+        except Exception as error:
+            self.failure = error
         self._shutdown(socket.SHUT_WR)
+
+    def _sent(self, chunk: bytes) -> bool:
+        """Whether a chunk went out: a command may end without reading all of its stdin."""
+        try:
+            self._socket.sendall(chunk)
+        except OSError:
+            return False
+        return True
