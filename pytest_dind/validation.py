@@ -184,8 +184,9 @@ def ports(published: Iterable[str]) -> list[tuple[int, str]]:
         if named > _MOST_PORTS:
             raise SettingsError(
                 f"--dind-publish: with {text!r} these are more than {_MOST_PORTS} ports.",
-                evidence="Each published port costs the outer engine a process and a tenth of a "
-                f"second or more, while all that uses it waits; asked for are {named} so far.",
+                evidence=f"Valid: at most {_MOST_PORTS} in all; asked for are {named} so far. Each "
+                "costs the outer engine a process and a tenth of a second or more, for which all "
+                "that use the engine wait.",
                 remedy=["Publish only the ports that are used, such as 8000-8010."],
             )
         found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
