@@ -53,6 +53,7 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
         ("--dind-timeout=soon", "--dind-timeout: 'soon' is not a valid value."),
         ("--dind-timeout=0", "--dind-timeout: 0.0 is not a valid value."),
         ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),
+        ("--dind-publish=1-65535", "--dind-publish: with '1-65535' these are more than 200 ports"),
         ("--dind-unavailable=no", "--dind-unavailable: 'no' is not a valid value."),
         ("--dind-image=", "--dind-image: '' is not a valid value."),
     ],
