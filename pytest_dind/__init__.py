@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .daemon.handle import Daemon as Daemon
     from .errors import AddressUnreachable as AddressUnreachable
     from .errors import BuildFailed as BuildFailed
+    from .errors import CopyFailed as CopyFailed
     from .errors import DaemonExited as DaemonExited
     from .errors import DaemonLost as DaemonLost
     from .errors import DaemonUnhealthy as DaemonUnhealthy
@@ -29,6 +30,7 @@ __all__ = [
     "Address",
     "AddressUnreachable",
     "BuildFailed",
+    "CopyFailed",
     "Daemon",
     "DaemonExited",
     "DaemonLost",

@@ -74,6 +74,10 @@ class BuildFailed(DindError):
     """A Dockerfile could not be built in the daemon."""
 
 
+class CopyFailed(DindError):
+    """A file or a directory could not be copied into the daemon's container, or out of it."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

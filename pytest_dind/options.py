@@ -15,7 +15,9 @@ from .settings import MODES, Settings
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 """The settings of a run, in its `config.stash`."""
 
-DAEMON_FIXTURES = frozenset({"dind_daemon", "dind_client", "dind_env", "dind_clean"})
+DAEMON_FIXTURES = frozenset(
+    {"dind_daemon", "dind_client", "dind_env", "dind_activated", "dind_clean"}
+)
 """The fixtures that start the daemon."""
 
 CLEAN = "dind_clean"

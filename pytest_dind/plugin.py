@@ -248,8 +248,15 @@ def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def dind_env(dind_daemon: Daemon) -> dict[str, str]:
-    """The process environment for tools, with every inherited `DOCKER_*` replaced."""
+    """The process environment for tools, in which they find the daemon and no other engine."""
     return dind_daemon.environment()
+
+
+@pytest.fixture(scope="session")
+def dind_activated(dind_daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon; this process's own environment leads to it to the end of the session."""
+    with dind_daemon.activated():
+        yield dind_daemon
 
 
 @pytest.fixture

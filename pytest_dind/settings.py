@@ -125,6 +125,13 @@ class Settings:
     cpus: str = option(
         "", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER", daemon_only=True
     )
+    network: str = option(
+        "",
+        "a network of the outer engine that the daemon's container joins, by its name: nested "
+        "containers reach what is in it, by name too",
+        metavar="NAME",
+        daemon_only=True,
+    )
     registry_mirror: tuple[str, ...] = option(
         (),
         "a mirror of Docker Hub that the daemon pulls through, as a URL",

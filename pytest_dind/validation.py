@@ -18,6 +18,9 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 _DATA_ROOT = re.compile(r"--(data-root|graph)(=|\s|$)|-D*g")
 # Short: the name is part of a unix socket's path.
 _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
+# Each port costs the engine a process and two of its rules, a tenth of a second or two in all, also
+# when nobody waits for it any more.
+_MOST_PORTS = 200
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
@@ -178,14 +181,24 @@ def ports(published: Iterable[str]) -> list[tuple[int, str]]:
     """Return the ports that the setting `publish` names, each with its protocol.
 
     Raises:
-        SettingsError: a text names no port.
+        SettingsError: a text names no port, or all together name too many.
     """
     found: list[tuple[int, str]] = []
+    named = 0
     for text in published:
         match = _PORT.fullmatch(text)
         first = int(match["first"]) if match else 0
         last = int(match["last"] or first) if match else 0
         if match is None or not 0 < first <= last < 65536:
             raise bad("publish", text, ["a port (8080), a range (8000-8010), udp (53/udp)"])
+        named += last + 1 - first
+        if named > _MOST_PORTS:
+            raise SettingsError(
+                f"--dind-publish: with {text!r} these are more than {_MOST_PORTS} ports.",
+                evidence=f"Valid: at most {_MOST_PORTS} in all; asked for are {named} so far. Each "
+                "costs the outer engine a process and a tenth of a second or more, for which all "
+                "that use the engine wait.",
+                remedy=["Publish only the ports that are used, such as 8000-8010."],
+            )
         found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
     return found

@@ -22,7 +22,7 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import copies, mounts, readiness
+from . import file_copies, mounts, names, readiness, tls_connection
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -107,8 +107,11 @@ class ContainerBackend:
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
+            gateway = tls_connection.gateway(self._engine)
         files = mounts.of(settings, home)
-        spec = ContainerSpec(home, settings, image, self._mode, connection, preload, files)
+        spec = ContainerSpec(
+            home, settings, image, self._mode, connection, preload, gateway=gateway, files=files
+        )
         while True:
             spec = self._without_unshared_files(spec, progress)
             try:
@@ -152,8 +155,9 @@ class ContainerBackend:
         if obstacle is not None:
             raise obstacle.error(self._mode.name)
         spec.preload.provide(daemon)
-        copies.provide(self._engine.client, details["Id"], spec.files.copies, progress)
+        file_copies.provide(self._engine.client, details["Id"], spec.files.copies, progress)
         spec.files.note(spec.home)
+        self._join(spec, progress)
         return Record(
             mode=self._mode.name,
             home=spec.home,
@@ -165,6 +169,8 @@ class ContainerBackend:
             certificates=connection.certificates,
             outer=connection.outer,
             because=connection.because,
+            ip=containers.address(details),
+            gateway=containers.gateway(details) if spec.gateway is None else spec.gateway,
             version=info["ServerVersion"],
             api_version=daemon.api_version,
             driver=info["Driver"],
@@ -172,6 +178,14 @@ class ContainerBackend:
             seconds=source.seconds,
             pulled=source.pulled,
         )
+
+    def _join(self, spec: ContainerSpec, progress: Progress) -> None:
+        """Join the network that the settings name; let nested containers know what is in it."""
+        network, started_in = spec.settings.network, spec.connection.network or names.DEFAULT
+        if network not in ("", started_in):
+            names.join(self._engine, spec.home, network, progress)
+        elif started_in != names.DEFAULT:
+            names.tell(self._engine, spec.home.label, progress)
 
     def _create(self, spec: ContainerSpec) -> None:
         """Create and start the container.

@@ -51,6 +51,8 @@ class Record:
         certificates: The directory of a client's certificates; empty where it has a unix socket.
         outer: The host on which ports that the outer engine publishes are reached.
         because: Why it is not reached by a shared directory; empty where it is.
+        ip: Its container's address on the outer engine's network, whether reached from here or not.
+        gateway: The address at which nested containers reach the test process; empty for none.
     """
 
     mode: str
@@ -69,6 +71,8 @@ class Record:
     certificates: str = ""
     outer: str = "127.0.0.1"
     because: str = ""
+    ip: str = ""
+    gateway: str = ""
 
     def variables(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""

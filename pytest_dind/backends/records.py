@@ -14,7 +14,7 @@ from ..settings import Settings
 from .protocol import Record
 
 # Raised when a field of `Record` changes: a record of another version is not read.
-_VERSION = 4
+_VERSION = 5
 
 
 def read(home: Home) -> tuple[Record, Settings] | None:

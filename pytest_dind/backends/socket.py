@@ -22,7 +22,7 @@ from ..lifetime.files import Directory, Files
 from ..lifetime.layout import Home
 from ..mounts import parse
 from ..settings import Settings
-from . import mounts, readiness, records
+from . import mounts, readiness, records, subnets, tls_connection
 from .engine_errors import UNSHARED_REMEDY, gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import LOOPBACK, Record
@@ -115,10 +115,17 @@ class SocketBackend:
             user_namespace=False,
             seconds=source.seconds,
             pulled=source.pulled,
+            gateway=self._gateway(),
         )
         # The client container, which another process may make, and a restart need the settings.
         records.write(record, settings)
         return record
+
+    def _gateway(self) -> str:
+        """The address at which the tests' containers reach this process."""
+        gateway = tls_connection.gateway(self._engine)
+        with answering(self._engine):
+            return subnets.nested(self._engine.client.api.networks(), gateway=gateway).gateway
 
     def _launch(self, home: Home, settings: Settings) -> None:
         binds = mounts.of(settings, home).binds

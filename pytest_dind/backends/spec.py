@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from ..lifetime import labels, layout
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import subnets
+from . import names, subnets
 from .connection import Connection
 from .mounts import SuiteFiles
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .probe import Obstacle
 
 _DOCKERD = "dockerd"
+_INSECURE = "--insecure-registry"
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 _SCRIPTS = ("store/store.sh", "backends/supervise.sh")
 # A bridge of the user's own; dockerd refuses it together with `--bip`.
 _OTHER_BRIDGE = {"--bridge", "-b"}
@@ -56,6 +58,7 @@ class ContainerSpec:
         connection: How the test process reaches the daemon.
         preload: The images that the daemon has from its start.
         files: The files of this machine that the daemon has.
+        gateway: As `subnets.nested` takes it.
     """
 
     home: Home
@@ -65,6 +68,7 @@ class ContainerSpec:
     connection: Connection
     preload: seeding.Preload
     files: SuiteFiles = field(default_factory=SuiteFiles)
+    gateway: str | None = ""
 
     @property
     def subject(self) -> str:
@@ -82,8 +86,15 @@ class ContainerSpec:
         return dataclasses.replace(self, connection=connection, preload=preload)
 
     def arguments(self, api: Any) -> dict[str, Any]:
-        """The arguments of docker-py's `create_container`, for an engine with this API."""
+        """The arguments of docker-py's `create_container`, for an engine with this API.
+
+        Raises:
+            SettingsError: the engine lacks the network that the daemon is to join.
+        """
         connection, settings = self.connection, self.settings
+        outer = api.networks()
+        if settings.network:
+            names.demand(settings.network, outer)
         ours = labels.make(
             self.home.run,
             mode=self.mode.name,
@@ -100,7 +111,7 @@ class ContainerSpec:
             "name": self.home.label,
             "user": containers.SUPERUSER,
             "labels": ours,
-            **self.first_process(subnets.nested(api.networks())),
+            **self.first_process(self._network(outer)),
             "ports": list(bindings),
             "host_config": api.create_host_config(
                 mounts=[*connection.mounts(), *self._volumes(ours), *self.files.mounts()],
@@ -132,24 +143,44 @@ class ContainerSpec:
                 self.home.label,
                 *self.preload.seed.arguments(),
                 self.connection.name,
+                " ".join(self._without_given(network.recent_arguments())),
                 *daemon,
             ],
         }
 
-    def _dockerd_arguments(self, network: subnets.Network) -> list[str]:
-        settings = self.settings
-        given = {argument.partition("=")[0] for argument in settings.arg}
+    def _network(self, outer: Iterable[Mapping[str, Any]]) -> subnets.Network:
+        """The daemon's own network on an engine that has these networks."""
+        started_in = self.connection.network or subnets.DEFAULT
+        joined = filter(None, [started_in, self.settings.network])
+        return subnets.nested(outer, tuple(joined), self.gateway)
+
+    def _without_given(self, arguments: Iterable[str]) -> list[str]:
+        """Those of the plugin's arguments that no argument of the user's takes the place of."""
+        given = {argument.partition("=")[0] for argument in self.settings.arg}
         if given & _OTHER_BRIDGE:
             given.add("--bip")
+        return [argument for argument in arguments if argument.partition("=")[0] not in given]
+
+    def _dockerd_arguments(self, network: subnets.Network) -> list[str]:
+        settings = self.settings
         return [
             *self.connection.arguments(),
             # Where tools in the container, and nested containers that mount it, find a daemon.
             f"--host=unix://{layout.SOCKET_IN_CONTAINER}",
             *(f"--registry-mirror={url}" for url in settings.registry_mirror),
-            *(f"--insecure-registry={registry}" for registry in settings.insecure_registry),
-            *(flag for flag in network.arguments() if flag.partition("=")[0] not in given),
+            *(f"{_INSECURE}={registry}" for registry in self._insecure_registries()),
+            *self._without_given(network.arguments()),
             *settings.arg,
         ]
+
+    def _insecure_registries(self) -> tuple[str, ...]:
+        """The registries that need no TLS.
+
+        Those on loopback need none, from Docker 29.10 on only as long as no other is named.
+        """
+        found = self.settings.insecure_registry
+        given = any(argument.partition("=")[0] == _INSECURE for argument in self.settings.arg)
+        return (*found, *_LOOPBACK) if found or given else ()
 
     def _volumes(self, ours: Mapping[str, str]) -> list[Any]:
         """The data-root, and the warm store for a daemon that has part in it."""

@@ -1,6 +1,6 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION COMMAND...
+#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION MORE COMMAND...
 #
 # DEADLINE: the seconds after which the lease must have a holder.
 # BARE: whether the image has no entrypoint.
@@ -8,18 +8,20 @@
 # KEY, REFRESH, LIMIT: the golden root, whether it is made anew, the store's limit; KEY may be empty.
 # CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
 # this container's.
+# MORE: arguments of dockerd's that an older one does not know, with blanks between them; may be empty.
 # It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
 # reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
 # daemon outlives its users.
 # Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
 # 0 when the last user is gone.
 #
-# Runs behind store.sh, which has what is not assigned, or not used, here.
-# shellcheck shell=sh disable=SC2154,SC2034
+# Runs behind store.sh, which has what is not assigned, or not used, here. It goes through words, not
+# lines (SC2013, SC2086).
+# shellcheck shell=sh disable=SC2154,SC2034,SC2013,SC2086
 
 home=/run/pytest-dind
-deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 connection=$7
-shift 7
+deadline=$1 bare=$2 name=$3 key=$4 refresh=$5 limit=$6 connection=$7 more=$8
+shift 8
 
 # With cgroup v1 a frozen process, as in a paused container, can't be killed, not even by the end of
 # this process, the first.
@@ -100,12 +102,55 @@ for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
 	[ ! -e "$file" ] || rm -f "$file"
 done
 
+# `more` gets what dockerd is told besides, but for what its configuration tells it: it would refuse
+# the same thing from two places.
+config=$(cat /etc/docker/daemon.json 2>/dev/null)
+case "$config" in
+*host-gateway-ip* | *default-network-opts*) more= ;;
+esac
+
 # dockerd's rules for IPv6 take a fifth of its start. In a container without IPv6 they only part
 # nested networks from each other; --ip6tables=true asks for that.
-more=
-case " $* $(cat /etc/docker/daemon.json 2>/dev/null)" in
+case " $* $config" in
 *ip6tables* | *" --config-file"*) ;;
-*) grep -qv ' lo$' /proc/net/if_inet6 2>/dev/null || more=--ip6tables=false ;;
+*) grep -qv ' lo$' /proc/net/if_inet6 2>/dev/null || more="$more --ip6tables=false" ;;
+esac
+
+# Nested containers ask the resolvers that the outer engine's containers ask, also once this
+# container joins a network whose resolver, on its loopback, they can't reach: dockerd would let them
+# ask a public one. Newer engines tell in a comment which ones theirs asks; where none is known they
+# ask this container, see redirect.sh.
+case " $* $config" in
+*" --dns"[\ =]* | *" --dns-opt"* | *\"dns\"* | *\"dns-opts\"* | *" --config-file"*) ;;
+*)
+	resolvers=
+	for server in $(sed -n -e 's/^nameserver *//p' -e 's/host(\([^)]*\))/\1/g' \
+		-e 's/^# ExtServers: \[\(.*\)]$/\1/p' /etc/resolv.conf); do
+		case $server in
+		127.* | ::1 | *[!0-9a-fA-F.:]*) ;;
+		*) resolvers="$resolvers $server" ;;
+		esac
+	done
+	for argument; do
+		case $argument in
+		--bip=*) argument=${argument#--bip=} resolvers=${resolvers:-" ${argument%/*}"} ;;
+		esac
+	done
+	for server in $resolvers; do
+		more="$more --dns=$server"
+	done
+	# The engine puts `ndots:0` into this container's own file when it joins a network, and a dockerd
+	# that finds it there passes no name without a dot on. An option takes its place, of all that
+	# were there or of none; this one is what resolvers do anyway.
+	options=$(sed -n 's/^options *//p' /etc/resolv.conf)
+	case $options in
+	*ndots:0*) options= ;;
+	esac
+	for option in ${options:-attempts:2}; do
+		more="$more --dns-opt=$option"
+	done
+	echo "$resolvers" >/run/pytest-dind.resolvers
+	;;
 esac
 
 # Wait for a process, whatever signals come meanwhile; its exit code is in `code` then.
@@ -131,11 +176,19 @@ while :; do
 	"$@" $more 9<&- &
 	daemon=$!
 	await "$daemon"
-	if [ -n "$more" ] && [ "$code" -ne 0 ] && grep -q "unknown flag: --ip6tables" "$home/log"; then
-		# Docker before 20.10.
-		more=
+	# Docker before 20.10 does not know --ip6tables and --host-gateway-ip, and before 24
+	# --default-network-opt.
+	unknown=$(sed -n 's/^.*unknown flag: //p' "$home/log" | tail -n 1)
+	case "$code $more" in
+	[1-9]*" ${unknown:-none}="*)
+		known=
+		for argument in $more; do
+			[ "${argument%%=*}" = "$unknown" ] || known="$known $argument"
+		done
+		more=$known
 		continue
-	fi
+		;;
+	esac
 	[ -n "$again$restart" ] && [ -z "$ended" ] || conclude "$code"
 	if [ -n "$restart" ]; then
 		# One that had to be killed leaves its pid file, too.

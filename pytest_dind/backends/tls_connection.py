@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PORT = 2376
 _EVERYWHERE = "0.0.0.0"
+# What Docker and Podman put into their containers.
+_IN_CONTAINER = ("/.dockerenv", "/run/.containerenv")
 
 # Holds the FIFO open, says so, and ends with its stdin. Opened for reading too, a FIFO needs no
 # reader.
@@ -54,23 +56,36 @@ def place(engine: Engine) -> Place:
     """Where an engine is."""
     if engine.url.startswith("unix://"):
         # In a virtual machine, which forwards loopback; or outside of this process's container.
-        return Place(LOOPBACK, LOOPBACK, _own_network(engine))
+        return Place(LOOPBACK, LOOPBACK, next(iter(_own_networks(engine)), ""))
     host = engine.address
     local = host == "localhost" or host.startswith("127.")
     return Place(LOOPBACK, LOOPBACK) if local else Place(host, _EVERYWHERE)
 
 
-def _own_network(engine: Engine) -> str:
-    """A network of the container that this process runs in; empty when it is in none."""
+def gateway(engine: Engine) -> str | None:
+    """The address at which containers of an engine reach this process.
+
+    That is its container's own where it is in one; None for that of the engine's machine, which has
+    one in each network; empty where it is on another machine, or the engine in a virtual one.
+    """
+    if not engine.url.startswith("unix://") or engine.is_virtual:
+        return ""
+    if not any(Path(mark).exists() for mark in _IN_CONTAINER):
+        return None
+    return next(iter(_own_networks(engine).values()), None)
+
+
+def _own_networks(engine: Engine) -> dict[str, str]:
+    """The networks of the container that this process runs in, and its address in each."""
     from docker.errors import APIError
 
     try:
         # A container's host name is its id, unless it was given another.
         details = engine.client.api.inspect_container(socket.gethostname())
     except APIError:
-        return ""
-    networks = details["NetworkSettings"]["Networks"]
-    return next((name for name, net in networks.items() if net.get("IPAddress")), "")
+        return {}
+    networks = details["NetworkSettings"]["Networks"].items()
+    return {name: net["IPAddress"] for name, net in networks if net.get("IPAddress")}
 
 
 def because(engine: Engine) -> str:

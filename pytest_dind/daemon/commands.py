@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..backends import engine_errors
@@ -13,6 +14,17 @@ from ..errors import SettingsError
 
 if TYPE_CHECKING:
     from ..backends.protocol import Backend, Record
+
+
+# The docker CLI's commands that may ask a registry for something, wherever they stand in the line.
+_ASK_REGISTRIES = frozenset(
+    {
+        *("bake", "build", "buildx", "compose", "create", "deploy", "install", "manifest", "pull"),
+        *("push", "run", "search", "trust", "update"),
+    }
+)
+_CLIS = frozenset({"docker", "docker-compose", "docker-buildx"})
+_OWN_CREDENTIALS = frozenset({"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG"})
 
 
 class CommandFailed(subprocess.CalledProcessError):
@@ -43,7 +55,18 @@ def command(
     if not isinstance(timeout, (int, float, type(None))):
         raise bad("exec", "timeout", timeout, "a number of seconds, or None")
     given = stdin.encode() if isinstance(stdin, str) else stdin
-    return Command(words, env or {}, workdir, given, timeout)
+    return Command(words, env or {}, workdir, given, timeout, _credentials(words, env or {}))
+
+
+def _credentials(words: Sequence[str], env: Mapping[str, str]) -> str:
+    """The user's credentials for registries, if the docker CLI may need them for this command."""
+    program = PurePath(words[0]).name
+    asks = program in _CLIS and not _ASK_REGISTRIES.isdisjoint({program[7:], *words[1:]})
+    if not asks or not _OWN_CREDENTIALS.isdisjoint(env):
+        return ""
+    from ..engine import credentials
+
+    return credentials.as_config()
 
 
 def run(

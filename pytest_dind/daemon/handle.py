@@ -8,15 +8,18 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
-from ..engine import archives, builds, http, streams
+from ..backends.registry import isolates
+from ..engine import activation, archives, builds, http, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import commands
+from . import commands, copies
+from .building import Builder
 from .loss import lost
 from .ports import Ports
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+    from ..engine.exec import Command
     from ..lifetime.files import Files
 
 
@@ -66,6 +70,23 @@ class Daemon:
         return self.record.host
 
     @property
+    def ip(self) -> str:
+        """The address of the daemon's container on the outer engine; empty in mode socket.
+
+        Containers of the outer engine reach the daemon there, and so does the test process where
+        that engine is on this machine and in no virtual one.
+        """
+        return self.record.ip
+
+    @property
+    def gateway(self) -> str:
+        """The address at which nested containers reach the test process.
+
+        Empty where none is known: the outer engine is on another machine, or in a virtual one.
+        """
+        return self.record.gateway
+
+    @property
     def env(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at the daemon."""
         return self.record.variables()
@@ -88,12 +109,28 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         """This process's environment, in which tools find this daemon and no other engine.
 
-        That is every inherited `DOCKER_*`, of which `env` takes the place, and the like of some
-        tools; testcontainers learns where published ports are reached.
+        Only what chooses an engine is taken out (`DOCKER_HOST`, `DOCKER_CONTEXT` and the like of
+        some tools), and `env` put in; what configures tools stays, such as `DOCKER_CONFIG` with
+        its credentials and CLI plugins. testcontainers learns where published ports are reached.
         """
         found = http.environment(os.environ, self.host, self.record.certificates)
-        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
-        return found | ports
+        if self.record.address:
+            found["TESTCONTAINERS_HOST_OVERRIDE"] = self.record.address
+        if isolates(self.mode):
+            # As nested containers find it: its path on this machine is none in the daemon.
+            found["TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE"] = layout.SOCKET_IN_CONTAINER
+        return found
+
+    @contextmanager
+    def activated(self) -> Iterator[Daemon]:
+        """Have this process's own environment lead to the daemon, in this context.
+
+        `docker.from_env()` and the tools that read the environment follow it, testcontainers also
+        where it is imported already. Contexts may be nested, also of several daemons; all threads
+        of the process share the environment.
+        """
+        with activation.activated(self.environment()):
+            yield self
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on the daemon; close it after use.
@@ -182,10 +219,51 @@ class Daemon:
             DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
         wanted = commands.command(command, env, workdir, stdin, timeout)
+        return self._run(wanted, check=check, text=text)
+
+    def _run(
+        self, command: Command, *, check: bool = False, text: bool = False
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the daemon's container; `exec` says how."""
         if self._inside:
             inside = {"DOCKER_HOST": self._inside}
-            wanted = dataclasses.replace(wanted, env={**inside, **wanted.env})
-        return commands.run(self._backend, self.record, wanted, check=check, text=text)
+            command = dataclasses.replace(command, env={**inside, **command.env})
+        return commands.run(self._backend, self.record, command, check=check, text=text)
+
+    def copy_to(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+        """Copy a file or a directory of this machine into the daemon's container.
+
+        As `docker cp` does: into `target` where that is a directory, else to that name, whose
+        parent must be there; of a directory that is given with `/.` at its end, what is in it.
+        Modes, times and the links in a directory are kept, all becomes root's; a source that is
+        itself a link is followed; sockets are left out.
+
+        Args:
+            source: The file or directory.
+            target: Where it goes in the container.
+
+        Raises:
+            CopyFailed: there is no source, or no place for it.
+        """
+        copies.copy_to(self._run, source, target)
+
+    def copy_from(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+        """Copy a file or a directory of the daemon's container to this machine.
+
+        As `copy_to` does, the other way round; all becomes the caller's own, and devices, pipes and
+        sockets are left out.
+
+        Args:
+            source: The file or directory in the container.
+            target: Where it goes.
+
+        Returns:
+            Where it is now.
+
+        Raises:
+            CopyFailed: there is no source, or no place for it.
+        """
+        return copies.copy_from(self._run, source, target)
 
     def address(
         self,
@@ -254,21 +332,29 @@ class Daemon:
         return loaded
 
     def build(self, path: str | os.PathLike[str], tag: str, **options: Any) -> str:
-        """Build a Dockerfile's directory in the daemon.
+        """Build a Dockerfile's directory in the daemon, by BuildKit.
+
+        That is by the buildx of the daemon's image, or else of this machine, or else BuildKit by
+        the engine's API; what BuildKit can't do is done by the older builder.
 
         Args:
             path: The directory.
             tag: The image's name.
-            options: Further ones of docker-py's `build`, such as `buildargs` or `dockerfile`.
+            options: Further ones of docker-py's `build`, such as `buildargs` or `dockerfile`; and
+                `secrets`, a dict of what steps may mount with `RUN --mount=type=secret`: each the
+                path of a file, or its contents as bytes.
 
         Returns:
             The image's id.
 
         Raises:
             BuildFailed: a step fails; the last lines of the build are in the text.
+            SettingsError: there is no such option, or what it asks for can't be had here.
         """
+        build = builds.build_of(path, tag, options)
+        builder = Builder(self.record, self._run, self.environment, self._progress)
         with self._connected(timeout=streams.SILENCE_SECONDS) as client:
-            return builds.build(client, path, tag, self._progress, options)
+            return builder.build(client, build)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""

@@ -48,6 +48,12 @@ def address(details: Mapping[str, Any]) -> str:
     return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")
 
 
+def gateway(details: Mapping[str, Any]) -> str:
+    """The address of the engine's machine in the container's first network; empty without any."""
+    networks = details["NetworkSettings"]["Networks"].values()
+    return next((net["Gateway"] for net in networks if net.get("Gateway")), "")
+
+
 def volume(target: str, name: str | None, labels: Mapping[str, str]) -> Any:
     """A mount of a volume, which the engine makes with these labels when it is missing.
 

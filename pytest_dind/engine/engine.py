@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import EngineUnavailable
-from . import http, ssh
+from . import activation, http, ssh
 
 if TYPE_CHECKING:
     import docker
@@ -94,9 +94,12 @@ class Engine:
         """Why its containers don't see this process's directories; empty where they may."""
         if not self.url.startswith("unix://"):
             return "its file system is not shared"
-        if sys.platform == "darwin" or _DESKTOP in self.url:
-            return "it runs in a virtual machine"
-        return self._unshared
+        return "it runs in a virtual machine" if self.is_virtual else self._unshared
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is known to run in a virtual machine on this one."""
+        return self.url.startswith("unix://") and (sys.platform == "darwin" or _DESKTOP in self.url)
 
     def mark_unshared(self, reason: str) -> None:
         """Note that its containers turned out not to see this process's directories."""
@@ -124,6 +127,8 @@ class Engine:
     def _connected(self) -> docker.DockerClient:
         import docker
 
+        from . import credentials
+
         url = self._reached or self.url
         if url.startswith("ssh://"):
             self._tunnel = ssh.Tunnel(url)
@@ -135,7 +140,7 @@ class Engine:
         make = http.tls_client if "tls" in where else docker.DockerClient
         made: docker.DockerClient = make(**where)
         made.api.timeout = self.timeout
-        return made
+        return credentials.equip(made)
 
     def patient(self, seconds: int) -> Engine:
         """The same engine over a further connection, on which a call may take so long."""
@@ -185,19 +190,23 @@ def _resolve(host: str) -> dict[str, Any]:
 
     if host.startswith("unix://"):
         return {"base_url": host}
+    # Not a daemon's, which the process's own environment may lead to.
+    variables = activation.outside()
     if "://" in host:
         # Its certificates are where the docker CLI looks for them.
-        return dict(kwargs_from_env({**os.environ, "DOCKER_HOST": host}))
-    found: dict[str, Any] = {} if host else dict(kwargs_from_env())
-    return {"base_url": _DEFAULT_HOST} | (found if "base_url" in found else _context(host))
+        return dict(kwargs_from_env({**variables, "DOCKER_HOST": host}))
+    found: dict[str, Any] = {} if host else dict(kwargs_from_env(variables))
+    if "base_url" not in found:
+        found = _context(host or variables.get("DOCKER_CONTEXT", ""))
+    return {"base_url": _DEFAULT_HOST} | found
 
 
 def _context(host: str) -> dict[str, Any]:
-    """The same for a context: the one named, that of `DOCKER_CONTEXT`, or the current one."""
+    """The same for a context: the one named, or the current one."""
     from docker.context import ContextAPI
     from docker.context.config import get_current_context_name
 
-    name = host or os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    name = host or get_current_context_name()
     remedy = [
         "Give --dind-host a URL (unix:///…) or the name of a context that exists.",
         "Correct the variable DOCKER_CONTEXT, if the name comes from there.",

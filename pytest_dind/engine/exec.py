@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -21,14 +21,32 @@ _PLAIN = 'exec "$@"'
 # Writes the command's process id down for a time-out. A command that docker exec starts
 # leads a session of its own (runc, setns init), so its group has all of its children.
 _ANNOUNCED = 'echo $$ >"$1" && shift && exec "$@"'
-_KILL = 'kill -KILL -"$(cat "$0")"; rm -f "$0"'
-_FORGET = 'rm -f "$0"'
+_KILL = 'kill -KILL -"$(cat "$0")"; rm -rf "$0" "$1"'
+_FORGET = 'rm -rf "$0" "$1"'
+# Lends credentials to the docker CLI: a config in memory, of which nothing is left at its end. All
+# else of the container's own config is there too. A container that has a config.json keeps to it;
+# a CLI that knows the variable (from 28 on) finds them there.
+_LENDING = """
+lent=$1 own=${DOCKER_CONFIG:-$HOME/.docker}
+shift
+if [ ! -e "$own/config.json" ] && mkdir -m 700 "$lent"; then
+    trap 'rm -rf "$lent"' EXIT
+    [ ! -d "$own" ] || ln -s "$own"/* "$lent"
+    printf %s "$DOCKER_AUTH_CONFIG" >"$lent/config.json"
+    unset DOCKER_AUTH_CONFIG
+    export DOCKER_CONFIG="$lent" BUILDX_CONFIG="${BUILDX_CONFIG:-$own/buildx}"
+fi
+"$@"
+"""
 _KILLED_WITHIN_SECONDS = 5
 
 # The head of a frame of the engine's multiplexed stream: which output, and how many bytes
 # (Engine API, "Attach to a container").
 _FRAME = struct.Struct(">BxxxL")
 _STDOUT, _STDERR = 1, 2
+
+Sink = Callable[[bytes], object]
+"""Takes what a command writes."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +57,12 @@ class Command:
         argv: The program and its arguments.
         env: Its further environment variables.
         workdir: The directory that it runs in; None for the container's own.
-        stdin: Its input, whole or in parts; None for an empty one.
+        stdin: Its input, whole or in chunks that are made as they are sent; None for an empty one.
         timeout: Seconds until it is killed; None for no limit.
+        credentials: Those that the docker CLI has while the command runs, as JSON of a docker
+            config; empty for none.
+        stdout: Called with what it writes there, as it comes; without, that is kept for the result.
+        stderr: The same for its other output.
     """
 
     argv: Sequence[str]
@@ -48,6 +70,10 @@ class Command:
     workdir: str | None = None
     stdin: bytes | Iterable[bytes] | None = None
     timeout: float | None = None
+    # Not in a text that is logged.
+    credentials: str = field(default="", repr=False)
+    stdout: Sink | None = None
+    stderr: Sink | None = None
 
 
 def run(
@@ -58,37 +84,48 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it did not end in time and was killed; the exception has the
             output so far.
+        Exception: what making its input, or taking its output, has raised.
     """
     argv, timeout = list(command.argv), command.timeout
-    pid_file = f"/run/pytest-dind-exec-{uuid4().hex}"
+    name = f"pytest-dind-exec-{uuid4().hex}"
+    pid_file, lent = f"/run/{name}", f"/dev/shm/{name}"
     script = [_PLAIN, "sh"] if timeout is None else [_ANNOUNCED, "sh", pid_file]
+    environment = dict(command.env)
+    if command.credentials:
+        script += ["sh", "-c", _LENDING, "sh", lent]
+        environment["DOCKER_AUTH_CONFIG"] = command.credentials
     api = engine.api
     exec_id = api.exec_create(
         container,
         # A shell's own messages begin with its name.
         ["sh", "-c", *script, *command.argv],
         stdin=command.stdin is not None,
-        environment=dict(command.env),
+        environment=environment,
         workdir=command.workdir,
     )["Id"]
-    stream = _Stream(api.exec_start(exec_id, socket=True))
+    stream = _Stream(api.exec_start(exec_id, socket=True), command)
     try:
         if command.stdin is not None:
-            stream.feed(command.stdin)
+            stdin = command.stdin
+            stream.feed([stdin] if isinstance(stdin, bytes) else stdin)
         ended = stream.wait(timeout)
         if timeout is not None:
-            _in_container(engine, container, _FORGET if ended else _KILL, pid_file)
+            _in_container(engine, container, _FORGET if ended else _KILL, pid_file, lent)
         if timeout is not None and not ended:
             stream.wait(_KILLED_WITHIN_SECONDS)
             raise subprocess.TimeoutExpired(argv, timeout, stream.stdout, stream.stderr)
     finally:
         stream.close()
+    if stream.failure is not None:
+        raise stream.failure
     code = api.exec_inspect(exec_id)["ExitCode"]
     return subprocess.CompletedProcess(argv, code, stream.stdout, stream.stderr)
 
 
-def _in_container(engine: docker.DockerClient, container: str, script: str, argument: str) -> None:
-    exec_id = engine.api.exec_create(container, ["sh", "-c", script, argument])["Id"]
+def _in_container(
+    engine: docker.DockerClient, container: str, script: str, *arguments: str
+) -> None:
+    exec_id = engine.api.exec_create(container, ["sh", "-c", script, *arguments])["Id"]
     engine.api.exec_start(exec_id)
 
 
@@ -131,12 +168,21 @@ class Attached:
 
 
 class _Stream(Attached):
-    """An attached connection whose threads feed the command and collect its outputs."""
+    """An attached connection whose threads feed the command and collect its outputs.
 
-    def __init__(self, raw: Any) -> None:
+    Attributes:
+        failure: What making the input, or taking an output, has raised.
+    """
+
+    def __init__(self, raw: Any, command: Command) -> None:
         super().__init__(raw)
+        self.failure: Exception | None = None
         self._socket.settimeout(None)
         self._outputs = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        self._sinks: dict[int, Sink] = {
+            _STDOUT: command.stdout or self._outputs[_STDOUT].extend,
+            _STDERR: command.stderr or self._outputs[_STDERR].extend,
+        }
         # Waited for instead of the thread, see `BackgroundStart`.
         self._ended = threading.Event()
         threading.Thread(target=self._collect, daemon=True).start()
@@ -150,9 +196,9 @@ class _Stream(Attached):
     def stderr(self) -> bytes:
         return bytes(self._outputs[_STDERR])
 
-    def feed(self, data: bytes | Iterable[bytes]) -> None:
-        """Send `data` as the command's stdin, and then its end."""
-        self._writer = threading.Thread(target=self._send, args=(data,), daemon=True)
+    def feed(self, chunks: Iterable[bytes]) -> None:
+        """Send `chunks` as the command's stdin, and then its end."""
+        self._writer = threading.Thread(target=self._send, args=(chunks,), daemon=True)
         self._writer.start()
 
     def wait(self, timeout: float | None) -> bool:
@@ -178,13 +224,31 @@ class _Stream(Attached):
             with contextlib.suppress(OSError):
                 while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
                     output, length = _FRAME.unpack(head)
-                    self._outputs[output] += self._file.read(length)
+                    self._take(output, self._file.read(length))
         finally:
             self._ended.set()
 
-    def _send(self, data: bytes | Iterable[bytes]) -> None:
-        # A command may end without reading all of its stdin.
-        with contextlib.suppress(OSError):
-            for part in [data] if isinstance(data, bytes) else data:
-                self._socket.sendall(part)
+    def _take(self, output: int, data: bytes) -> None:
+        # A command whose output nobody takes any more would not end: the rest is read and dropped.
+        try:
+            self._sinks[output](data)
+        except Exception as error:
+            self.failure = self.failure or error
+            self._sinks[output] = len
+
+    def _send(self, chunks: Iterable[bytes]) -> None:
+        try:
+            for chunk in chunks:
+                if not self._sent(chunk):
+                    break
+        except Exception as error:
+            self.failure = error
         self._shutdown(socket.SHUT_WR)
+
+    def _sent(self, chunk: bytes) -> bool:
+        """Whether a chunk went out: a command may end without reading all of its stdin."""
+        try:
+            self._socket.sendall(chunk)
+        except OSError:
+            return False
+        return True

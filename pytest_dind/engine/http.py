@@ -21,15 +21,30 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 _ACCEPT_SECONDS = 5
 _ANSWER_SECONDS = 1
 
-# Variables by which tools find an engine: the docker CLI, buildx, testcontainers.
-_LEADS_ELSEWHERE = (
-    "DOCKER_",
-    "BUILDX_BUILDER",
-    "BUILDKIT_HOST",
-    "TC_HOST",
-    "TESTCONTAINERS_HOST_OVERRIDE",
-    "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
+CHOOSE_AN_ENGINE = frozenset(
+    {
+        # The docker CLI, docker-py, compose.
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+        "DOCKER_TLS",
+        "DOCKER_TLS_VERIFY",
+        "DOCKER_CERT_PATH",
+        "DOCKER_API_VERSION",
+        "DOCKER_MACHINE_NAME",
+        # buildx
+        "BUILDX_BUILDER",
+        "BUILDKIT_HOST",
+        # testcontainers
+        "TC_HOST",
+        "TESTCONTAINERS_HOST_OVERRIDE",
+        "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
+        # podman
+        "CONTAINER_HOST",
+        "CONTAINER_CONNECTION",
+        "CONTAINER_SSHKEY",
+    }
 )
+"""The variables by which tools choose an engine, or the way to it; others only configure them."""
 
 
 def _connection(host: str, certificates: str, timeout: float) -> http.client.HTTPConnection:
@@ -111,7 +126,7 @@ def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None
 
 
 def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerClient:
-    """A docker client on the daemon at `host`.
+    """A docker client on the daemon at `host`, with the user's credentials for registries.
 
     Args:
         host: The daemon's URL.
@@ -121,13 +136,15 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
     import docker
     from docker.tls import TLSConfig
 
+    from . import credentials
+
     if not certificates:
-        return docker.DockerClient(base_url=host, **kwargs)
+        return credentials.equip(docker.DockerClient(base_url=host, **kwargs))
     path = Path(certificates)
     tls = TLSConfig(
         client_cert=(str(path / CERTIFICATE), str(path / KEY)), ca_cert=str(path / CA), verify=True
     )
-    return tls_client(base_url=host, tls=tls, **kwargs)
+    return credentials.equip(tls_client(base_url=host, tls=tls, **kwargs))
 
 
 def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
@@ -152,7 +169,7 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
     """An environment in which tools find the daemon at `host`, and no other one."""
-    found = {k: v for k, v in inherited.items() if not k.startswith(_LEADS_ELSEWHERE)}
+    found = {k: v for k, v in inherited.items() if k not in CHOOSE_AN_ENGINE}
     if certificates:
         # docker-py would trust these instead of the daemon's CA, and tools would ask a proxy.
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ..backends import names, subnets
 from ..backends.registry import isolates
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, layout
@@ -118,6 +119,7 @@ class Factory:
         try:
             self._make_network(network, engine)
             engine.client.api.connect_container_to_network(daemon.id, network, aliases=[name])
+            names.tell(engine, daemon.id, self._run.progress)
         except APIError as error:
             raise DindError(
                 f"dind_factory: the daemon {name!r} cannot be connected to the network {network}, "
@@ -146,7 +148,13 @@ class Factory:
             api: Any = engine.client.api
             try:
                 # Older engines make a second one of the same name unless told otherwise.
-                api.create_network(name, driver="bridge", labels=ours, check_duplicate=True)
+                api.create_network(
+                    name,
+                    driver="bridge",
+                    options=subnets.options(api.networks()),
+                    labels=ours,
+                    check_duplicate=True,
+                )
             except APIError as error:
                 # Two URLs may lead to one engine, which has the network by the other one then.
                 if error.status_code != HTTPStatus.CONFLICT or not _has(api, name, ours):

@@ -93,6 +93,11 @@ class Run:
         return self._context.directory
 
     @property
+    def progress(self) -> streams.Progress:
+        """Where a line on what takes long goes."""
+        return self._context.progress
+
+    @property
     def choices(self) -> list[Choice]:
         """The modes that this process found to be in force."""
         return self._modes.in_force

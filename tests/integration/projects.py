@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .. import forks
 from ..support import until
 
 _SECONDS = 60
@@ -19,6 +20,8 @@ CUT_SHORT = ("-W", "default::pytest.PytestUnraisableExceptionWarning")
 """For a run that gets a Ctrl-C: Python's importer leaves open the file it was reading then."""
 _OTHER_USER = 1500
 """A user id, and a group's, that no passwd has."""
+Run = subprocess.Popen[str] | forks.Fork
+"""A process that runs tests."""
 
 
 class Project:
@@ -34,7 +37,7 @@ class Project:
         self.temp = room / "t"
         self.options = options
         self.env: Mapping[str, str] = {}
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[Run] = []
         for path in (self.path, self.temp):
             path.mkdir()
         (self.path / "pytest.ini").touch()
@@ -77,7 +80,7 @@ class Project:
         *options: str,
         env: Mapping[str, str | None] | None = None,
         before: Sequence[str] = (),
-    ) -> subprocess.Popen[str]:
+    ) -> Run:
         """Start a run, in a process group of its own, as a terminal has them.
 
         Args:
@@ -89,24 +92,29 @@ class Project:
         local: Mapping[str, str | None] = {"CI": None, "BUILD_NUMBER": None}
         temp = {"TMPDIR": str(self.temp)}
         changed = {**os.environ, **local, **temp, **self.env, **(env or {})}
-        process = subprocess.Popen(
-            [
-                *before,
-                sys.executable,
-                *("-m", "pytest", "-W", "error", "--strict-markers"),
-                # Hypothesis takes longer to load than pytest and the plugin together.
-                *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest"),
-                *self.options,
-                *options,
-            ],
-            cwd=self.path,
-            env={name: value for name, value in changed.items() if value is not None},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        variables = {name: value for name, value in changed.items() if value is not None}
+        arguments = [
+            *("-W", "error", "--strict-markers"),
+            # Hypothesis takes longer to load than pytest and the plugin together.
+            *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest"),
+            *self.options,
+            *options,
+        ]
+        process: Run
+        # What Python itself is told by its environment holds for a process of its own alone.
+        if before or any(name.startswith("PYTHON") for name in {**self.env, **(env or {})}):
+            process = subprocess.Popen(
+                [*before, sys.executable, "-m", "pytest", *arguments],
+                cwd=self.path,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            process = forks.with_libraries().start(arguments, cwd=self.path, env=variables)
         self._started.append(process)
         return process
 
@@ -129,7 +137,7 @@ class Project:
         assert process.returncode == code, output
         return output
 
-    def reached(self, name: str, process: subprocess.Popen[str]) -> None:
+    def reached(self, name: str, process: Run) -> None:
         """Wait until a test in a run has made this file in the project."""
         with contextlib.suppress(AssertionError):
             until(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 
 import pytest
 
 from conftest import NESTED_IMAGE
 
 from ..support import until
-from .projects import CUT_SHORT, Project
+from .projects import CUT_SHORT, Project, Run
 from .traces import Traces
 
 # The kernel ends a container by its control groups, and does not where those are frozen.
@@ -27,7 +26,7 @@ _IN_A_TEST = """
 """
 
 
-def _interrupt(process: subprocess.Popen[str]) -> str:
+def _interrupt(process: Run) -> str:
     """What Ctrl-C does in a terminal: SIGINT for all processes of the run; gives the output."""
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=20)
@@ -35,7 +34,7 @@ def _interrupt(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def _has_container(traces: Traces, process: subprocess.Popen[str]) -> bool:
+def _has_container(traces: Traces, process: Run) -> bool:
     if process.poll() is not None:
         raise AssertionError(process.communicate()[0])
     return bool(traces.containers())

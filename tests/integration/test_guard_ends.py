@@ -21,7 +21,7 @@ from pytest_dind.lifetime import labels
 
 from ..support import remove_tree, until
 from .guarded import Crowd
-from .projects import Project
+from .projects import Project, Run
 
 # The crowd takes seconds to make: one worker has all that use it.
 pytestmark = pytest.mark.xdist_group("guard_ends")
@@ -88,7 +88,7 @@ def _guards(room: Path) -> list[int]:
     return [pid for pid in found if pid is not None]
 
 
-def _made(project: Project) -> subprocess.Popen[str]:
+def _made(project: Project) -> Run:
     project.write(_MAKES)
     process = project.start()
     project.reached("made", process)

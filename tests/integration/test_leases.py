@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from ..support import until
-from .projects import Project
+from .projects import Project, Run
 from .traces import Traces
 
 # The kernel ends a container by its control groups, and does not where those are frozen.
@@ -69,7 +68,7 @@ def _kill_reapers(project: Project) -> None:
     until(lambda: not _reapers(project), 5, "no reaper runs")
 
 
-def _in_a_test(project: Project, *options: str, worker: str = "master") -> subprocess.Popen[str]:
+def _in_a_test(project: Project, *options: str, worker: str = "master") -> Run:
     """A run that has come to its test, which goes on for good."""
     project.write(_IN_A_TEST)
     process = project.start(*options)

@@ -110,7 +110,7 @@ def test_build_that_fails(dind_daemon: Daemon, tmp_path: Path) -> None:
 
     assert "The image 'built:never' cannot be built of" in str(caught.value)
     assert "so far" in str(caught.value)
-    assert "returned a non-zero code: 3" in str(caught.value)
+    assert "exit code: 3" in str(caught.value)
 
 
 def test_build_of_no_dockerfile(dind_daemon: Daemon, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_copy(project: Project) -> None:
     )
     output = project.run("--dind-mount=copy:data", "--dind-mount=copy:data/b.log:/etc/one", *_LOAD)
 
-    assert f"dind: copied {project.path}/data: 0.0 MB in" in output
+    assert f"dind: copied {project.path}/data into the daemon: 0.0 MB in" in output
 
 
 def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:

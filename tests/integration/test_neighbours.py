@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pytest_dind.engine.engine import Engine
 
-from .projects import Project
+from .projects import Project, Run
 from .traces import Traces
 
 # What these tests look at is a daemon of the run's own: its container, or what is in it alone.
@@ -56,7 +55,7 @@ def test_four_runs_with_two_workers_each(project: Project, traces: Traces) -> No
     traces.assert_nothing_left()
 
 
-def _waits(project: Project, name: str, before: list[str]) -> subprocess.Popen[str]:
+def _waits(project: Project, name: str, before: list[str]) -> Run:
     """A run that has come to a test, which goes on until there is a file `go`."""
     project.write(
         f"""

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-
 import pytest
 
 from conftest import NESTED_IMAGE
 
 from .projects import Project
+from .registries import program
 from .traces import Traces
 
 
-@pytest.fixture
-def registry() -> list[str]:
-    """The registry's program, and what it takes to run it where there is another libc or none."""
-    found = shutil.which("docker-registry")
-    if found is None:
-        pytest.fail(
-            "docker-registry is missing: python tools/engine.py programs, and PATH as it says"
-        )
-    needed = subprocess.run(["ldd", found], capture_output=True, text=True).stdout
-    return [found, *re.findall(r"(/\S+) \(0x", needed)]
-
-
 @pytest.mark.requires_isolation
-def test_registry(project: Project, traces: Traces, registry: list[str]) -> None:
+def test_registry(project: Project, traces: Traces) -> None:
     """Pushed from one daemon, pulled by name in a second, and through it as a mirror in a third."""
     project.write(
         f"""
@@ -55,7 +40,7 @@ def test_registry(project: Project, traces: Traces, registry: list[str]) -> None
             daemon = dind_factory("registry", load=[IMAGE])
             packed = io.BytesIO()
             with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
-                for path in {registry!r}:
+                for path in {program()!r}:
                     tar.add(path, "registry/" + os.path.basename(path))
             daemon.container.put_archive("/opt", packed.getvalue())
             daemon.exec(["sh", "-c", "cat >/opt/registry/config.yml"], stdin=CONFIG)

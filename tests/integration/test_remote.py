@@ -152,6 +152,18 @@ def test_worker_that_asks_late(project: Project) -> None:
     assert len(set(ids)) == 1
 
 
+def test_copies(far: Daemon, tmp_path: Path) -> None:
+    """Files pass both ways over TLS, as over a unix socket."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_text("text" * 100_000)
+    far.copy_to(tmp_path / "one", "/opt/new")
+    back = far.copy_from("/opt/new/file", tmp_path / "back")
+    assert back.read_text() == "text" * 100_000
+    far.copy_from("/opt/new", tmp_path / "all")
+    assert (tmp_path / "all" / "file").read_text() == "text" * 100_000
+    far.exec(["rm", "-r", "/opt/new"])
+
+
 def test_forked_child(project: Project, traces: Traces) -> None:
     """A forked child that outlives its run neither keeps the daemon nor, ending, ends it."""
     project.write(
@@ -436,7 +448,9 @@ def test_files_of_the_suite(project: Project) -> None:
         output,
         re.MULTILINE,
     )
-    assert re.search(rf"^dind: copied {project.path}: 3\.\d MB in ", output, re.MULTILINE)
+    assert re.search(
+        rf"^dind: copied {project.path} into the daemon: 3\.\d MB in ", output, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("by", ["url", "socket"])

@@ -208,6 +208,7 @@ def test_isolation(begin: StartDaemon, warm: Warm) -> None:
     assert not _has(third.daemon, "spoilt:2")
 
 
+@_one_kind
 def test_store_is_read_only(begin: StartDaemon) -> None:
     """Root in the daemon's container can't write to the store by mistake."""
     begin()
@@ -376,6 +377,7 @@ def test_image_that_changed(begin: StartDaemon, warm: Warm, engine: Engine, chan
     assert _works(begin(load=[changing]).daemon, changing)
 
 
+@_one_kind
 def test_other_images(begin: StartDaemon, changing: str) -> None:
     """A golden root that began as one with more images has those alone that were asked for."""
     begin(load=[NESTED_IMAGE, changing])
@@ -385,6 +387,7 @@ def test_other_images(begin: StartDaemon, changing: str) -> None:
     assert _works(daemon)
 
 
+@_one_kind
 def test_refresh(begin: StartDaemon, warm: Warm) -> None:
     """Made anew, while a daemon that has the old one keeps all of it, until it ends."""
     old = begin()
@@ -431,6 +434,7 @@ _WORKER = f"""
 
 # Each daemon moves its own processes only.
 @pytest.mark.cgroups
+@_one_kind
 def test_daemons_at_once(warm: Warm, project: Project) -> None:
     """Several workers' daemons start from one golden root, made by whoever is the first."""
     project.write(_WORKER)
@@ -523,6 +527,7 @@ _BUSYBOX = (
 )
 
 
+@_one_kind
 def test_busybox(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
     """With busybox's shell and tools, as in the official image, the store is the same."""
     warm.image = derive(_BUSYBOX, "ENV PATH=/tools:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -621,6 +626,7 @@ def _while_publishing(engine: Engine, traces: Traces, patch: pytest.MonkeyPatch)
     patch.setattr(StartingDaemon, "publish", publish_and_die)
 
 
+@_one_kind
 @pytest.mark.parametrize("moment", [_while_loading, _while_publishing])
 def test_kill_in_the_middle(
     begin: StartDaemon,

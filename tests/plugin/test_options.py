@@ -54,6 +54,7 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
         ("--dind-timeout=soon", "--dind-timeout: 'soon' is not a valid value."),
         ("--dind-timeout=0", "--dind-timeout: 0.0 is not a valid value."),
         ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),
+        ("--dind-publish=1-65535", "--dind-publish: with '1-65535' these are more than 200 ports"),
         ("--dind-unavailable=no", "--dind-unavailable: 'no' is not a valid value."),
         ("--dind-image=", "--dind-image: '' is not a valid value."),
         ("--dind-mount=/a:b", "--dind-mount: '/a:b' is not a valid value."),
@@ -90,7 +91,14 @@ def test_unknown_option(pytester: pytest.Pytester) -> None:
 def test_fixtures(pytester: pytest.Pytester) -> None:
     """`--fixtures` has each fixture with its scope and what it gives."""
     text = pytester.runpytest("--fixtures").stdout.str()
-    for name in ("dind_client", "dind_daemon", "dind_env", "dind_mode", "dind_config"):
+    for name in (
+        "dind_client",
+        "dind_daemon",
+        "dind_env",
+        "dind_activated",
+        "dind_mode",
+        "dind_config",
+    ):
         found = re.search(rf"^{name} \[session scope\] -- \S+\n    (\S.*)", text, re.MULTILINE)
         assert found is not None, name
         assert "no docstring" not in found[1]

@@ -61,14 +61,17 @@ def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Engine("unix:///var/run/docker.sock").unshared == "it runs in a virtual machine"
 
 
-def test_found_out() -> None:
+def test_found_out(short_path: Path) -> None:
     """An engine that turned out to be elsewhere stays so, and the next daemon is made for that."""
-    engine = Engine("unix:///var/run/docker.sock")
-    assert connection.choose(engine, _HOME).name == "shared"
-    engine.mark_unshared("it turned out so")
+    version = {"GET /version": Answer(body={"ApiVersion": "1.51"})}
+    with FakeEngine(short_path / "s", version) as fake:
+        engine = Engine(fake.host)
+        assert connection.choose(engine, _HOME).name == "shared"
+        engine.mark_unshared("it turned out so")
 
-    assert engine.unshared == "it turned out so"
-    assert connection.choose(engine, _HOME).name == "tls"
+        assert engine.unshared == "it turned out so"
+        assert connection.choose(engine, _HOME).name == "tls"
+        engine.close()
 
 
 @pytest.mark.parametrize("name", ["shared", "unsupervised", "tls"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 from collections.abc import Iterator
@@ -69,8 +70,51 @@ def _command(*arguments: str, entrypoint: list[str] | None = None, timeout: floa
     made = _spec(settings, entrypoint).first_process(_NETWORK)
     assert made["entrypoint"][:2] == ["sh", "-c"]
     found = made["command"]
-    assert found[2:7] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared"]
-    return found[:2] + found[7:]
+    assert found[2:8] == ["pytest-dind-0123abcd-main", "k-1", "yes", "2048", "shared", ""]
+    return found[:2] + found[8:]
+
+
+_ROUTED = dataclasses.replace(_NETWORK, mtu=1400, gateway="172.17.0.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        (
+            [],
+            "--host-gateway-ip=172.17.0.1 "
+            "--default-network-opt=bridge=com.docker.network.driver.mtu=1400",
+        ),
+        (
+            ["--host-gateway-ip=10.9.0.1"],
+            "--default-network-opt=bridge=com.docker.network.driver.mtu=1400",
+        ),
+        (["--default-network-opt", "bridge=x=y"], "--host-gateway-ip=172.17.0.1"),
+    ],
+)
+def test_arguments_of_newer_daemons(arguments: list[str], more: str) -> None:
+    """What an older dockerd lacks is given apart, and only what the user has not given."""
+    made = _spec(Settings(arg=arguments)).first_process(_ROUTED)
+
+    assert made["command"][7] == more
+    assert not [word for word in made["command"][8:-1] if word in more.split()]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"insecure_registry": ["registry:5000"]},
+        {"arg": ["--insecure-registry=registry:5000"]},
+        {"arg": ["--insecure-registry", "registry:5000"]},
+    ],
+)
+def test_insecure_registry(given: dict[str, list[str]]) -> None:
+    """Loopback stays insecure with any other registry that is: Docker 29.10 ends it otherwise."""
+    found = _spec(Settings(**given)).first_process(_NETWORK)["command"]
+
+    assert "--insecure-registry=127.0.0.0/8" in found
+    assert "--insecure-registry=::1/128" in found
+    assert not any("insecure" in word for word in _command())
 
 
 def test_command_of_a_bare_image() -> None:

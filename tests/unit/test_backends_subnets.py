@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.backends.subnets import Network, nested
+from pytest_dind.backends.subnets import Network, nested, options
 
 _DOCKERS_OWN = "172.17.0.0/16"
 
@@ -76,6 +76,56 @@ def test_mtu_is_passed_on() -> None:
     for usual in (None, "1500"):
         arguments = nested(_outer(_DOCKERS_OWN, mtu=usual)).arguments()
         assert not [argument for argument in arguments if "mtu" in argument]
+
+
+def test_mtu_of_all_networks() -> None:
+    """The least that the outer networks of the container carry holds for all nested networks."""
+    outer = [
+        *_outer(_DOCKERS_OWN, mtu="1480"),
+        {"Name": "ci", "Driver": "bridge", "Options": {"com.docker.network.driver.mtu": "1400"}},
+        {"Name": "swarm", "Driver": "overlay", "Options": {}},
+        {"Name": "big", "Driver": "bridge", "Options": {"com.docker.network.driver.mtu": "9000"}},
+    ]
+    joined = {
+        ("bridge",): 1480,
+        ("bridge", "ci"): 1400,
+        ("swarm",): 1450,
+        ("bridge", "swarm"): 1450,
+        ("bridge", "big"): 1480,
+        ("big",): 9000,
+        ("missing",): 1500,
+    }
+    for names, mtu in joined.items():
+        network = nested(outer, names)
+        option = f"--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}"
+        assert (f"--mtu={mtu}" in network.arguments()) == (mtu != 1500)
+        assert (option in network.recent_arguments()) == (mtu != 1500)
+
+
+def test_options_of_further_networks() -> None:
+    """The run's own network on the outer engine carries what the engine's default one does."""
+    assert options(_outer(_DOCKERS_OWN)) == {}
+    assert options(_outer(_DOCKERS_OWN, mtu="1400")) == {"com.docker.network.driver.mtu": "1400"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "gateway"),
+    [
+        ([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.9"}], "172.17.0.9"),
+        ([{"Subnet": "172.17.0.0/16"}], "172.17.0.1"),
+        ([{"Subnet": "fd00::/64"}, {"Subnet": "172.17.0.0/16"}], "172.17.0.1"),
+        ([{"Subnet": "fd00::/64"}], ""),
+        ([], ""),
+    ],
+)
+def test_gateway(entries: list[dict[str, str]], gateway: str) -> None:
+    """The engine's machine is the gateway of the network: the first address where none is told."""
+    outer = [{"Name": "bridge", "IPAM": {"Config": entries}}]
+    arguments = [f"--host-gateway-ip={gateway}"] if gateway else []
+
+    assert nested(outer, gateway=None).recent_arguments() == arguments
+    assert nested(outer, gateway="").recent_arguments() == []
+    assert nested(outer, gateway="10.1.2.3").recent_arguments() == ["--host-gateway-ip=10.1.2.3"]
 
 
 def test_pool_is_on_its_own_base() -> None:

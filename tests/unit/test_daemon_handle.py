@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from docker.errors import NotFound
 from pytest_dind import Address, AddressUnreachable, Daemon, DaemonLost, SettingsError
 from pytest_dind.backends.protocol import Backend, Record
 from pytest_dind.daemon.ports import Ports
+from pytest_dind.engine import http
 from pytest_dind.engine.exec import Command
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.lifetime.layout import Home
@@ -84,16 +86,30 @@ def test_frozen() -> None:
     assert _daemon() != _daemon(home=Home(Path("/nowhere/0123abcd/other")))
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every inherited `DOCKER_*` is replaced; all else of the environment stays."""
-    for name in ("HOST", "CONTEXT", "API_VERSION", "TLS_VERIFY", "CERT_PATH", "CONFIG", "NEW"):
-        monkeypatch.setenv(f"DOCKER_{name}", "inherited")
-    monkeypatch.setenv("NOT_DOCKER_HOST", "kept")
+@pytest.mark.parametrize("name", sorted(http.CHOOSE_AN_ENGINE))
+def test_environment_without_another_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What chooses an engine is taken out, or replaced by what leads to the daemon."""
+    monkeypatch.setenv(name, "inherited")
+
+    assert _daemon().environment().get(name) != "inherited"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "DOCKER_BUILDKIT", "DOCKER_DEFAULT_PLATFORM"),
+        *("COMPOSE_PROJECT_NAME", "BUILDKIT_PROGRESS", "TESTCONTAINERS_RYUK_DISABLED"),
+        *("NOT_DOCKER_HOST", "DOCKER_HOST_OF_MINE"),
+    ],
+)
+def test_environment_keeps_what_configures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only configures tools stays as it is, and so does all else."""
+    monkeypatch.setenv(name, "inherited")
     found = _daemon().environment()
 
-    assert {k: v for k, v in found.items() if k.startswith("DOCKER_")} == _daemon().env
-    assert found["NOT_DOCKER_HOST"] == "kept"
+    assert found[name] == "inherited"
     assert found["PATH"] == os.environ["PATH"]
+    assert found.items() >= _daemon().env.items()
 
 
 def test_exec_gives_text() -> None:
@@ -105,6 +121,54 @@ def test_exec_gives_text() -> None:
     assert (done.args, done.returncode) == (["x"], 0)
     assert (done.stdout, done.stderr) == ("out é\n", "err \N{REPLACEMENT CHARACTER}\n")
     assert [call.stdin for call in backend.calls] == ["é".encode(), None]
+
+
+@pytest.fixture
+def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A docker config with credentials; the same, as a command is lent them."""
+    text = json.dumps({"auths": {"r.example": {"auth": "bWU6eA=="}}})
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_AUTH_CONFIG", raising=False)
+    return text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["docker", "pull", "r.example/x"],
+        ["/usr/bin/docker", "--debug", "run", "x"],
+        ["docker", "compose", "up"],
+        ["docker-compose", "up"],
+        ["docker-buildx", "du"],
+    ],
+)
+def test_exec_with_credentials(login: str, command: list[str]) -> None:
+    """A command of the docker CLI that may ask a registry has the user's credentials."""
+    backend = _Backend()
+    _daemon(backend).exec(command)
+
+    assert backend.calls[0].credentials == login
+    assert "bWU6eA" not in repr(backend.calls[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        (["docker", "ps"], {}),
+        (["docker", "login", "r.example"], {}),
+        (["sh", "-c", "docker pull x"], {}),
+        (["git", "pull"], {}),
+        (["docker", "pull", "x"], {"DOCKER_CONFIG": "/mine"}),
+        (["docker", "pull", "x"], {"DOCKER_AUTH_CONFIG": "{}"}),
+    ],
+)
+def test_exec_without_credentials(login: str, command: list[str], env: dict[str, str]) -> None:
+    """Any other command has none, nor has one that is given its own."""
+    backend = _Backend()
+    _daemon(backend).exec(command, env=env)
+
+    assert backend.calls[0].credentials == ""
 
 
 def test_exec_that_fails() -> None:

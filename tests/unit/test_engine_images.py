@@ -307,6 +307,7 @@ def test_load_that_is_cut_off(short_path: Path) -> None:
 def test_build_that_fails(short_path: Path, tmp_path: Path, failure: dict[str, Any]) -> None:
     """A build that fails is an error, also where an older image has the name already."""
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    build = builds.build_of(tmp_path, "some:tag", {})
     answers: dict[str, Reply] = {
         "GET /images/some:tag/json": _FOUND,
         "POST /build": _events({"stream": "Step 1/1 : FROM scratch\n"}, failure),
@@ -315,7 +316,7 @@ def test_build_that_fails(short_path: Path, tmp_path: Path, failure: dict[str, A
         _Engine(short_path / "s", answers) as engine,
         pytest.raises(BuildFailed, match="some:tag") as caught,
     ):
-        builds.build(engine.client, tmp_path, "some:tag", engine.said.append, {})
+        builds.by_api(engine.client, build, engine.said.append)
 
     assert caught.value.evidence.splitlines()[1:] == ["Step 1/1 : FROM scratch", "unexpected EOF"]
 

@@ -13,6 +13,7 @@ import requests
 from docker.errors import APIError, NotFound
 
 from pytest_dind import DindError, Settings
+from pytest_dind.backends import names
 from pytest_dind.lifetime import layout
 from pytest_dind.runs.factory import Factory
 
@@ -45,7 +46,10 @@ class _Networks:
     def create_network(self, name: str, *, labels: dict[str, str], **how: Any) -> None:
         if name in self.made:
             raise self._error(HTTPStatus.CONFLICT, f"network with name {name} already exists")
-        self.made[name] = {"Labels": labels}
+        self.made[name] = {"Labels": labels, "Options": how["options"]}
+
+    def networks(self) -> list[dict[str, Any]]:
+        return [{"Name": "bridge", "Options": {"com.docker.network.driver.mtu": "1400"}}]
 
     def inspect_network(self, name: str) -> dict[str, Any]:
         return self.made[name]
@@ -61,6 +65,14 @@ class _Networks:
         response = requests.Response()
         response.status_code = status
         return APIError(text, response, text)
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The daemons whose nested containers are let know the names."""
+    found: list[str] = []
+    monkeypatch.setattr(names, "tell", lambda engine, daemon, progress: found.append(daemon))
+    return found
 
 
 def _factory(run: Path, networks: _Networks) -> Factory:
@@ -82,19 +94,21 @@ def _factory(run: Path, networks: _Networks) -> Factory:
         daemons=daemons,
         engine=lambda settings: engines[settings.host],
         close=lambda: None,
+        progress=print,
     )
     return Factory(made, Settings(), lambda settings: contextlib.nullcontext())
 
 
-def test_two_urls_of_one_engine(tmp_path: Path) -> None:
+def test_two_urls_of_one_engine(tmp_path: Path, told: list[str]) -> None:
     """Where two URLs lead to one engine, the network is there already by the second of them."""
     networks = _Networks()
     factory = _factory(tmp_path, networks)
     factory("one", host="unix:///one")
     factory("two", host="tcp://one:2375")
 
-    assert networks.connected == ["one", "two"]
-    assert len(networks.made) == 1
+    assert networks.connected == told == ["one", "two"]
+    [made] = networks.made.values()
+    assert made["Options"] == {"com.docker.network.driver.mtu": "1400"}
     assert (tmp_path / layout.NETWORK).read_text() == "unix:///one\ntcp://one:2375\n"
 
 

@@ -264,6 +264,16 @@ def test_ports() -> None:
     ]
 
 
+def test_most_ports() -> None:
+    """Two hundred published ports in all are the most, since each costs the engine something."""
+    assert len(Settings(publish=["1-100", "201-300/udp"]).ports()) == 200
+    for given in (["1-201"], ["1-100", "201-300/udp", "8080"]):
+        with pytest.raises(SettingsError, match="these are more than 200 ports") as caught:
+            Settings(publish=given)
+        assert "costs the outer engine" in str(caught.value)
+        assert "asked for are 201 so far" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
