@@ -136,7 +136,7 @@ class ContainerBackend:
         return _told(spec, files, line, progress)
 
     def _started(self, spec: ContainerSpec, progress: Progress) -> Record:
-        connection, source = spec.connection, spec.preload.source
+        connection, source, copies = spec.connection, spec.preload.source, spec.files.to_copy()
         containers.uninterrupted(lambda: self._create(spec))
         with answering(self._engine):
             details = containers.inspect(self._engine.client, spec.home.label)
@@ -155,7 +155,7 @@ class ContainerBackend:
         if obstacle is not None:
             raise obstacle.error(self._mode.name)
         spec.preload.provide(daemon)
-        file_copies.provide(self._engine.client, details["Id"], spec.files.copies, progress)
+        file_copies.provide(self._engine.client, details["Id"], copies, progress)
         spec.files.note(spec.home)
         self._join(spec, progress)
         return Record(

@@ -98,6 +98,28 @@ class SuiteFiles:
             if within(private, bind.source)
         ]
 
+    def to_copy(self) -> list[Mount]:
+        """What is to be copied: what is mounted in the same place is there already.
+
+        Raises:
+            SettingsError: a copy would be written to this machine's files, by a mount.
+        """
+        found = []
+        for copy in self.copies:
+            wanted = Bind(os.path.realpath(copy.source), copy.target or copy.source, copy)
+            around = [bind for bind in self.binds if within(wanted.target, bind.target)]
+            if not around:
+                found.append(copy)
+            elif not any(bind.covers(wanted) for bind in around):
+                raise SettingsError(
+                    f"--dind-mount: the copy of {copy.source} would be written to this machine's "
+                    "own files.",
+                    evidence=f"{wanted.target} is in {around[0].target}, where "
+                    f"{around[0].source} is mounted.",
+                    remedy=["Give the copy another TARGET.", "Leave the mount out, or the copy."],
+                )
+        return found
+
     def elsewhere(self, reason: str) -> tuple[SuiteFiles, str]:
         """What a daemon has on an engine that shares no directory; and a line on what it lacks.
 

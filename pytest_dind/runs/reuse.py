@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..backends import mounts, records
+from ..backends import file_copies, mounts, records
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
@@ -58,8 +58,12 @@ class Reuse:
         with directories.locked(base, directories.reuse_lock(settings.reuse)):
             home = Home(path / MAIN)
             kept = (home.path / layout.KEPT).exists()
+            used = is_held(path / LEASE)
             self._holdings.take(path, starts=not kept)
             daemon = self._healthy(home, settings, supply)
+            if daemon is not None and not used:
+                copies = mounts.of(settings, home).to_copy()
+                file_copies.provide(engine.client, daemon.id, copies, self._context.progress)
             if daemon is None:
                 if kept:
                     self._holdings.take(path, starts=True)

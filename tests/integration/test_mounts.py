@@ -308,12 +308,16 @@ def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:
         def test_it(nested, tmp_path, dind_daemon):
             (tmp_path / "file").touch()
             assert nested("ls /w", f"{tmp_path}:/w") == "file\\n"
+            assert dind_daemon.exec(["cat", "/srv/data"]).stdout == open("data").read()
             with open("../ids", "a") as file:
                 print(dind_daemon.id, file=file)
         """,
     )
-    options = ("--dind-reuse=mounts", *_LOAD)
+    (project.path / "data").write_text("first")
+    copied = ("--dind-mount=project", "--dind-mount=tmp", "--dind-mount=copy:data:/srv/data")
+    options = ("--dind-reuse=mounts", *copied, *_LOAD)
     project.run(*options)
+    (project.path / "data").write_text("second")
     project.run(*options)
     # A directory that is made anew is another one, which the daemon does not have.
     (project.temp / "pytest-of-x").mkdir()

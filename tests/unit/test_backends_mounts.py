@@ -140,6 +140,21 @@ def test_engine_elsewhere(home: Home, tmp_path: Path) -> None:
     assert "copy:PATH" in caught.value.remedy[0]
 
 
+def test_copies(home: Home, tmp_path: Path) -> None:
+    """What is mounted in its place is not copied; nothing is copied into what is mounted."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    a = str(tmp_path / "a")
+    copy, inside = f"copy:{a}/b", f"copy:{a}/b:{a}/c"
+
+    assert [str(mount) for mount in _of(home, copy, inside).to_copy()] == [copy, inside]
+    assert _of(home, a, copy).to_copy() == []
+    with pytest.raises(SettingsError, match="written to this machine's own files") as caught:
+        _of(home, a, inside).to_copy()
+    assert f"{a}/c is in {a}, where {a} is mounted" in caught.value.evidence
+    without, _ = _of(home, f"project={a}", inside).elsewhere("it is far")
+    assert [str(mount) for mount in without.to_copy()] == [inside]
+
+
 def test_path_that_the_engine_does_not_see(home: Home, tmp_path: Path) -> None:
     """An engine's refusal of a path is known by the path that it names."""
     refusal = 'invalid mount config for type "bind": bind source path does not exist: '
