@@ -21,7 +21,7 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import readiness
+from . import proxies, readiness
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -102,11 +102,12 @@ class ContainerBackend:
     def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
+        outer_info = proxies.ask(self._engine)
         with answering(self._engine):
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
-        spec = ContainerSpec(home, settings, image, self._mode, connection, preload)
+        spec = ContainerSpec(home, settings, image, self._mode, connection, preload, outer_info)
         while True:
             try:
                 with _explained(spec):

@@ -196,6 +196,7 @@ class SocketBackend:
                 command=[],
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},
                 environment=_variables(settings),
+                use_config_proxy=False,
                 host_config=api.create_host_config(
                     mounts=[
                         Mount(

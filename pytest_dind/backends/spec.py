@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import containers
+from ..engine import activation, containers
 from ..lifetime import labels, layout
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import subnets
+from . import environment, proxies, subnets
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ContainerSpec:
         mode: The mode.
         connection: How the test process reaches the daemon.
         preload: The images that the daemon has from its start.
+        outer_info: Gives what the outer engine tells about itself.
     """
 
     home: Home
@@ -62,6 +63,7 @@ class ContainerSpec:
     mode: ContainerMode
     connection: Connection
     preload: seeding.Preload
+    outer_info: Callable[[], Mapping[str, Any]] = dict
 
     @property
     def subject(self) -> str:
@@ -92,12 +94,17 @@ class ContainerSpec:
         bindings |= {
             (port, protocol): (connection.bind, port) for port, protocol in settings.ports()
         }
+        networks = api.networks()
+        network = subnets.nested(networks)
         return {
             "image": settings.image,
             "name": self.home.label,
             "user": containers.SUPERUSER,
             "labels": ours,
-            **self.first_process(subnets.nested(api.networks())),
+            **self.first_process(network),
+            "environment": self._environment(networks, network),
+            # docker-py would add the docker config's, which are for containers of the user's own.
+            "use_config_proxy": False,
             "ports": list(bindings),
             "host_config": api.create_host_config(
                 mounts=[*connection.mounts(), *self._volumes(ours)],
@@ -111,6 +118,20 @@ class ContainerSpec:
                 **self.mode.host_config,
             ),
         }
+
+    def _environment(
+        self, networks: Iterable[Mapping[str, Any]], network: subnets.Network
+    ) -> dict[str, str]:
+        homes = filter(Path.is_dir, self.home.path.parent.glob("*"))
+        names = {self.home.name, *(path.name for path in homes)}
+        around = proxies.Surroundings(
+            info=self.outer_info(),
+            variables=activation.outside(),
+            network=network,
+            gateway=subnets.gateway(networks),
+            names=sorted(names),
+        )
+        return environment.variables(self.settings, around, self.preload.source.progress)
 
     def first_process(self, network: subnets.Network) -> dict[str, list[str]]:
         """The container's first process, as docker-py's `create_container` takes it."""

@@ -46,3 +46,13 @@ def nested(outer: Iterable[Mapping[str, Any]]) -> Network:
     used = [index for index, level in enumerate(_LEVELS) if not is_free(level)]
     order = _LEVELS[(max(used) + 1 if used else 0) :] + _LEVELS
     return Network(next(filter(is_free, order), _LEVELS[0]), mtu)
+
+
+def gateway(outer: Iterable[Mapping[str, Any]]) -> str:
+    """The address that containers of an engine's default bridge reach its machine at, if known."""
+    for network in outer:
+        if network.get("Name") == "bridge":
+            for entry in (network.get("IPAM") or {}).get("Config") or []:
+                if entry.get("Gateway"):
+                    return str(entry["Gateway"])
+    return ""

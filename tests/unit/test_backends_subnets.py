@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.backends.subnets import Network, nested
+from pytest_dind.backends.subnets import Network, gateway, nested
 
 _DOCKERS_OWN = "172.17.0.0/16"
 
@@ -17,7 +17,7 @@ def _outer(*subnets: str, mtu: str | None = None) -> list[dict[str, Any]]:
     found = [
         {
             "Name": f"net{index}" if index else "bridge",
-            "IPAM": {"Config": [{"Subnet": subnet, "Gateway": "ignored"}]},
+            "IPAM": {"Config": [{"Subnet": subnet, "Gateway": f"gateway {index}"}]},
             "Options": {"com.docker.network.driver.mtu": mtu} if mtu and not index else {},
         }
         for index, subnet in enumerate(subnets)
@@ -86,3 +86,10 @@ def test_pool_is_on_its_own_base() -> None:
     bip = ip_interface(nested([]).arguments()[0].removeprefix("--bip="))
 
     assert bip.ip != bip.network.network_address
+
+
+def test_gateway() -> None:
+    """The engine's machine is reached at the default bridge's gateway, if it has one."""
+    assert gateway(_outer(_DOCKERS_OWN)) == "gateway 0"
+    assert gateway([{"Name": "bridge", "IPAM": {"Config": [{"Subnet": _DOCKERS_OWN}]}}]) == ""
+    assert gateway([{"Name": "host", "IPAM": {"Config": None}}]) == ""
