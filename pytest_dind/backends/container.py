@@ -22,7 +22,7 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import file_copies, mounts, names, readiness, tls_connection
+from . import file_copies, mounts, names, proxies, readiness, tls_connection
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -103,6 +103,7 @@ class ContainerBackend:
     def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
+        outer_info = proxies.ask(self._engine)
         with answering(self._engine):
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
@@ -110,7 +111,15 @@ class ContainerBackend:
             gateway = tls_connection.gateway(self._engine)
         files = mounts.of(settings, home)
         spec = ContainerSpec(
-            home, settings, image, self._mode, connection, preload, gateway=gateway, files=files
+            home,
+            settings,
+            image,
+            self._mode,
+            connection,
+            preload,
+            gateway=gateway,
+            files=files,
+            outer_info=outer_info,
         )
         while True:
             spec = self._without_unshared_files(spec, progress)

@@ -201,6 +201,7 @@ class SocketBackend:
                 command=[],
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},
                 environment=_variables(settings),
+                use_config_proxy=False,
                 host_config=api.create_host_config(
                     tmpfs=files.tmpfs() or None,
                     mounts=[
