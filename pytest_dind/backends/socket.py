@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..engine.streams import Progress
     from .probe import Probe
+    from .shaping import Shaper
 
 ISOLATES = False
 
@@ -89,7 +90,9 @@ class SocketBackend:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
+    def start(
+        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+    ) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 

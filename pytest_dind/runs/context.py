@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..backends.shaping import Shaper
 from ..engine import streams
 from ..engine.engine import Engine
 from ..lifetime import directories, reaper
@@ -53,6 +54,7 @@ class Context:
             each other which modes are in force, and that one of them has swept.
         root: The project's root directory.
         progress: Where a line on what takes long goes.
+        shaper: The hook that may change the containers of daemons.
         engines: The outer engines.
     """
 
@@ -60,6 +62,7 @@ class Context:
     shared: Path
     root: Path
     progress: streams.Progress
+    shaper: Shaper | None = None
     engines: Engines = field(default_factory=Engines)
 
     def engine(self, settings: Settings) -> Engine:

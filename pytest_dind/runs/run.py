@@ -11,6 +11,7 @@ from uuid import uuid4
 from ..backends import records
 from ..backends.protocol import Record
 from ..backends.registry import Choice
+from ..backends.shaping import Shaper
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import streams
@@ -57,7 +58,11 @@ class Run:
 
     @classmethod
     def begin(
-        cls, progress: streams.Progress, beside: Path | None = None, root: Path | None = None
+        cls,
+        progress: streams.Progress,
+        beside: Path | None = None,
+        root: Path | None = None,
+        shaper: Shaper | None = None,
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -66,17 +71,24 @@ class Run:
             beside: The directory of another run of the same tests: what one of the two found out
                 about modes, and that it has swept, holds for both.
             root: The project's root directory; by default the current one.
+            shaper: The hook that may change the containers of daemons.
         """
         directory = directories.base() / uuid4().hex[:8]
-        context = Context(directory, beside or directory, root or Path.cwd(), progress)
+        context = Context(directory, beside or directory, root or Path.cwd(), progress, shaper)
         holdings = Holdings()
         holdings.take(directory, starts=True)
         return cls(context, holdings, begins=True)
 
     @classmethod
-    def join(cls, directory: Path, progress: streams.Progress, root: Path | None = None) -> Run:
+    def join(
+        cls,
+        directory: Path,
+        progress: streams.Progress,
+        root: Path | None = None,
+        shaper: Shaper | None = None,
+    ) -> Run:
         """Take part in a run that another process began."""
-        context = Context(directory, directory, root or Path.cwd(), progress)
+        context = Context(directory, directory, root or Path.cwd(), progress, shaper)
         holdings = Holdings()
         holdings.join(directory)
         return cls(context, holdings, begins=False)
