@@ -7,7 +7,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from pytest_dind import Address, Daemon
+from pytest_dind import Address, ContainerFailed, Daemon
 
 SERVE = """
 mkdir -p /www/front /www/back
@@ -49,3 +49,17 @@ def test_both_published_ports_answer(dind_daemon: Daemon, web: Container) -> Non
     """`address()` says where the test process reaches each published port."""
     assert get(dind_daemon.address(web, 80)) == "the front\n"
     assert get(dind_daemon.address(web, 81)) == "the back\n"
+
+
+def test_a_service_is_waited_for(
+    dind_daemon: Daemon, dind_client: docker.DockerClient, image: str
+) -> None:
+    """`wait_for()` waits until a server accepts connections, and fails at once when it ends."""
+    server = dind_client.containers.run(image, ["httpd", "-f", "-p", "80"], detach=True)
+    dind_daemon.wait_for(server, port=80, timeout=10)
+    server.remove(force=True)
+
+    broken = dind_client.containers.run(image, ["sh", "-c", "echo no config; exit 2"], detach=True)
+    with pytest.raises(ContainerFailed, match="no config"):
+        dind_daemon.wait_for(broken, port=80)
+    broken.remove()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .daemon.handle import Daemon as Daemon
     from .errors import AddressUnreachable as AddressUnreachable
     from .errors import BuildFailed as BuildFailed
+    from .errors import ContainerFailed as ContainerFailed
+    from .errors import ContainerTimeout as ContainerTimeout
     from .errors import CopyFailed as CopyFailed
     from .errors import DaemonExited as DaemonExited
     from .errors import DaemonLost as DaemonLost
@@ -30,6 +32,8 @@ __all__ = [
     "Address",
     "AddressUnreachable",
     "BuildFailed",
+    "ContainerFailed",
+    "ContainerTimeout",
     "CopyFailed",
     "Daemon",
     "DaemonExited",

@@ -78,6 +78,14 @@ class CopyFailed(DindError):
     """A file or a directory could not be copied into the daemon's container, or out of it."""
 
 
+class ContainerFailed(DindError):
+    """What a test waits for can't come true of a nested container."""
+
+
+class ContainerTimeout(DindError):
+    """What a test waits for did not come true of a nested container in time."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

@@ -46,6 +46,36 @@ _wider = pytest.StashKey[int]()
 # ------------------------------------------------------------------- options
 
 
+# No module of its own, which each run would load.
+class HookSpecs:
+    """The hooks that conftest.py files and other plugins may implement."""
+
+    @staticmethod
+    @pytest.hookspec
+    def pytest_dind_create_container(
+        config: pytest.Config, daemon: str, mode: str, create: dict[str, Any]
+    ) -> None:
+        """Change the container of a daemon, before it is created.
+
+        Called for each daemon that a process starts, those of `dind_factory` too, perhaps in
+        another thread than the tests'. Not in mode socket, which has no such container.
+
+        Args:
+            config: pytest's configuration.
+            daemon: The daemon's name: "main", or that of `dind_factory`.
+            mode: The mode in force: "dind" or "sysbox".
+            create: What docker-py's `create_container` takes, to be changed in place; its
+                `host_config` has the names of the engine's API, as in `create["host_config"]
+                ["Devices"]`. Name, user, entrypoint, command, labels and mounts are the plugin's;
+                labels, mounts and arguments of dockerd may be added.
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let others implement the hooks."""
+    pluginmanager.add_hookspecs(HookSpecs)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini key."""
     add_options(parser)

@@ -144,6 +144,13 @@ class Settings:
         metavar="REGISTRY",
         daemon_only=True,
     )
+    env: tuple[str, ...] = option(
+        (),
+        "a variable in the environment of the daemon and its container, as NAME=VALUE, or NAME for "
+        "this process's own",
+        metavar="NAME[=VALUE]",
+        daemon_only=True,
+    )
     load: tuple[str, ...] = option(
         (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
     )

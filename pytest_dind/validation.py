@@ -156,6 +156,7 @@ def check(values: Mapping[str, Any]) -> None:
     _check_mounts(values["mount"])
     _check_args(values["arg"])
     ports(values["publish"])
+    variables(values["env"])
 
 
 def _check_mounts(texts: Iterable[str]) -> None:
@@ -201,4 +202,19 @@ def ports(published: Iterable[str]) -> list[tuple[int, str]]:
                 remedy=["Publish only the ports that are used, such as 8000-8010."],
             )
         found += [(port, match["protocol"] or "tcp") for port in range(first, last + 1)]
+    return found
+
+
+def variables(given: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables that the setting `env` names; None is the value of a name alone.
+
+    Raises:
+        SettingsError: a text names no variable.
+    """
+    found: dict[str, str | None] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or "\0" in text or any(map(str.isspace, name)):
+            raise bad("env", text, ["NAME=VALUE", "NAME, for the value that this process has"])
+        found[name] = value if equals else None
     return found

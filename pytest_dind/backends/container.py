@@ -22,9 +22,10 @@ from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
 from . import connection as connections
-from . import file_copies, mounts, names, readiness, tls_connection
+from . import file_copies, mounts, names, proxies, readiness, shaping, tls_connection
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
+from .shaping import Shaped
 from .spec import ContainerMode, ContainerSpec
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..lifetime.lease import Held
+    from .shaping import Shaper
 
 # The time-out of each question that is asked after a daemon's end.
 _POST_MORTEM_SECONDS = 5
@@ -100,9 +102,12 @@ class ContainerBackend:
         self._mode = mode
         self._held: list[Held] = []
 
-    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
+    def start(
+        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+    ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
+        outer_info = proxies.ask(self._engine)
         with answering(self._engine):
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
@@ -110,13 +115,21 @@ class ContainerBackend:
             gateway = tls_connection.gateway(self._engine)
         files = mounts.of(settings, home)
         spec = ContainerSpec(
-            home, settings, image, self._mode, connection, preload, gateway=gateway, files=files
+            home,
+            settings,
+            image,
+            self._mode,
+            connection,
+            preload,
+            gateway=gateway,
+            files=files,
+            outer_info=outer_info,
         )
         while True:
             spec = self._without_unshared_files(spec, progress)
             try:
                 with _explained(spec):
-                    return self._started(spec, progress)
+                    return self._started(self._shaped(spec, shaper), progress)
             except (NotShared, NoShell) as error:
                 unseen = spec.files.unseen(error.evidence)
                 if unseen:
@@ -135,16 +148,18 @@ class ContainerBackend:
         files, line = spec.files.elsewhere(unshared)
         return _told(spec, files, line, progress)
 
-    def _started(self, spec: ContainerSpec, progress: Progress) -> Record:
+    def _started(self, shaped: Shaped, progress: Progress) -> Record:
+        spec = shaped.spec
         connection, source, copies = spec.connection, spec.preload.source, spec.files.to_copy()
-        containers.uninterrupted(lambda: self._create(spec))
+        containers.uninterrupted(lambda: self._create(shaped))
         with answering(self._engine):
             details = containers.inspect(self._engine.client, spec.home.label)
             if details:
                 # Else it has ended already, which the wait finds out.
                 connection.prepare(details)
         daemon = StartingDaemon(self._engine, spec)
-        daemon.wait(spent=source.seconds)
+        with shaped.naming_the_hook():
+            daemon.wait(spent=source.seconds)
         self._keep_hold(connection)
         with daemon.client() as client:
             info = client.info()
@@ -187,7 +202,13 @@ class ContainerBackend:
         elif started_in != names.DEFAULT:
             names.tell(self._engine, spec.home.label, progress)
 
-    def _create(self, spec: ContainerSpec) -> None:
+    def _shaped(self, spec: ContainerSpec, shaper: Shaper | None) -> Shaped:
+        """The container that the engine is to be asked for."""
+        with answering(self._engine):
+            create = spec.arguments(self._engine.client.api)
+        return shaping.shaped(spec, create, shaper)
+
+    def _create(self, shaped: Shaped) -> None:
         """Create and start the container.
 
         Raises:
@@ -196,17 +217,26 @@ class ContainerBackend:
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
-        home, api = spec.home, self._engine.client.api
+        spec, home, api = shaped.spec, shaped.spec.home, self._engine.client.api
         try:
-            arguments = spec.arguments(api)
             containers.create_in_place_of(
-                lambda: self.stop(home), lambda: api.create_container(**arguments)
+                lambda: self.stop(home), lambda: api.create_container(**shaped.create)
             )
             api.start(home.label)
         except APIError as error:
-            raise refused(home, spec.settings, error.explanation or str(error)) from error
+            said = error.explanation or str(error)
+            known = refused(home, spec.settings, said)
+            # Another connection may lead to the daemon, see `start`.
+            if shaped.changes and not isinstance(known, (NotShared, NoShell)):
+                raise shaped.error(said, known.remedy) from error
+            raise known from error
         except RequestException as error:
             raise unanswered(home, spec.settings, error) from error
+        except Exception as error:
+            # docker-py's own check of the arguments, or an accident in it.
+            if not shaped.changes:
+                raise
+            raise shaped.error(f"docker-py: {type(error).__name__}: {error}") from error
 
     def files(self, record: Record) -> Files:
         """A daemon's files: its log, its exit code, and messages to its first process."""

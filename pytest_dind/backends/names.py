@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine import containers
 from ..engine import exec as exec_module
 from ..errors import DindError, SettingsError
+from . import subnets, tls_connection
 from .subnets import DEFAULT
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.layout import Home
 
-__all__ = ["DEFAULT", "demand", "join", "tell"]
+__all__ = ["DEFAULT", "demand", "join", "tell", "way_back"]
 
 # The drivers of the networks `host` and `none`, which a container has alone or not at all.
 _ALONE = {"host", "null"}
@@ -41,6 +42,15 @@ def demand(network: str, outer: Iterable[Mapping[str, Any]]) -> None:
                 f"Make it first: docker network create {network}.",
             ],
         )
+
+
+def way_back(engine: Engine) -> str:
+    """The address at which containers in an engine's default network reach this process.
+
+    Empty where none is known: the engine is on another machine, or in a virtual one.
+    """
+    outer = engine.client.api.networks()
+    return subnets.nested(outer, gateway=tls_connection.gateway(engine)).gateway
 
 
 def join(engine: Engine, home: Home, network: str, progress: Progress) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..settings import Settings
+    from .shaping import Shaper
 
 
 LOOPBACK = "127.0.0.1"
@@ -82,8 +83,17 @@ class Record:
 class Backend(Protocol):
     """Makes the daemons of one mode, and works on them."""
 
-    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
-        """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
+    def start(
+        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+    ) -> Record:
+        """Start a daemon and wait until it is healthy; `stop` removes what a failed start left.
+
+        Args:
+            home: The daemon's home.
+            settings: Its settings.
+            progress: Where a line on what takes long goes.
+            shaper: The hook that may change its container, where it has one.
+        """
 
     def files(self, record: Record) -> Files:
         """A daemon's files: its log, its exit code, and messages to its first process."""

@@ -22,7 +22,7 @@ from ..lifetime.files import Directory, Files
 from ..lifetime.layout import Home
 from ..mounts import parse
 from ..settings import Settings
-from . import mounts, readiness, records, subnets, tls_connection
+from . import mounts, names, readiness, records
 from .engine_errors import UNSHARED_REMEDY, gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import LOOPBACK, Record
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..engine.streams import Progress
     from .probe import Probe
+    from .shaping import Shaper
 
 ISOLATES = False
 
@@ -88,7 +89,9 @@ class SocketBackend:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
+    def start(
+        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+    ) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
@@ -97,6 +100,7 @@ class SocketBackend:
         with answering(self._engine):
             for name in settings.load:
                 source.ensure(name)
+            gateway = names.way_back(self._engine)
         self._launch(home, settings)
         host = f"{_UNIX}{home.path / layout.SOCKET}"
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
@@ -115,17 +119,11 @@ class SocketBackend:
             user_namespace=False,
             seconds=source.seconds,
             pulled=source.pulled,
-            gateway=self._gateway(),
+            gateway=gateway,
         )
         # The client container, which another process may make, and a restart need the settings.
         records.write(record, settings)
         return record
-
-    def _gateway(self) -> str:
-        """The address at which the tests' containers reach this process."""
-        gateway = tls_connection.gateway(self._engine)
-        with answering(self._engine):
-            return subnets.nested(self._engine.client.api.networks(), gateway=gateway).gateway
 
     def _launch(self, home: Home, settings: Settings) -> None:
         binds = mounts.of(settings, home).binds
@@ -201,6 +199,7 @@ class SocketBackend:
                 command=[],
                 labels={**_labels(home, settings), labels.ROLE: CLIENT},
                 environment=_variables(settings),
+                use_config_proxy=False,
                 host_config=api.create_host_config(
                     tmpfs=files.tmpfs() or None,
                     mounts=[

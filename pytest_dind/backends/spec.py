@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import containers
+from ..engine import activation, containers
 from ..lifetime import labels, layout
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import names, subnets
+from . import environment, names, proxies, subnets
 from .connection import Connection
 from .mounts import SuiteFiles
 
@@ -59,6 +59,7 @@ class ContainerSpec:
         preload: The images that the daemon has from its start.
         files: The files of this machine that the daemon has.
         gateway: As `subnets.nested` takes it.
+        outer_info: Gives what the outer engine tells about itself.
     """
 
     home: Home
@@ -69,6 +70,7 @@ class ContainerSpec:
     preload: seeding.Preload
     files: SuiteFiles = field(default_factory=SuiteFiles)
     gateway: str | None = ""
+    outer_info: Callable[[], Mapping[str, Any]] = dict
 
     @property
     def subject(self) -> str:
@@ -106,12 +108,16 @@ class ContainerSpec:
         bindings |= {
             (port, protocol): (connection.bind, port) for port, protocol in settings.ports()
         }
+        network = self._network(outer)
         return {
             "image": settings.image,
             "name": self.home.label,
             "user": containers.SUPERUSER,
             "labels": ours,
-            **self.first_process(self._network(outer)),
+            **self.first_process(network),
+            "environment": self._environment(network),
+            # docker-py would add the docker config's, which are for containers of the user's own.
+            "use_config_proxy": False,
             "ports": list(bindings),
             "host_config": api.create_host_config(
                 mounts=[*connection.mounts(), *self._volumes(ours), *self.files.mounts()],
@@ -126,6 +132,17 @@ class ContainerSpec:
                 **self.mode.host_config,
             ),
         }
+
+    def _environment(self, network: subnets.Network) -> dict[str, str]:
+        homes = filter(Path.is_dir, self.home.path.parent.glob("*"))
+        daemons = {self.home.name, *(path.name for path in homes)}
+        around = proxies.Surroundings(
+            info=self.outer_info(),
+            variables=activation.outside(),
+            network=network,
+            names=sorted(daemons),
+        )
+        return environment.variables(self.settings, around, self.preload.source.progress)
 
     def first_process(self, network: subnets.Network) -> dict[str, list[str]]:
         """The container's first process, as docker-py's `create_container` takes it."""

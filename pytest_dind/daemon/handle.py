@@ -18,12 +18,14 @@ from ..engine import activation, archives, builds, http, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import commands, copies
+from . import commands, copies, waiting
 from .building import Builder
 from .loss import lost
 from .ports import Ports
 
 if TYPE_CHECKING:
+    import re
+
     import docker
     from docker.models.containers import Container
 
@@ -303,6 +305,42 @@ class Daemon:
         """
         with self._connected() as client:
             return Ports(self.record, self._backend, client).nested(container, network)
+
+    def wait_for(  # noqa: PLR0913 - what a container may be waited for
+        self,
+        container: Container | str,
+        *,
+        healthy: bool = False,
+        log: str | re.Pattern[str] | None = None,
+        port: int | str | None = None,
+        exited: int | None = None,
+        timeout: float = 60,
+    ) -> None:
+        """Wait until a nested container is as the test needs it; until all holds that is given.
+
+        It ends at once when that can't come true any more, since the container has ended in another
+        way, or its health check fails for good.
+
+        Args:
+            container: The nested container: the object, its name or its id.
+            healthy: Its health check succeeds.
+            log: A regular expression that is found in what it has written on either output, which
+                the engine gives line by line; `^` and `$` are of each line.
+            port: A port of it accepts connections, as `80` or `"80/tcp"`; that need not be
+                published.
+            exited: It has ended with this exit code.
+            timeout: Seconds that it may take.
+
+        Raises:
+            ContainerFailed: it can't come true; exit code, health checks and last log lines are in
+                the text.
+            ContainerTimeout: it did not come true in time; the same is in the text.
+            SettingsError: there is nothing to wait for, or an argument is none.
+        """
+        wanted = waiting.wanted(healthy, log, port, exited, timeout)
+        with self._connected() as client:
+            ports = Ports(self.record, self._backend, client)
+            waiting.Wait(client, ports, self._run, self.name, wanted).until(container)
 
     def load(self, *sources: str | os.PathLike[str]) -> list[str]:
         """Bring images into the daemon.

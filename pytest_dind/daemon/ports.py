@@ -47,7 +47,7 @@ class Ports:
         self, container: Container | str, port: int | str, protocol: str, *, wait: bool | float
     ) -> Address:
         """Find where the test process reaches a published port; `Daemon.address` says how."""
-        wanted = _key(port, protocol)
+        wanted = key(port, protocol)
         details = self._running(container)
         found = self._route(details, wanted)
         if wait and wanted.endswith("/tcp"):
@@ -159,7 +159,7 @@ class Ports:
 
         def look() -> bool | None:
             nonlocal now, next_look
-            if _listens(address):
+            if listens(address):
                 return True
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + _LOOKS_AFTER_SECONDS
@@ -257,7 +257,7 @@ def _bindings(ports: Mapping[str, Any], wanted: str) -> Sequence[_Binding]:
     ]
 
 
-def _key(port: int | str, protocol: str) -> str:
+def key(port: int | str, protocol: str) -> str:
     """The port as the engine writes it, `80/tcp`.
 
     Raises:
@@ -274,7 +274,7 @@ def _key(port: int | str, protocol: str) -> str:
     return f"{int(number)}/{protocol}"
 
 
-def _listens(address: Address) -> bool:
+def listens(address: Address) -> bool:
     """Whether something accepts connections, also behind a proxy on loopback."""
     try:
         with socket.create_connection(address, timeout=_CONNECT_SECONDS) as connection:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ..backends import names
 from ..backends.probe import DISK, IPTABLES, LOOK, Probe, ProbeResult, sections
 from ..engine import images, streams
 from ..engine.engine import Engine, answering
@@ -53,6 +54,8 @@ def _look(
 ) -> Report:
     """Return the report, as far as it goes without starting a daemon."""
     probe = _CachedProbe(engine, settings.image, run.path, progress)
+    with answering(engine):
+        gateway = names.way_back(engine)
     try:
         # Once for all modes.
         with answering(engine):
@@ -80,6 +83,7 @@ def _look(
         privileged=privileged,
         unprivileged=plain,
         image_iptables=kernel.flavour(seen.get(IPTABLES, "")),
+        gateway=gateway,
         modes=modes,
     )
 

@@ -54,6 +54,7 @@ class Report:
         privileged: Whether the engine runs --privileged containers; None where that wasn't tried.
         unprivileged: Whether the engine runs containers at all; None likewise.
         image_iptables: The kernel interface that the iptables of the daemon's image uses.
+        gateway: The address at which nested containers reach this machine; empty for none.
     """
 
     asked: str
@@ -65,6 +66,7 @@ class Report:
     privileged: bool | None = None
     unprivileged: bool | None = None
     image_iptables: Flavour = "unknown"
+    gateway: str = ""
 
     @property
     def mode(self) -> str:
@@ -110,6 +112,7 @@ class Report:
                 "unprivileged": self.unprivileged,
                 "nested": self.nested,
                 "image_iptables": self.image_iptables,
+                "gateway": self.gateway or None,
             }
         error = self.error and {
             "what": self.error.what,

@@ -110,6 +110,13 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ("", _module(engine)),
         ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
         ("image's iptables", report.image_iptables),
+        (
+            "way back",
+            f"nested containers reach the tests at {report.gateway}, as host.docker.internal with "
+            "host-gateway"
+            if report.gateway
+            else "none is known: the engine is on another machine, or in a virtual one",
+        ),
         ("--privileged", privileged),
         ("nested", nested[report.nested]),
     ]

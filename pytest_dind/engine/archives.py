@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def load(
         The names of the images in it, and the ids of those without a name.
 
     Raises:
-        ImageUnavailable: it can't be read, or is no archive of images.
+        ImageUnavailable: it can't be read, is no archive of images, or has one for another
+            platform than the daemon's.
     """
     found = Path(path).expanduser()
     what = f"The archive {str(found)!r}"
@@ -68,7 +70,43 @@ def load(
         ) from error
     if not loaded:
         raise refused(what, "The daemon found no image in it.")
+    _demand_platform(daemon, loaded, what)
     return loaded
+
+
+def _demand_platform(daemon: docker.DockerClient, loaded: Sequence[str], what: str) -> None:
+    """Check that images just loaded are for the daemon's platform, and remove them if not.
+
+    Looked at in the daemon: in the archive the platform may come last, and compressed.
+
+    Raises:
+        ImageUnavailable: one is for another platform.
+    """
+    from docker.errors import APIError
+
+    api: Any = daemon.api
+    engine = api.version()
+    own = f"{engine['Os']}/{engine['Arch']}"
+    others = {}
+    for name in loaded:
+        details = api.inspect_image(name)
+        platform = f"{details['Os']}/{details['Architecture']}"
+        if platform != own:
+            others[name] = platform
+    for name in others:
+        with contextlib.suppress(APIError):
+            api.remove_image(name)
+    if others:
+        told = "\n".join(f"{name}: {platform}" for name, platform in others.items())
+        raise ImageUnavailable(
+            f"{what} is for another platform than the daemon's, {own}.",
+            evidence=f"The images in it that can't run there:\n{told}",
+            remedy=[
+                f"Make it of an image for {own}: docker pull --platform {own}, then docker save.",
+                "Build the image for it: docker build --platform "
+                f"{own}, or Daemon.build, which builds for the daemon's platform.",
+            ],
+        )
 
 
 def send(

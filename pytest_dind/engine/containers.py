@@ -188,6 +188,7 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
                 entrypoint=list(one_off.command),
                 command=[],
                 labels=dict(one_off.labels),
+                use_config_proxy=False,
                 host_config=api.create_host_config(
                     network_mode="none",
                     # One that can be read, whichever the engine's default is.

@@ -51,14 +51,16 @@ class DaemonHooks:
     def run(self, settings: Settings) -> Run:
         """Return the run that this process takes part in; the first call begins or joins it."""
         from ..runs.run import Run
+        from . import shaping
 
         if self._run is None:
             given = getattr(self._config, "workerinput", {}).get(_XDIST_KEY)
             invited = Path(given) if given else None
+            shaper = shaping.shaper(self._config)
             self._run = (
-                Run.join(invited, self._progress)
+                Run.join(invited, self._progress, shaper)
                 if invited and settings.scope == "session"
-                else Run.begin(self._progress, beside=invited, places=self._places())
+                else Run.begin(self._progress, beside=invited, places=self._places(), shaper=shaper)
             )
         return self._run
 
@@ -78,9 +80,11 @@ class DaemonHooks:
         """
         from ..runs.factory import Factory
         from ..runs.run import Run
+        from . import shaping
 
         beside = self.run(settings).path
-        run = Run.begin(self._progress, beside=beside, places=self._places())
+        shaper = shaping.shaper(self._config)
+        run = Run.begin(self._progress, beside=beside, places=self._places(), shaper=shaper)
         self._factory_runs.append(run)
         return Factory(run, settings, unavailable)
 

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..backends.shaping import Shaper
 from ..engine import streams
 from ..engine.engine import Engine
 from ..lifetime import directories, reaper
@@ -54,6 +55,7 @@ class Context:
             each other which modes are in force, and that one of them has swept.
         places: What the words of `--dind-mount` stand for.
         progress: Where a line on what takes long goes.
+        shaper: The hook that may change the containers of daemons.
         engines: The outer engines.
     """
 
@@ -61,6 +63,7 @@ class Context:
     shared: Path
     places: Places
     progress: streams.Progress
+    shaper: Shaper | None = None
     engines: Engines = field(default_factory=Engines)
 
     def engine(self, settings: Settings) -> Engine:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from ..backends import records
 from ..backends.protocol import Record
 from ..backends.registry import Choice
+from ..backends.shaping import Shaper
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import streams
@@ -62,6 +63,7 @@ class Run:
         progress: streams.Progress,
         beside: Path | None = None,
         places: Places | None = None,
+        shaper: Shaper | None = None,
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -70,21 +72,22 @@ class Run:
             beside: The directory of another run of the same tests: what one of the two found out
                 about modes, and that it has swept, holds for both.
             places: What the words of `--dind-mount` stand for; by default nothing.
+            shaper: The hook that may change the containers of daemons.
         """
         places = places or Places()
         directory = directories.base() / uuid4().hex[:8]
-        context = Context(directory, beside or directory, places, progress)
+        context = Context(directory, beside or directory, places, progress, shaper)
         holdings = Holdings()
         holdings.take(directory, starts=True)
         places.write(directory)
         return cls(context, holdings, begins=True)
 
     @classmethod
-    def join(cls, directory: Path, progress: streams.Progress) -> Run:
+    def join(cls, directory: Path, progress: streams.Progress, shaper: Shaper | None = None) -> Run:
         """Take part in a run that another process began."""
         holdings = Holdings()
         holdings.join(directory)
-        context = Context(directory, directory, Places.read(directory), progress)
+        context = Context(directory, directory, Places.read(directory), progress, shaper)
         return cls(context, holdings, begins=False)
 
     @property

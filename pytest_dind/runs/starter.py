@@ -98,7 +98,7 @@ class Starter:
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             self._holding.append(starting)
-            record = starting.start(home, settings, context.progress)
+            record = starting.start(home, settings, context.progress, context.shaper)
             pulled += record.pulled + self._modes.take_pulled(settings)
             record = dataclasses.replace(record, pulled=pulled)
             records.write(record, settings)

@@ -11,7 +11,7 @@ import pytest
 from docker.errors import NotFound
 
 from conftest import NESTED_IMAGE
-from pytest_dind import Daemon
+from pytest_dind import Daemon, DaemonExited
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime import layout, reaper
 
@@ -121,11 +121,11 @@ def test_paused_container(start: StartDaemon, traces: Traces, engine: Engine, en
     traces.assert_nothing_left(10)
 
 
-def _told_of_ip6tables(daemon: Daemon) -> list[str]:
-    """What dockerd is told of its IPv6 rules."""
+def _told_of(daemon: Daemon, *names: str) -> list[str]:
+    """The arguments of dockerd that have one of these names."""
     said = daemon.exec(["sh", "-c", "cat /proc/$(cat /var/run/docker.pid)/cmdline"]).stdout
     assert "dockerd" in said
-    return [word for word in said.split("\0") if "ip6tables" in word]
+    return [word for word in said.split("\0") if any(name in word for name in names)]
 
 
 def test_no_ipv6_rules_without_ipv6(start: StartDaemon) -> None:
@@ -134,25 +134,32 @@ def test_no_ipv6_rules_without_ipv6(start: StartDaemon) -> None:
     has = "grep -qv ' lo$' /proc/net/if_inet6"
     expected = [] if daemon.exec(["sh", "-c", has], check=False).returncode == 0 else ["false"]
 
-    assert _told_of_ip6tables(daemon) == [f"--ip6tables={word}" for word in expected]
+    assert _told_of(daemon, "ip6tables") == [f"--ip6tables={word}" for word in expected]
 
 
 def test_ipv6_rules_as_asked_for(start: StartDaemon, derive: DeriveImage) -> None:
     """Who wants them, by an argument or by the image's own settings, has them."""
-    assert _told_of_ip6tables(start(arg=["--ip6tables=true"]).daemon) == ["--ip6tables=true"]
+    assert _told_of(start(arg=["--ip6tables=true"]).daemon, "ip6tables") == ["--ip6tables=true"]
     settings = """mkdir -p /etc/docker; echo '{"ip6tables": true}' >/etc/docker/daemon.json"""
-    assert _told_of_ip6tables(start(image=derive(settings)).daemon) == []
+    assert _told_of(start(image=derive(settings)).daemon, "ip6tables") == []
 
 
-def test_dockerd_that_knows_no_ipv6_rules(start: StartDaemon, derive: DeriveImage) -> None:
-    """A dockerd of before 20.10 starts without the flag that it doesn't know."""
+def test_dockerd_that_knows_fewer_flags(start: StartDaemon, derive: DeriveImage) -> None:
+    """A dockerd of before 20.10 starts without the flags that it doesn't know; others are told."""
     old = """
         real=$(command -v dockerd)
         {
             echo '#!/bin/sh'
-            echo 'case $* in *ip6tables*) echo unknown flag: --ip6tables >&2; exit 125 ;; esac'
+            for flag in ip6tables host-gateway-ip; do
+                echo "case \\$* in *$flag*) echo unknown flag: --$flag >&2; exit 125 ;; esac"
+            done
             echo "exec $real \\"\\$@\\""
         } >/usr/local/bin/dockerd
         chmod +x /usr/local/bin/dockerd
         """
-    assert _told_of_ip6tables(start(image=derive(old)).daemon) == []
+    image = derive(old)
+    daemon = start(image=image).daemon
+    assert _told_of(daemon, "ip6tables", "host-gateway-ip") == []
+    assert _told_of(daemon, "--dns=")
+    with pytest.raises(DaemonExited, match="unknown flag: --host-gateway-ip"):
+        start(image=image, arg=["--host-gateway-ip=192.0.2.1"])

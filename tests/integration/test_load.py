@@ -78,6 +78,30 @@ def test_archive_of_something_else(dind_daemon: Daemon, tmp_path: Path) -> None:
         dind_daemon.load(tmp_path / "missing.tar")
 
 
+@pytest.mark.requires_isolation
+def test_archive_for_another_platform(
+    dind_daemon: Daemon, dind_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    """An archive without the daemon's platform is an error that names both; nothing of it stays."""
+    before = {image.id for image in dind_client.images.list()}
+    own = dind_client.version()["Arch"]
+    other = "s390x" if own != "s390x" else "amd64"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    dind_daemon.build(tmp_path, "load/foreign:1", platform=f"linux/{other}")
+    with (tmp_path / "foreign.tar").open("wb") as file:
+        for chunk in dind_client.images.get("load/foreign:1").save(named=True):
+            file.write(chunk)
+    dind_client.images.remove("load/foreign:1")
+    with pytest.raises(ImageUnavailable) as caught:
+        dind_daemon.load(tmp_path / "foreign.tar")
+
+    text = str(caught.value)
+    assert f"is for another platform than the daemon's, linux/{own}." in text
+    assert f"load/foreign:1: linux/{other}" in text
+    assert f"docker pull --platform linux/{own}" in text
+    assert {image.id for image in dind_client.images.list()} == before
+
+
 def test_image_that_is_missing_everywhere(dind_daemon: Daemon) -> None:
     """An image that neither the engine nor a registry has is an error, soon."""
     began = time.monotonic()

@@ -305,10 +305,12 @@ def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:
     _suite(
         project,
         """
+        from conftest import HERE
+
         def test_it(nested, tmp_path, dind_daemon):
             (tmp_path / "file").touch()
             assert nested("ls /w", f"{tmp_path}:/w") == "file\\n"
-            assert dind_daemon.exec(["cat", "/srv/data"]).stdout == open("data").read()
+            assert dind_daemon.exec(["cat", "/srv/data"]).stdout == (HERE / "data").read_text()
             with open("../ids", "a") as file:
                 print(dind_daemon.id, file=file)
         """,

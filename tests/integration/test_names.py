@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import docker
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
-from conftest import NESTED_IMAGE
-from pytest_dind import Daemon
+from conftest import DAEMON_IMAGE, NESTED_IMAGE
+from pytest_dind import Daemon, Settings
+from pytest_dind.backends import tls_connection
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime import labels
+from pytest_dind.lifetime.layout import Home
 
+from .conftest import Started
 from .other import OtherHost
 from .projects import Project
 from .traces import Traces
@@ -114,6 +120,40 @@ def test_network_that_cannot_be_joined(project: Project, traces: Traces, name: s
     assert f"SettingsError: --dind-network: the outer engine has no network '{name}'" in output
     assert re.search(r"Networks there: .*\bbridge\b", output)
     traces.assert_nothing_left()
+
+
+@pytest.mark.requires_isolation
+def test_tests_in_a_container(
+    monkeypatch: pytest.MonkeyPatch, service: str, mode: str, room: Path, traces: Traces
+) -> None:
+    """Beside tests in a container of a named network, nested ones know that network's names.
+
+    The daemon starts in it, so its container never sees the outer resolvers themselves.
+    """
+    monkeypatch.setattr(socket, "gethostname", lambda: service)
+    monkeypatch.setattr(tls_connection, "_IN_CONTAINER", (str(room),))
+    with contextlib.closing(Engine()) as engine:
+        made = engine.client.containers.get(service)
+        engine.client.networks.get("bridge").disconnect(made)
+        made.reload()
+        [network] = made.attrs["NetworkSettings"]["Networks"].values()
+        engine.mark_unshared("it is elsewhere")
+        settings = Settings(mode=mode, image=DAEMON_IMAGE, load=(NESTED_IMAGE,))
+        started = Started(engine, Home(room / "r" / "m"), settings)
+        try:
+            assert started.daemon.gateway == network["IPAddress"]
+            run = ["docker", "run", "--rm", "--add-host=host.docker.internal:host-gateway"]
+            started.daemon.exec(["docker", "network", "create", "own"])
+            for nested in ("bridge", "own"):
+                look = "cat /etc/resolv.conf; ping -c1 service && ping -c1 host.docker.internal"
+                command = [*run, "--network", nested, NESTED_IMAGE, "sh", "-c", look]
+                said = started.daemon.exec(command).stdout
+                assert said.count(f"64 bytes from {network['IPAddress']}") == 2
+                assert "8.8.8.8" not in said
+        finally:
+            started.backend.stop(started.home)
+            started.backend.release()
+            started.lease.release()
 
 
 @pytest.mark.requires_isolation

@@ -152,6 +152,40 @@ def test_own_network(
     assert found == tls_connection.Place("127.0.0.1", "127.0.0.1", network)
 
 
+@pytest.mark.parametrize(
+    ("mark", "networks", "gateway"),
+    [
+        ("/", {"ci": {"IPAddress": "172.18.0.3"}}, "172.18.0.3"),
+        ("/", {"host": {"IPAddress": ""}}, None),
+        ("/", None, None),
+        ("/nonexistent", {"ci": {"IPAddress": "172.18.0.3"}}, None),
+    ],
+)
+def test_gateway(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, networks: Any, gateway: str | None
+) -> None:
+    """Nested containers reach a process in a container there, any other on the engine's machine."""
+    monkeypatch.setattr("socket.gethostname", lambda: "0123456789ab")
+    monkeypatch.setattr(tls_connection, "_IN_CONTAINER", (mark,))
+    details = Answer(body={"NetworkSettings": {"Networks": networks}})
+    answers = {"GET /containers/0123456789ab/json": details} if networks is not None else {}
+    with FakeEngine(short_path / "s", answers) as fake:
+        engine = Engine(fake.host)
+        found = tls_connection.gateway(engine)
+        engine.close()
+
+    assert found == gateway
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["tcp://x:2376", "ssh://me@x", "unix:///home/me/.docker/desktop/docker.sock"],
+)
+def test_no_gateway(url: str) -> None:
+    """From another machine, or a virtual one, no way back is known; nothing is asked for that."""
+    assert tls_connection.gateway(Engine(url)) == ""
+
+
 def _remote(place: tls_connection.Place) -> tls_connection.TlsConnection:
     return tls_connection.TlsConnection(cast("Engine", _Engine("tcp://x")), _HOME, place)
 

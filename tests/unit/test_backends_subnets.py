@@ -17,7 +17,7 @@ def _outer(*subnets: str, mtu: str | None = None) -> list[dict[str, Any]]:
     found = [
         {
             "Name": f"net{index}" if index else "bridge",
-            "IPAM": {"Config": [{"Subnet": subnet, "Gateway": "ignored"}]},
+            "IPAM": {"Config": [{"Subnet": subnet, "Gateway": f"gateway {index}"}]},
             "Options": {"com.docker.network.driver.mtu": mtu} if mtu and not index else {},
         }
         for index, subnet in enumerate(subnets)

@@ -119,6 +119,18 @@ def _verdict(report: Report, mode: str) -> Verdict:
     return found
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_way_back(on_engine: _Examine, answers: dict[str, Any], known: bool) -> None:
+    """The report says where nested containers reach the tests, if they do."""
+    bridge = {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}}
+    answers["GET /networks"] = Answer(body=[bridge] if known else [])
+    report = on_engine()
+
+    assert report.data()["engine"]["gateway"] == ("172.17.0.1" if known else None)
+    said = "reach the tests at 172.17.0.1, as host.docker.internal" if known else "none is known"
+    assert said in " ".join(render(report).split())
+
+
 def test_each_mode_has_a_verdict(on_engine: _Examine) -> None:
     """Each mode of this version is judged, in the order in which auto tries them."""
     assert tuple(verdict.mode for verdict in on_engine().modes) == MODES

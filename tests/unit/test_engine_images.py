@@ -120,6 +120,20 @@ def test_pull_that_is_refused(short_path: Path) -> None:
         )
 
 
+def test_pull_through_a_proxy(short_path: Path) -> None:
+    """Where the engine goes through a proxy, a pull's error says which: its answer it may be."""
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": _MISSING,
+        "POST /images/create": Answer(500, {"message": 'malformed HTTP status code "mail"'}),
+        "GET /info": Answer(body={"HttpProxy": "", "HttpsProxy": "http://mail.example:25"}),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        assert (
+            '  malformed HTTP status code "mail"\n'
+            "  This may be the answer of the engine's proxy: HttpsProxy http://mail.example:25.\n"
+        ) in _failure(engine)
+
+
 _FAILURES = [{"error": "unexpected EOF"}, {"errorDetail": {"message": "unexpected EOF"}}]
 
 

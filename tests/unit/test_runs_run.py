@@ -44,7 +44,7 @@ class Backend:
         self.certificates = ""
         self.held = 0
 
-    def start(self, home: Home, settings: Settings, progress: object) -> Record:
+    def start(self, home: Home, settings: Settings, *given: object) -> Record:
         """Start one."""
         self.there.add(home.path)
         self.started.append(home.path)

@@ -33,6 +33,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "cpus": "",
         "registry_mirror": (),
         "insecure_registry": (),
+        "env": (),
         "leaks": "report",
         "cache": "on",
         "cache_size": "10g",
@@ -62,6 +63,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_cpus = 1.5", {"cpus": "1.5"}),
         ("dind_registry_mirror = http://m:5000", {"registry_mirror": ("http://m:5000",)}),
         ("dind_insecure_registry = r:5000", {"insecure_registry": ("r:5000",)}),
+        ("dind_env =\n  A=b c\n  D", {"env": ("A=b c", "D")}),
         ("dind_leaks = fail", {"leaks": "fail"}),
         ("dind_cache = off", {"cache": "off"}),
         ("dind_cache_size = 500m", {"cache_size": "500m"}),
@@ -136,6 +138,8 @@ def test_false_value_on_the_command_line_wins(pytester: pytest.Pytester) -> None
         ("--dind-publish=81-80", ["a range (8000-8010)"]),
         ("--dind-publish=80/sctp", ["udp (53/udp)"]),
         ("--dind-publish=8080:80", ["a port (8080)"]),
+        ("--dind-env==x", ["NAME=VALUE", "NAME, for the value that this process has"]),
+        ("--dind-env=A B=x", ["NAME=VALUE"]),
     ],
 )
 def test_bad_value(pytester: pytest.Pytester, option: str, valid: list[str]) -> None:
@@ -244,6 +248,7 @@ def test_settings_of_a_started_daemon() -> None:
         "cpus": "1",
         "registry_mirror": ["http://m"],
         "insecure_registry": ["r:5000"],
+        "env": ["A=b"],
     }
     others: dict[str, Any] = {"image": "x", "load": ["x"], "timeout": 1, "guard_allow": ["pull"]}
 

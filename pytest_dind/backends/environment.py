@@ -1,0 +1,42 @@
+"""The environment of a daemon's container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import validation
+from ..engine import activation
+from . import proxies
+
+if TYPE_CHECKING:
+    from ..engine.streams import Progress
+    from ..settings import Settings
+
+
+def variables(
+    settings: Settings, around: proxies.Surroundings, progress: Progress
+) -> dict[str, str]:
+    """The proxies, and what the setting `env` gives, which wins.
+
+    Args:
+        settings: The daemon's settings.
+        around: What the proxies depend on.
+        progress: Writes a progress line.
+    """
+    given = given_variables(settings)
+    # Tools read proxies in capitals, in small letters, or both.
+    decided = {name.upper() for name in given}
+    by_rule = around.proxies(progress)
+    found = {name: value for name, value in by_rule.items() if name not in decided}
+    is_proxied = found or any(given.get(name) or given.get(name.lower()) for name in proxies.KINDS)
+    if is_proxied and proxies.NO_PROXY not in decided:
+        found[proxies.NO_PROXY] = around.no_proxy()
+    return found | {name.lower(): value for name, value in found.items()} | given
+
+
+def given_variables(settings: Settings) -> dict[str, str]:
+    """What the setting `env` gives; a name alone is this process's variable, where there is one."""
+    ours = activation.outside()
+    found = validation.variables(settings.env)
+    values = {name: ours.get(name) if value is None else value for name, value in found.items()}
+    return {name: value for name, value in values.items() if value is not None}
