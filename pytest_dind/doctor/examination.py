@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..backends import names
-from ..backends.probe import DISK, IPTABLES, LOOK, Probe, ProbeResult, sections
+from ..backends.probe import DISK, IPTABLES, LEASE_SEEN, LEASES, LOOK, Probe, ProbeResult, sections
 from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
@@ -83,6 +83,7 @@ def _look(
         privileged=privileged,
         unprivileged=plain,
         image_iptables=kernel.flavour(seen.get(IPTABLES, "")),
+        shares=seen.get(LEASES) == LEASE_SEEN if seen else None,
         gateway=gateway,
         modes=modes,
     )

@@ -54,6 +54,7 @@ class Report:
         privileged: Whether the engine runs --privileged containers; None where that wasn't tried.
         unprivileged: Whether the engine runs containers at all; None likewise.
         image_iptables: The kernel interface that the iptables of the daemon's image uses.
+        shares: Whether containers see this process's directories; None where that wasn't tried.
         gateway: The address at which nested containers reach this machine; empty for none.
     """
 
@@ -66,6 +67,7 @@ class Report:
     privileged: bool | None = None
     unprivileged: bool | None = None
     image_iptables: Flavour = "unknown"
+    shares: bool | None = None
     gateway: str = ""
 
     @property
@@ -112,6 +114,7 @@ class Report:
                 "unprivileged": self.unprivileged,
                 "nested": self.nested,
                 "image_iptables": self.image_iptables,
+                "shares": self.shares,
                 "gateway": self.gateway or None,
             }
         error = self.error and {

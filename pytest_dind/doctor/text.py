@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _LEFT = 18
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
+_FILES = {
+    True: "daemons have the project and tmp_path under the same path (--dind-mount)",
+    False: "daemons have none of this machine's, but for copies: --dind-mount copy:PATH",
+    None: "not tried",
+}
 _PRESENCE = {
     "present": "yes",
     "loadable": "as a module, which is not loaded",
@@ -110,6 +115,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ("", _module(engine)),
         ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
         ("image's iptables", report.image_iptables),
+        ("files", _FILES[report.shares]),
         (
             "way back",
             f"nested containers reach the tests at {report.gateway}, as host.docker.internal with "

@@ -205,6 +205,21 @@ def test_mount_denied(on_engine: _Examine, shown: _Shown) -> None:
     assert any("label=disable" in remedy for remedy in dind.remedy)
 
 
+def test_files(on_engine: _Examine, shown: _Shown) -> None:
+    """The report says whether daemons have this machine's files, as far as a container shows."""
+    nothing = ProbeResult("no", ran=False)
+    shared = shown.privileged
+    for shown.privileged, shares, said in (
+        (shared, True, "daemons have the project and tmp_path under the same path"),
+        (ProbeResult(_SEEN.output.replace(LEASE_SEEN, ""), ran=True), False, "but for copies"),
+        (nothing, None, "files not tried"),
+    ):
+        shown.plain = shown.privileged
+        report = on_engine()
+        assert report.data()["engine"]["shares"] is shares
+        assert said in " ".join(render(report).split())
+
+
 def test_container_that_hangs(on_engine: _Examine, shown: _Shown) -> None:
     """A container that doesn't end is no proof."""
     shown.privileged = ProbeResult("Read timed out.", ran=False, hangs=True)
