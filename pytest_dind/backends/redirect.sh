@@ -12,8 +12,15 @@ read_port() {
 }
 
 [ ! -e /run/pytest-dind.redirected ] || exit 0
-if ! [ -s /run/pytest-dind.resolvers ]; then
-	echo "dockerd has other resolvers, by an argument or its configuration" >&2
+servers=
+for server in $(cat /run/pytest-dind.resolvers 2>/dev/null); do
+	# What nested containers ask by IPv6 does not come by here.
+	case $server in
+	*.*.*.*) servers="$servers $server" ;;
+	esac
+done
+if [ -z "$servers" ]; then
+	echo "they ask no resolver that the outer engine has given to this container (--dns?)" >&2
 	exit 1
 fi
 udp=$(read_port udp) tcp=$(read_port tcp)
@@ -27,10 +34,7 @@ rules() {
 	# With the rule below the kernel would take packets for 127.0.0.1 from neighbours, too.
 	echo '-A PREROUTING ! -i lo -d 127.0.0.0/8 -j DROP'
 	printf 'COMMIT\n*nat\n'
-	for server in $(cat /run/pytest-dind.resolvers); do
-		case $server in
-		*:*) continue ;;
-		esac
+	for server in $servers; do
 		printf -- "-I PREROUTING -d $server -p udp --dport 53 -j DNAT --to 127.0.0.11:%d\\n" "$udp"
 		printf -- "-I PREROUTING -d $server -p tcp --dport 53 -j DNAT --to 127.0.0.11:%d\\n" "$tcp"
 	done
@@ -41,7 +45,7 @@ rules() {
 # kernel lacks the newer.
 for restore in iptables-restore iptables-legacy-restore \
 	/usr/local/sbin/.iptables-legacy/iptables-restore; do
-	said=$(rules | "$restore" --noflush 2>&1) || continue
+	said=$(rules | "$restore" --wait=5 --noflush 2>&1) || continue
 	echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet || exit
 	: >/run/pytest-dind.redirected
 	exit 0
