@@ -16,6 +16,8 @@ from .images import find
 if TYPE_CHECKING:
     import docker
 
+_CONTAINERD = "io.containerd."
+
 
 def is_by_digest(name: str) -> bool:
     """Whether an image is named by its digest."""
@@ -40,6 +42,18 @@ def _short(name: str) -> str:
     for default in ("docker.io/", "index.docker.io/", "library/"):
         name = name.removeprefix(default)
     return name
+
+
+def tag(daemon: docker.DockerClient, name: str, id_: str) -> None:
+    """Give an image a tag of no other use, where that makes an engine find it by its digest.
+
+    That is so where containerd keeps the images, by their digests: it only asks for a name of the
+    same repository.
+    """
+    status = daemon.info()["DriverStatus"] or []
+    if any(str(value).startswith(_CONTAINERD) for _, value in status):
+        repository, _, digest = split(name)
+        daemon.images.get(id_).tag(repository, digest.replace(":", "-")[:19])
 
 
 def tell(

@@ -45,6 +45,8 @@ class LoadedImages:
         ]
         source.load(self.daemon, lacking)
         self._note(noted | wanted)
+        for name, id_ in self._nameless(lacking).items():
+            digests.tag(self.daemon, name, id_)
 
     def name_by_digest(self, names: Sequence[str], dropped: Iterable[str] = ()) -> bool:
         """Write the names by digest that the daemon lacks, for its next start.

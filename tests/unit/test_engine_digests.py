@@ -48,3 +48,22 @@ def test_file_of_names() -> None:
             "x": {f"x@{_DIGEST}": "sha256:3"},
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "tags"),
+    [
+        ([["driver-type", "io.containerd.snapshotter.v1"]], [("a/b", "sha256-000000000000")]),
+        ([["Backing Filesystem", "extfs"]], []),
+        (None, []),
+    ],
+)
+def test_tag(status: Any, tags: list[tuple[str, str]]) -> None:
+    """Where containerd keeps the images, one that is named by its digest gets a tag beside it."""
+    given: list[tuple[str, str]] = []
+    image = SimpleNamespace(tag=lambda *words: given.append(words))
+    client = SimpleNamespace(
+        info=lambda: {"DriverStatus": status}, images=SimpleNamespace(get=lambda id_: image)
+    )
+    digests.tag(cast(Any, client), f"a/b:1@{_DIGEST}", "sha256:1")
+    assert given == tags
