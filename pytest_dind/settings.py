@@ -152,7 +152,9 @@ class Settings:
         daemon_only=True,
     )
     load: tuple[str, ...] = option(
-        (), "an image of the outer engine to have in the daemon from the start", metavar="IMAGE"
+        (),
+        "an image of the outer engine to have in the daemon from the start, by name or digest",
+        metavar="IMAGE",
     )
     cache: str = option(
         "on",

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -61,6 +61,12 @@ class StartingDaemon:
         Args:
             spent: Seconds of its time-out that are gone already.
         """
+        # A daemon that is about to end, to be published, answers too.
+        self._wait(
+            lambda: not self._spec.preload.seed.key or bool(seeding.outcome(self.files)), spent
+        )
+
+    def _wait(self, counts: Callable[[], bool], spent: float = 0) -> None:
         connection = self._spec.connection
         watched = readiness.Watched(
             subject=self._spec.subject,
@@ -68,8 +74,7 @@ class StartingDaemon:
             ping=connection.ping,
             is_gone=lambda: not containers.inspect(self._engine.client, self._spec.home.label),
             poll_seconds=connection.poll_seconds,
-            # A daemon that is about to end, to be published, answers too.
-            counts=lambda: not self._spec.preload.seed.key or bool(seeding.outcome(self.files)),
+            counts=counts,
             remedy=connection.remedy,
         )
         timeout = self._spec.settings.timeout
@@ -87,6 +92,14 @@ class StartingDaemon:
         """Make a golden root of its data-root, and start a new daemon from that in its place."""
         self._engine.client.api.kill(self._spec.home.label, "SIGUSR2")
         self.wait()
+
+    def restart(self) -> None:
+        """Start a new daemon on its data-root; none without a supervisor, which would have to."""
+        if not self._spec.connection.supervised:
+            return
+        self.files.write(layout.RESTARTED, "")
+        self._engine.client.api.kill(self._spec.home.label, "SIGALRM")
+        self._wait(lambda: bool(self.files.read(layout.RESTARTED)))
 
 
 class ContainerBackend:

@@ -163,6 +163,15 @@ await() {
 	do :; done
 }
 
+# Give a daemon that has ended the names of its images that no archive brings: those by digest.
+adopt() {
+	[ -s "$home/references" ] || return 0
+	for file in "$data"/image/*/repositories.json; do
+		[ ! -e "$file" ] || cp "$home/references" "$file"
+	done
+	rm -f "$home/references"
+}
+
 # Signals are passed on to the daemon; they interrupt `wait`, which also reaps orphans. After USR2
 # the daemon's data-root is published as a golden root, and a new daemon starts with that.
 trap 'interrupted=yes ended=yes; kill -TERM "$daemon"' TERM INT QUIT HUP
@@ -190,6 +199,7 @@ while :; do
 		;;
 	esac
 	[ -n "$again$restart" ] && [ -z "$ended" ] || conclude "$code"
+	adopt
 	if [ -n "$restart" ]; then
 		# One that had to be killed leaves its pid file, too.
 		rm -f /var/run/docker.pid

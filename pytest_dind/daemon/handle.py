@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
 from ..backends.registry import isolates
-from ..engine import activation, archives, builds, http, streams
+from ..engine import activation, archives, builds, digests, http, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
@@ -348,22 +348,26 @@ class Daemon:
         Args:
             sources: Each the name or id of an image of the outer engine, which pulls it when it is
                 missing; or the path of an archive that `docker save` made: a `Path`, or text that
-                begins with `/`, `./`, `../` or `~` or ends as archives do (`.tar`, `.tar.gz`).
+                begins with `/`, `./`, `../` or `~` or ends as archives do (`.tar`, `.tar.gz`). An
+                image that is named by its digest gets its tag's name; only what `--dind-load` names
+                is found by its digest.
 
         Returns:
             What the daemon has of them, by name; by id what has no name.
 
         Raises:
-            ImageUnavailable: one is missing and can't be pulled, or is no image.
+            ImageUnavailable: one is missing and can't be pulled, is no image, or is an archive for
+                another platform than the daemon's.
         """
         archives.demand_sources(sources)
         archived = [source for source in sources if archives.is_archive(source)]
         names = [str(source) for source in sources if not archives.is_archive(source)]
         with self._connected() as client:
-            loaded = (
-                ImageSource(self._backend.outer(), self._progress).load(client, names)
-                if names
-                else []
+            source = ImageSource(self._backend.outer(), self._progress)
+            loaded = source.load(client, names)
+            by_digest = {n: str(source.ensure(n)["Id"]) for n in names if digests.is_by_digest(n)}
+            digests.tell(
+                client, by_digest, self._progress, "one that runs takes none (--dind-load)"
             )
             for archive in archived:
                 loaded += archives.load(client, archive, self._progress)

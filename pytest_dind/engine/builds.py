@@ -181,14 +181,35 @@ def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress
     """
     from docker.utils import version_lt
 
-    if build.older or version_lt(daemon.api.api_version, _BUILDKIT_API):
-        return _ask(daemon, build, Output(build, progress), buildkit=False)
+    version = daemon.api.api_version
+    if build.older:
+        return _by_older_builder(daemon, build, progress, f"BuildKit can't do {build.older}")
+    if version_lt(version, _BUILDKIT_API):
+        return _by_older_builder(daemon, build, progress, f"the API {version} has no BuildKit")
     try:
         return _ask(daemon, build, Output(build, progress), buildkit=True)
     except BuildFailed as error:
         if _NO_SESSION not in error.evidence:
             raise
-    return _ask(daemon, build, Output(build, progress), buildkit=False)
+    why = "BuildKit would ask for a registry's credentials, which only buildx gives"
+    return _by_older_builder(daemon, build, progress, why)
+
+
+def _by_older_builder(
+    daemon: docker.DockerClient, build: Build, progress: streams.Progress, why: str
+) -> str:
+    try:
+        return _ask(daemon, build, Output(build, progress), buildkit=False)
+    except BuildFailed as error:
+        raise BuildFailed(
+            error.what,
+            evidence=f"{error.evidence}\nIt was built by the older builder: {why}.",
+            remedy=[
+                *error.remedy,
+                "For what takes BuildKit (RUN --mount, heredocs) have buildx in the daemon's "
+                "image, as docker:dind has it, or on this machine (docker-buildx).",
+            ],
+        ) from error
 
 
 def _ask(daemon: docker.DockerClient, build: Build, output: Output, *, buildkit: bool) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..engine import digests
 from ..lifetime import layout
 from ..lifetime.files import Files
 
@@ -44,6 +45,34 @@ class LoadedImages:
         ]
         source.load(self.daemon, lacking)
         self._note(noted | wanted)
+        for name, id_ in self._nameless(lacking).items():
+            digests.tag(self.daemon, name, id_)
+
+    def name_by_digest(self, names: Sequence[str], dropped: Iterable[str] = ()) -> bool:
+        """Write the names by digest that the daemon lacks, for its next start.
+
+        Args:
+            names: The images that are wanted.
+            dropped: The names that it is not to have any more.
+
+        Returns:
+            Whether there are any that it can have: of images that have the same id as on the outer
+            engine.
+        """
+        lacking = self._nameless(names)
+        if lacking:
+            text = digests.references(self.daemon, lacking, dropped)
+            self.files.write(layout.REFERENCES, text)
+        return bool(lacking)
+
+    def _nameless(self, names: Sequence[str]) -> dict[str, str]:
+        """The images that are in the daemon, but not by their names by digest; with their ids."""
+        noted = self._noted()
+        return {
+            name: noted[name]
+            for name in names
+            if digests.is_by_digest(name) and not self._id(name) and self._id(noted[name])
+        }
 
     def ids(self) -> dict[str, str]:
         """The names of the images, each with the id that it has in the daemon."""
@@ -59,8 +88,10 @@ class LoadedImages:
         """
         from docker.errors import APIError
 
+        # With its last name an image would go; these lose their names by `name_by_digest`.
+        nameless = self._nameless(names).values()
         for name, id_ in before.items():
-            if name in names and self._id(name) == id_:
+            if id_ in nameless or (name in names and self._id(name) == id_):
                 continue
             # A conflict: it has another name that is wanted.
             with contextlib.suppress(APIError):

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ..engine import digests
 from ..errors import ImageUnavailable
 from ..lifetime import layout
 from ..lifetime.files import Files
@@ -55,6 +56,9 @@ class ReadyDaemon(Protocol):
 
     def publish(self) -> None:
         """Make a golden root of its data-root, and start a new daemon from that in its place."""
+
+    def restart(self) -> None:
+        """Start a new daemon on its data-root."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,16 @@ class Preload:
         if self.seed.key and found != SEEDED:
             self.source.progress(f"images are loaded without the warm store ({why})")
         with daemon.client() as client:
-            LoadedImages(client, daemon.files).bring(self.source, self.names)
+            images = LoadedImages(client, daemon.files)
+            images.bring(self.source, self.names)
+            renamed = images.name_by_digest(self.names)
+        if renamed:
+            daemon.restart()
+        if any(map(digests.is_by_digest, self.names)):
+            with daemon.client() as client:
+                ids = {name: str(self.source.ensure(name)["Id"]) for name in self.names}
+                why = f"its storage driver keeps no such names ({client.info()['Driver']})"
+                digests.tell(client, ids, self.source.progress, why)
 
     def _fill(self, daemon: ReadyDaemon) -> str | None:
         """Load the images, and no others, into the daemon that a golden root is made of.
@@ -131,6 +144,7 @@ class Preload:
                 # No room, as a rule; the data-root outside of the store may have some.
                 return ""
             images.drop(before, self.names)
+            images.name_by_digest(self.names, set(before) - set(self.names))
         return None
 
 

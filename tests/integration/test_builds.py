@@ -230,7 +230,7 @@ def test_older_builder(built: Built, dind_client: docker.DockerClient) -> None:
     finally:
         network.remove()
     assert found == b"1\n"
-    with pytest.raises(BuildFailed, match="the --mount option requires BuildKit"):
+    with pytest.raises(BuildFailed, match=r"BuildKit can't do network_mode='container:none'"):
         built("RUN --mount=type=cache,target=/c true\n", network_mode="container:none")
 
 

@@ -152,8 +152,8 @@ def test_worker_that_asks_late(project: Project) -> None:
     assert len(set(ids)) == 1
 
 
-def test_copies(far: Daemon, tmp_path: Path) -> None:
-    """Files pass both ways over TLS, as over a unix socket."""
+def test_copies_and_builds(far: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files pass both ways over TLS, and directories are built, with a docker CLI and without."""
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "file").write_text("text" * 100_000)
     far.copy_to(tmp_path / "one", "/opt/new")
@@ -162,6 +162,14 @@ def test_copies(far: Daemon, tmp_path: Path) -> None:
     far.copy_from("/opt/new", tmp_path / "all")
     assert (tmp_path / "all" / "file").read_text() == "text" * 100_000
     far.exec(["rm", "-r", "/opt/new"])
+    (tmp_path / "one" / "Dockerfile").write_text(
+        f"FROM {NESTED_IMAGE}\nRUN <<EOF\nexit 0\nEOF\nCOPY file /\n"
+    )
+    far.build(tmp_path / "one", "one:1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    far.build(tmp_path / "one", "one:2")
+    wait = far.exec(["docker", "run", "-d", NESTED_IMAGE, "httpd", "-f", "-p", "80"]).stdout.strip()
+    far.wait_for(wait, port=80, timeout=20)
 
 
 def test_forked_child(project: Project, traces: Traces) -> None:

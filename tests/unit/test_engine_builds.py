@@ -131,26 +131,33 @@ def test_credentials_that_buildkit_lacks(short_path: Path, directory: Path) -> N
         ]
     )
     assert _ways(answers, short_path / "s", directory, "1.41") == "sha256:1"
+    answers = iter(
+        [
+            _events({"errorDetail": {"message": "no active sessions"}}),
+            _events({"errorDetail": {"message": "the --mount option requires BuildKit"}}),
+        ]
+    )
+    with pytest.raises(BuildFailed, match="requires BuildKit") as caught:
+        _ways(answers, short_path / "s", directory, "1.41")
+    assert "by the older builder: BuildKit would ask for a registry's" in str(caught.value)
+    assert "have buildx in the daemon's image" in str(caught.value)
     # Another failure is one.
     answers = iter([_events({"errorDetail": {"message": "no space"}})])
     with pytest.raises(BuildFailed, match="no space"):
         _ways(answers, short_path / "s", directory, "1.41")
 
 
-def test_file_that_cannot_be_read(short_path: Path, directory: Path) -> None:
-    """A file that goes while it is sent is an error that names it."""
-    (directory / "file").write_text("x")
-    build = builds.build_of(directory, "some:tag", {})
+def test_file_that_cannot_be_read(
+    short_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that goes before it is sent is an error that names it."""
+    monkeypatch.setattr("docker.utils.build.exclude_paths", lambda *given, **named: {"gone"})
+    with pytest.raises(BuildFailed, match=r"No such file or directory: '.*/gone'"):
+        _ways(iter([_events({"aux": {"ID": "1"}})]), short_path / "s", directory, "1.41")
 
-    class Vanishing(type(directory)):  # type: ignore[misc]
-        def open(self, *arguments: Any) -> Any:
-            raise FileNotFoundError(2, "No such file", str(self))
 
-    gone = builds.Build(
-        type(build.context)(Vanishing(directory), directory / "Dockerfile"), "some:tag"
-    )
-    with FakeEngine(short_path / "s", {"POST /build": _events({"aux": {"ID": "1"}})}) as engine:
-        client = docker.DockerClient(engine.host, version="1.41")
-        with pytest.raises(BuildFailed, match=r"No such file: '.*/Dockerfile'"):
-            builds.by_api(client, gone, lambda line: None)
-        client.close()
+def test_engine_without_buildkit(short_path: Path, directory: Path) -> None:
+    """An engine that is too old for BuildKit builds by its older builder, and errors say so."""
+    answers = iter([_events({"error": "unknown instruction"})])
+    with pytest.raises(BuildFailed, match=r"the API 1\.38 has no BuildKit"):
+        _ways(answers, short_path / "s", directory, "1.38")

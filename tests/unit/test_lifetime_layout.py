@@ -26,6 +26,7 @@ _SHARED = {
     layout.STORE_OUTCOME,
     layout.ABANDON,
     layout.IMAGES,
+    layout.REFERENCES,
     f"{layout.CERTIFICATES}/{layout.CERTIFIED}",
 }
 

@@ -113,12 +113,16 @@ class _New:
         assert not seeding.outcome(self.files), "the next outcome is told from the last"
         self._begin()
 
+    def restart(self) -> None:
+        """As an engine's daemon is restarted, which changes nothing that is looked at here."""
+
 
 @pytest.fixture
 def brought(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """What was loaded, each time."""
     found: list[Sequence[str]] = []
     monkeypatch.setattr(LoadedImages, "bring", lambda images, source, names: found.append(names))
+    monkeypatch.setattr(LoadedImages, "name_by_digest", lambda images, names, dropped=(): False)
     return found
 
 
