@@ -20,8 +20,8 @@ from ..lifetime import labels, layout, reaper
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
+from . import authorities, readiness
 from . import connection as connections
-from . import proxies, readiness
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .spec import ContainerMode, ContainerSpec
@@ -102,12 +102,14 @@ class ContainerBackend:
     def start(self, home: Home, settings: Settings, progress: Progress) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
-        outer_info = proxies.ask(self._engine)
+        self._engine.ask_for_info()
         with answering(self._engine):
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
-        spec = ContainerSpec(home, settings, image, self._mode, connection, preload, outer_info)
+        spec = ContainerSpec(
+            home, settings, image, self._mode, connection, preload, self._engine.info
+        )
         while True:
             try:
                 with _explained(spec):
@@ -167,10 +169,14 @@ class ContainerBackend:
 
         home, api = spec.home, self._engine.client.api
         try:
+            trusted = authorities.archive(spec.settings.ca)
             arguments = spec.arguments(api)
             containers.create_in_place_of(
                 lambda: self.stop(home), lambda: api.create_container(**arguments)
             )
+            if trusted:
+                # Before it runs: an engine can't write into every container that does.
+                api.put_archive(home.label, "/", trusted)
             api.start(home.label)
         except APIError as error:
             raise refused(home, spec.settings, error.explanation or str(error)) from error
