@@ -6,14 +6,14 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
 from ..backends.registry import isolates
-from ..engine import activation, archives, builds, http, streams
+from ..engine import activation, archives, builds, http, images, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
@@ -202,7 +202,18 @@ class Daemon:
         if self._inside:
             inside = {"DOCKER_HOST": self._inside}
             wanted = dataclasses.replace(wanted, env={**inside, **wanted.env})
-        return commands.run(self._backend, self.record, wanted, check=check, text=text)
+        try:
+            return commands.run(self._backend, self.record, wanted, check=check, text=text)
+        except commands.CommandFailed as error:
+            if commands.asks_registries(wanted.argv):
+                error.note = self._proxies()
+            raise
+
+    def _proxies(self) -> str:
+        """A line on the proxies that it pulls through; empty without any, and when it is gone."""
+        with suppress(DindError), closing(self.client()) as client:
+            return images.proxies(client, "the daemon")
+        return ""
 
     def address(
         self,
