@@ -59,7 +59,7 @@ class Surroundings:
                 found[name] = used
             elif why:
                 progress(
-                    f"{name} of {whose}, {_place(url)}, is left out: {why}; to give the daemon a "
+                    f"{name} of {whose}, {place(url)}, is left out: {why}; to give the daemon a "
                     f"proxy: --dind-env {name}=URL"
                 )
         return found
@@ -77,7 +77,7 @@ class Surroundings:
     def _unmasked(self, name: str, url: str) -> str:
         """The same with its password, if this process's environment has the same proxy."""
         own = self._variable(name)
-        return own if _MASKED in url and _place(own) == _place(url) else url
+        return own if _MASKED in url and place(own) == place(url) else url
 
     def _led(self, url: str) -> tuple[str, str]:
         """A proxy as the daemon reaches it; else an empty text, and why it can't be had."""
@@ -101,7 +101,7 @@ def _split(url: str) -> SplitResult:
         return SplitResult("", "", url, "", "")
 
 
-def _place(url: str) -> str:
+def place(url: str) -> str:
     """A proxy's host and port, without a password."""
     return _split(url).netloc.rpartition("@")[2]
 

@@ -109,6 +109,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ("security", ", ".join(engine.security) or "none"),
         ("", _module(engine)),
         ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
+        ("proxies", "\n".join(engine.proxies)),
         ("image's iptables", report.image_iptables),
         ("--privileged", privileged),
         ("nested", nested[report.nested]),
