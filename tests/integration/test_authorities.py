@@ -15,6 +15,7 @@ import trustme
 
 from conftest import NESTED_IMAGE
 from pytest_dind import Daemon
+from pytest_dind.engine.engine import Engine
 
 from .conftest import StartDaemon
 from .registries import registry
@@ -92,3 +93,18 @@ def test_mirror(start: StartDaemon, trusted: _Registry) -> None:
         assert client.images.pull("mine/mirrored", tag="latest").tags
     directories = daemon.exec(["sh", "-c", "echo $SSL_CERT_DIR"]).stdout
     assert directories.startswith("/etc/ssl/certs:")
+
+
+def test_engine_elsewhere(engine: Engine, start: StartDaemon, trusted: _Registry) -> None:
+    """A daemon on an engine that shares no directory has them as well."""
+    engine.mark_unshared("a test says so")
+    try:
+        daemon = start(ca=[f"{trusted.host}={trusted.ca}"]).daemon
+    finally:
+        engine.mark_unshared("")
+    assert daemon.record.certificates
+    with (
+        closing(daemon.client()) as client,
+        pytest.raises(docker.errors.APIError, match=r"not found|manifest unknown"),
+    ):
+        client.images.pull(f"{trusted.host}/no-such", tag="latest")
