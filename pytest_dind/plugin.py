@@ -108,9 +108,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def _settings(config: pytest.Config) -> settings.Settings:
     if SETTINGS not in config.stash:
         try:
-            config.stash[SETTINGS] = from_config(config)
+            found = from_config(config)
+            found.check_files()
         except SettingsError as error:
             raise pytest.UsageError(str(error)) from error
+        config.stash[SETTINGS] = found
     return config.stash[SETTINGS]
 
 

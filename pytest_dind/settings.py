@@ -151,6 +151,13 @@ class Settings:
         metavar="NAME[=VALUE]",
         daemon_only=True,
     )
+    ca: tuple[str, ...] = option(
+        (),
+        "a file with the certificate of an authority that the daemon trusts, for one registry "
+        "(HOST=FILE, as registry:5000=ca.pem) or for all",
+        metavar="[HOST=]FILE",
+        daemon_only=True,
+    )
     load: tuple[str, ...] = option(
         (),
         "an image of the outer engine to have in the daemon from the start, by name or digest",
@@ -278,6 +285,18 @@ class Settings:
             for field in dataclasses.fields(self)
             if field.metadata["daemon_only"] and getattr(self, field.name) != field.default
         ]
+
+    def check_files(self) -> None:
+        """Check the files that settings name; they need not be there for what is running already.
+
+        Raises:
+            SettingsError: one can't be had.
+        """
+        if self.ca:
+            from . import validation
+
+            for _, path in validation.authorities(self.ca):
+                validation.certificate(path)
 
     def ports(self) -> list[tuple[int, str]]:
         """Return the ports that `publish` names, each with its protocol."""

@@ -21,6 +21,8 @@ _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 # Each port costs the engine a process and two of its rules, a tenth of a second or two in all, also
 # when nobody waits for it any more.
 _MOST_PORTS = 200
+# As in an image's name, and as a directory's.
+_REGISTRY = re.compile(r"(?!\.)[A-Za-z0-9._-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
 
 
@@ -157,6 +159,7 @@ def check(values: Mapping[str, Any]) -> None:
     _check_args(values["arg"])
     ports(values["publish"])
     variables(values["env"])
+    authorities(values["ca"])
 
 
 def _check_mounts(texts: Iterable[str]) -> None:
@@ -218,3 +221,45 @@ def variables(given: Iterable[str]) -> dict[str, str | None]:
             raise bad("env", text, ["NAME=VALUE", "NAME, for the value that this process has"])
         found[name] = value if equals else None
     return found
+
+
+def authorities(given: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what the setting `ca` names: a registry, empty for all, and a file.
+
+    Raises:
+        SettingsError: a text names no file, or no registry.
+    """
+    found = []
+    for text in given:
+        host, equals, path = text.rpartition("=")
+        if not path or (equals and not _REGISTRY.fullmatch(host)):
+            raise bad("ca", text, ["FILE", "HOST=FILE, such as registry:5000=ca.pem"])
+        found.append((host, path))
+    return found
+
+
+def certificate(path: str) -> bytes:
+    """Return the content of a file that the setting `ca` names.
+
+    Not checked with the settings, which another process may read when the file is gone.
+
+    Raises:
+        SettingsError: it can't be read, or has no certificate.
+    """
+    import ssl
+    from pathlib import Path
+
+    try:
+        content = Path(path).expanduser().read_bytes()
+        ssl.create_default_context().load_verify_locations(cadata=content.decode("ascii"))
+    # A ValueError: it is empty, or no text.
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"--dind-ca: {path!r} is not a file with a certificate.",
+            evidence=str(error),
+            remedy=[
+                "Name a file in PEM format, which begins with -----BEGIN CERTIFICATE-----.",
+                "Convert one in DER format: openssl x509 -inform der -in FILE -out ca.pem",
+            ],
+        ) from error
+    return content

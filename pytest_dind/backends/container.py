@@ -21,8 +21,8 @@ from ..lifetime import labels, layout, reaper
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
+from . import authorities, file_copies, mounts, names, readiness, shaping, tls_connection
 from . import connection as connections
-from . import file_copies, mounts, names, proxies, readiness, shaping, tls_connection
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
 from .shaping import Shaped
@@ -120,7 +120,7 @@ class ContainerBackend:
     ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
-        outer_info = proxies.ask(self._engine)
+        self._engine.ask_for_info()
         with answering(self._engine):
             image = source.ensure(settings.image)
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
@@ -136,7 +136,7 @@ class ContainerBackend:
             preload,
             gateway=gateway,
             files=files,
-            outer_info=outer_info,
+            outer_info=self._engine.info,
         )
         while True:
             spec = self._without_unshared_files(spec, progress)
@@ -232,9 +232,13 @@ class ContainerBackend:
 
         spec, home, api = shaped.spec, shaped.spec.home, self._engine.client.api
         try:
+            trusted = authorities.archive(spec.settings.ca)
             containers.create_in_place_of(
                 lambda: self.stop(home), lambda: api.create_container(**shaped.create)
             )
+            if trusted:
+                # Before it runs: an engine can't write into every container that does.
+                api.put_archive(home.label, "/", trusted)
             api.start(home.label)
         except APIError as error:
             said = error.explanation or str(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import validation
 from ..engine import activation
-from . import proxies
+from . import authorities, proxies
 
 if TYPE_CHECKING:
     from ..engine.streams import Progress
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def variables(
     settings: Settings, around: proxies.Surroundings, progress: Progress
 ) -> dict[str, str]:
-    """The proxies, and what the setting `env` gives, which wins.
+    """The proxies, what the setting `env` gives, which wins, and where certificates are.
 
     Args:
         settings: The daemon's settings.
@@ -31,7 +31,8 @@ def variables(
     is_proxied = found or any(given.get(name) or given.get(name.lower()) for name in proxies.KINDS)
     if is_proxied and proxies.NO_PROXY not in decided:
         found[proxies.NO_PROXY] = around.no_proxy()
-    return found | {name.lower(): value for name, value in found.items()} | given
+    found |= {name.lower(): value for name, value in found.items()} | given
+    return found | authorities.variables(settings.ca, given)
 
 
 def given_variables(settings: Settings) -> dict[str, str]:

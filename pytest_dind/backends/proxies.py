@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 from .subnets import Network
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
     from ..engine.streams import Progress
 
 NO_PROXY = "NO_PROXY"
@@ -24,30 +22,6 @@ KINDS = {"HTTP_PROXY": "HttpProxy", "HTTPS_PROXY": "HttpsProxy"}
 _MASKED = "xxxxx:xxxxx@"
 _EVERYWHERE = ("localhost", "127.0.0.0/8", "::1", "host.docker.internal")
 _CONNECT_SECONDS = 0.5
-
-
-def ask(engine: Engine) -> Callable[[], Mapping[str, Any]]:
-    """Ask the outer engine for its `info` beside other questions, since that takes some 15 ms.
-
-    Returns:
-        Waits for it, and gives it; empty where the engine does not tell.
-    """
-    found: dict[str, Any] = {}
-    client = engine.client
-
-    def request() -> None:
-        # An engine that can't be asked has said so to the other questions.
-        with contextlib.suppress(Exception):
-            found.update(client.info())
-
-    thread = threading.Thread(target=request, daemon=True)
-    thread.start()
-
-    def answer() -> Mapping[str, Any]:
-        thread.join(client.api.timeout)
-        return found
-
-    return answer
 
 
 @dataclass(frozen=True)
@@ -83,7 +57,7 @@ class Surroundings:
                 found[name] = used
             elif why:
                 progress(
-                    f"{name} of {whose}, {_place(url)}, is left out: {why}; to give the daemon a "
+                    f"{name} of {whose}, {place(url)}, is left out: {why}; to give the daemon a "
                     f"proxy: --dind-env {name}=URL"
                 )
         return found
@@ -101,7 +75,7 @@ class Surroundings:
     def _unmasked(self, name: str, url: str) -> str:
         """The same with its password, if this process's environment has the same proxy."""
         own = self._variable(name)
-        return own if _MASKED in url and _place(own) == _place(url) else url
+        return own if _MASKED in url and place(own) == place(url) else url
 
     def _led(self, url: str) -> tuple[str, str]:
         """A proxy as the daemon reaches it; else an empty text, and why it can't be had."""
@@ -125,7 +99,7 @@ def _split(url: str) -> SplitResult:
         return SplitResult("", "", url, "", "")
 
 
-def _place(url: str) -> str:
+def place(url: str) -> str:
     """A proxy's host and port, without a password."""
     return _split(url).netloc.rpartition("@")[2]
 

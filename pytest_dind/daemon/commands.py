@@ -28,11 +28,18 @@ _OWN_CREDENTIALS = frozenset({"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG"})
 
 
 class CommandFailed(subprocess.CalledProcessError):
-    """A `CalledProcessError` that shows both outputs in its text."""
+    """A `CalledProcessError` that shows both outputs in its text.
+
+    Attributes:
+        note: What else may explain it; empty where nothing is known.
+    """
+
+    note = ""
 
     def __str__(self) -> str:
         stdout, stderr = _text(self.stdout), _text(self.stderr)
-        return f"{super().__str__()}\nstdout: {stdout}\nstderr: {stderr}"
+        text = f"{super().__str__()}\nstdout: {stdout}\nstderr: {stderr}"
+        return f"{text.rstrip()}\n{self.note}" if self.note else text
 
 
 def command(
@@ -58,11 +65,15 @@ def command(
     return Command(words, env or {}, workdir, given, timeout, _credentials(words, env or {}))
 
 
+def asks_registries(words: Sequence[str]) -> bool:
+    """Whether this is a command of the docker CLI that may ask a registry for something."""
+    program = PurePath(words[0]).name
+    return program in _CLIS and not _ASK_REGISTRIES.isdisjoint({program[7:], *words[1:]})
+
+
 def _credentials(words: Sequence[str], env: Mapping[str, str]) -> str:
     """The user's credentials for registries, if the docker CLI may need them for this command."""
-    program = PurePath(words[0]).name
-    asks = program in _CLIS and not _ASK_REGISTRIES.isdisjoint({program[7:], *words[1:]})
-    if not asks or not _OWN_CREDENTIALS.isdisjoint(env):
+    if not asks_registries(words) or not _OWN_CREDENTIALS.isdisjoint(env):
         return ""
     from ..engine import credentials
 

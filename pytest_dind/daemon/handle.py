@@ -6,7 +6,7 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
 from ..backends.registry import isolates
-from ..engine import activation, archives, builds, digests, http, streams
+from ..engine import activation, archives, builds, digests, http, images, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
@@ -221,7 +221,12 @@ class Daemon:
             DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
         wanted = commands.command(command, env, workdir, stdin, timeout)
-        return self._run(wanted, check=check, text=text)
+        try:
+            return self._run(wanted, check=check, text=text)
+        except commands.CommandFailed as error:
+            if commands.asks_registries(wanted.argv):
+                error.note = self._proxies()
+            raise
 
     def _run(
         self, command: Command, *, check: bool = False, text: bool = False
@@ -231,6 +236,12 @@ class Daemon:
             inside = {"DOCKER_HOST": self._inside}
             command = dataclasses.replace(command, env={**inside, **command.env})
         return commands.run(self._backend, self.record, command, check=check, text=text)
+
+    def _proxies(self) -> str:
+        """A line on the proxies that it pulls through; empty without any, and when it is gone."""
+        with suppress(DindError), closing(self.client()) as client:
+            return images.proxies(client, "the daemon")
+        return ""
 
     def copy_to(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
         """Copy a file or a directory of this machine into the daemon's container.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends import proxies, subnets, tls_connection
+from ..engine import activation
 from ..engine.engine import Engine, answering
 
 
@@ -36,6 +39,7 @@ class Outer:
         runtimes: The runtimes that are registered, which does not prove that they work.
         default_runtime: The runtime of a container that asks for none.
         root_dir: The directory of the engine's data.
+        proxies: The proxies that daemons go through, and those that they can't have, a line each.
     """
 
     host: str
@@ -56,6 +60,7 @@ class Outer:
     runtimes: tuple[str, ...]
     default_runtime: str
     root_dir: str
+    proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,32 @@ def ask(engine: Engine) -> Outer:
         EngineUnavailable: it can't be reached, or doesn't answer.
     """
     with answering(engine):
-        return describe(engine.url, engine.client.version(), engine.client.info())
+        info = engine.client.info()
+        found = describe(engine.url, engine.client.version(), info)
+        networks = engine.client.api.networks()
+        gateway = tls_connection.gateway(engine)
+    return dataclasses.replace(found, proxies=proxied(info, networks, gateway))
+
+
+def proxied(
+    info: Mapping[str, Any], networks: Sequence[Mapping[str, Any]], gateway: str | None = None
+) -> tuple[str, ...]:
+    """Return the proxies that daemons get, without passwords, and those that are left out.
+
+    Args:
+        info: The engine's, as its API gives it.
+        networks: The engine's networks, as its API lists them.
+        gateway: As `subnets.nested` takes it.
+    """
+    lines: list[str] = []
+    around = proxies.Surroundings(
+        info=info,
+        variables=activation.outside(),
+        network=subnets.nested(networks, gateway=gateway),
+        names=(),
+    )
+    used = around.proxies(lines.append)
+    return (*(f"{name}: {proxies.place(url)}" for name, url in used.items()), *lines)
 
 
 def describe(host: str, version: Mapping[str, Any], info: Mapping[str, Any]) -> Outer:

@@ -114,6 +114,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ("security", ", ".join(engine.security) or "none"),
         ("", _module(engine)),
         ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
+        ("proxies", "\n".join(engine.proxies)),
         ("image's iptables", report.image_iptables),
         ("files", _FILES[report.shares]),
         (

@@ -156,18 +156,23 @@ def _pull(client: docker.DockerClient, name: str, progress: Progress) -> None:
     except streams.Silent as error:
         raise _silent(name, str(error)) from error
     except streams.Failed as error:
-        raise _cannot_pull(name, "\n".join([str(error), *_proxies(client)])) from error
+        raise _cannot_pull(name, f"{error}\n{proxies(client, 'the engine')}") from error
     progress(f"pulled {name}")
 
 
-def _proxies(client: docker.DockerClient) -> list[str]:
-    """The proxies through which an engine pulls, as lines of an error: they answer in its place."""
+def proxies(client: docker.DockerClient, whose: str) -> str:
+    """A line for the error of a pull: the proxies that an engine goes through, if it has any.
+
+    Args:
+        client: A client on the engine.
+        whose: The engine, as the line names it.
+    """
     with contextlib.suppress(Exception):
         info = client.info()
         found = [f"{name} {info[name]}" for name in ("HttpProxy", "HttpsProxy") if info.get(name)]
         if found:
-            return [f"This may be the answer of the engine's proxy: {', '.join(found)}."]
-    return []
+            return f"This may be the answer of {whose}'s proxy: {', '.join(found)}."
+    return ""
 
 
 def _told_of_pull(client: docker.DockerClient, name: str) -> Iterator[Any]:

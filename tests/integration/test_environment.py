@@ -119,11 +119,14 @@ def test_proxies(
     monkeypatch.setenv("MINE", "value")
     try:
         daemon = start(env=["MINE", "OTHER=x y"]).daemon
+        assert daemon.container is not None
         image = "registry.example/thing"
-        said = daemon.exec(["docker", "pull", image], check=False).stderr
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            daemon.exec(["docker", "pull", image])
     finally:
         proxy.close()
 
+    gateway = daemon.container.attrs["NetworkSettings"]["Networks"]["bridge"]["Gateway"]
     found = dict(line.split("=", 1) for line in daemon.exec(["env"]).stdout.splitlines())
     assert "HTTP_PROXY" not in found
     assert found["HTTPS_PROXY"].endswith(f":{proxy.port}")
@@ -136,4 +139,6 @@ def test_proxies(
     )
     # The first is empty: whether it listens where containers reach it.
     assert proxy.asked[1].startswith("CONNECT registry.example:443 ")
-    assert "malformed HTTP status" in said
+    assert "malformed HTTP status" in str(caught.value)
+    answered = f"This may be the answer of the daemon's proxy: HttpsProxy http://{gateway}:"
+    assert answered in str(caught.value)

@@ -118,12 +118,14 @@ def test_told_where_a_project_has_its_own_settings(
 
 
 def test_mode_that_was_asked_for(pytester: pytest.Pytester, engine: _Engine) -> None:
-    """A mode by its name is told without a reason, and the engine isn't asked about Sysbox."""
+    """A mode by its name is told without a reason, and the engine isn't probed for Sysbox."""
+    engine.runtimes["sysbox-runc"] = {}
     pytester.makepyfile("def test_with(dind_client): pass")
     result = pytester.runpytest_subprocess("--dind-mode=dind")
 
     assert "dind: mode dind" in _lines(result)
-    assert not engine.asked["info"]
+    # The question is that for the engine's proxies, and the container is the daemon's.
+    assert (engine.asked["info"], engine.asked["container"]) == (1, 1)
 
 
 @pytest.mark.parametrize("options", [("--collect-only",), ("--setup-plan",), ("-k", "other")])

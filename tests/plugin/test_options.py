@@ -59,6 +59,7 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
         ("--dind-image=", "--dind-image: '' is not a valid value."),
         ("--dind-mount=/a:b", "--dind-mount: '/a:b' is not a valid value."),
         ("--dind-mount=/a:/proc", "/a:/proc' is not a valid value."),
+        ("--dind-env==x", "--dind-env: '=x' is not a valid value."),
     ],
 )
 def test_bad_value(pytester: pytest.Pytester, option: str, text: str) -> None:
@@ -70,6 +71,16 @@ def test_bad_value(pytester: pytest.Pytester, option: str, text: str) -> None:
     assert text in result.stderr.str()
     assert "Valid: " in result.stderr.str()
     assert "a test ran" not in result.stdout.str()
+
+
+def test_file_that_is_no_certificate(pytester: pytest.Pytester) -> None:
+    """A file that has no certificate is a usage error that names it."""
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest("--dind-ca=test_file_that_is_no_certificate.py")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = "--dind-ca: 'test_file_that_is_no_certificate.py' is not a file with a certificate."
+    assert text in result.stderr.str()
 
 
 def test_bad_ini_value(pytester: pytest.Pytester) -> None:

@@ -232,3 +232,16 @@ def test_space_elsewhere() -> None:
 def test_space_unknown(df: str) -> None:
     """Without a good answer the room is not known."""
     assert outer.space(_described(_DOCKER_20), df) is None
+
+
+def test_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies of daemons are told without passwords, and those that are left out with why."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert outer.proxied({}, []) == ()
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
+    monkeypatch.setenv("HTTP_PROXY", "http://localhost:9")
+    used, left_out = outer.proxied({}, [])
+
+    assert used == "HTTPS_PROXY: proxy:3128"
+    assert left_out.startswith("HTTP_PROXY of this process's environment, localhost:9, is left out")

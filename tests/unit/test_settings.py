@@ -34,6 +34,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "registry_mirror": (),
         "insecure_registry": (),
         "env": (),
+        "ca": (),
         "leaks": "report",
         "cache": "on",
         "cache_size": "10g",
@@ -64,6 +65,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_registry_mirror = http://m:5000", {"registry_mirror": ("http://m:5000",)}),
         ("dind_insecure_registry = r:5000", {"insecure_registry": ("r:5000",)}),
         ("dind_env =\n  A=b c\n  D", {"env": ("A=b c", "D")}),
+        ("dind_ca =\n  ca.pem\n  r:1=x", {"ca": ("ca.pem", "r:1=x")}),
         ("dind_leaks = fail", {"leaks": "fail"}),
         ("dind_cache = off", {"cache": "off"}),
         ("dind_cache_size = 500m", {"cache_size": "500m"}),
@@ -249,6 +251,7 @@ def test_settings_of_a_started_daemon() -> None:
         "registry_mirror": ["http://m"],
         "insecure_registry": ["r:5000"],
         "env": ["A=b"],
+        "ca": ["r:5000=ca.pem"],
     }
     others: dict[str, Any] = {"image": "x", "load": ["x"], "timeout": 1, "guard_allow": ["pull"]}
 
