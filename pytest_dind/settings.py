@@ -109,6 +109,14 @@ class Settings:
         metavar="PORT",
         daemon_only=True,
     )
+    forward: str = option(
+        "auto",
+        "whether ports that nested containers publish are opened on the same port of this "
+        "machine's loopback, where that is free: auto or off",
+        metavar="WHAT",
+        choices=("auto", "off"),
+        shapes=False,
+    )
     memory: str = option(
         "",
         "memory limit of the daemon's container, as 512m or 2g",

@@ -16,7 +16,7 @@ from ..engine import archives, builds, http, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import commands
+from . import commands, ports
 from .loss import lost
 from .ports import Ports
 
@@ -92,8 +92,8 @@ class Daemon:
         tools; testcontainers learns where published ports are reached.
         """
         found = http.environment(os.environ, self.host, self.record.certificates)
-        ports = {"TESTCONTAINERS_HOST_OVERRIDE": self.record.address} if self.record.address else {}
-        return found | ports
+        host = ports.host(self.record)
+        return found | ({"TESTCONTAINERS_HOST_OVERRIDE": host} if host else {})
 
     def client(self, **kwargs: Any) -> docker.DockerClient:
         """A new docker client on the daemon; close it after use.

@@ -16,6 +16,7 @@ _OPTIONS = {
     "timeout": "(default: 60)",
     "arg": "repeatable",
     "publish": "repeatable",
+    "forward": "(default: auto)",
     "load": "repeatable",
     "unavailable": "(default: fail)",
 }
@@ -52,6 +53,7 @@ def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
         ("--dind-guard-allow=all", "--dind-guard-allow: 'all' is not a valid value."),
         ("--dind-timeout=soon", "--dind-timeout: 'soon' is not a valid value."),
         ("--dind-timeout=0", "--dind-timeout: 0.0 is not a valid value."),
+        ("--dind-forward=on", "--dind-forward: 'on' is not a valid value."),
         ("--dind-publish=http", "--dind-publish: 'http' is not a valid value."),
         ("--dind-publish=1-65535", "--dind-publish: with '1-65535' these are more than 200 ports"),
         ("--dind-unavailable=no", "--dind-unavailable: 'no' is not a valid value."),
