@@ -80,7 +80,7 @@ class Loop:
         self._ended = True
 
     def run(self) -> None:
-        """Serve until `end` is called."""
+        """Serve until `end` is called, and close what the loop has itself."""
         while not self._ended:
             timeout = -1.0
             if self._timers:
@@ -92,6 +92,10 @@ class Loop:
                     ready(events)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
+        self._waked.close()
+        self._wakes.close()
+        if HAS_EDGES:
+            self._poll.close()
 
     def _drain(self, events: int) -> None:
         with contextlib.suppress(BlockingIOError):
