@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -19,9 +20,11 @@ Published = Mapping[Port, frozenset[str]]
 """Each port that is published, and the addresses of the daemon's container that it is on."""
 
 _PROTOCOLS = ("tcp", "udp")
-_FILTERS = {"type": ["container"], "event": ["start", "die"]}
+_FILTERS = {"type": ["container"], "event": ["create", "start", "die"]}
 _ANSWER_SECONDS = 30
 _AGAIN_SECONDS = 0.1
+# Dates and the times of events have whole seconds.
+_CLOCK_SECONDS = 1
 
 
 class Follower:
@@ -30,11 +33,18 @@ class Follower:
     Args:
         daemon: The daemon.
         changed: Takes all ports that are published, whenever they may have changed.
+        created: Takes the id of each container that is created.
     """
 
-    def __init__(self, daemon: Endpoint, changed: Callable[[Published], None]) -> None:
+    def __init__(
+        self,
+        daemon: Endpoint,
+        changed: Callable[[Published], None],
+        created: Callable[[str], None],
+    ) -> None:
         self._daemon = daemon
         self._changed = changed
+        self._created = created
         self._news = threading.Event()
 
     def start(self) -> None:
@@ -45,7 +55,7 @@ class Follower:
     def _read_events(self) -> None:
         while True:
             # A daemon that ends, or restarts, closes the connection.
-            with contextlib.suppress(OSError, http.client.HTTPException):
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
                 connection = self._daemon.connection(None)
                 with contextlib.closing(connection):
                     # The daemon answers before it begins to collect events, but remembers the last.
@@ -53,8 +63,14 @@ class Follower:
                     connection.request("GET", f"/events?since=1&filters={filters}")
                     response = connection.getresponse()
                     self._news.set()
-                    while response.readline():
-                        self._news.set()
+                    before = _seconds(response.getheader("Date")) - _CLOCK_SECONDS
+                    while line := response.readline():
+                        event = json.loads(line)
+                        if event["Action"] != "create":
+                            self._news.set()
+                        elif event["time"] >= before:
+                            # Not an earlier run's, in a daemon that is reused.
+                            self._created(event["Actor"]["ID"])
             self._news.set()
             time.sleep(_AGAIN_SECONDS)
 
@@ -68,6 +84,11 @@ class Follower:
             except (OSError, http.client.HTTPException, ValueError):
                 found = []
             self._changed(published(found))
+
+
+def _seconds(date: str | None) -> float:
+    """Return the seconds since 1970 of a date in the daemon's answers, by its own clock."""
+    return parsedate_to_datetime(date).timestamp() if date else 0.0
 
 
 def published(containers: Iterable[Mapping[str, Any]]) -> Published:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..lifetime import labels, layout
 from . import config as configs
+from .binds import Binds
 from .follower import Follower
 from .listeners import Listeners, Way
 from .loop import HAS_EDGES, IN, Loop
@@ -99,8 +100,12 @@ def _forward(config: ForwarderConfig, lease: int) -> None:
     read(IN)
     loop.watch(lease, read)
     look()
+    binds = Binds(config.daemon, config.engine, config.container, home / layout.BINDS)
+    binds.start()
     Follower(
-        config.daemon, lambda published: loop.soon(lambda: listeners.update(published))
+        config.daemon,
+        lambda published: loop.soon(lambda: listeners.update(published)),
+        binds.created,
     ).start()
     loop.run()
     # Not by the interpreter's end, which would wait for nothing but cost time.

@@ -79,7 +79,7 @@ class Tunnels:
     def _serve(self, near: socket.socket, command: list[str]) -> None:
         with contextlib.closing(near):
             try:
-                stream, first = self._attach(command)
+                _, stream, first = self._attach(command)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 print(f"a tunnel could not be made: {error}", file=sys.stderr, flush=True)
                 return
@@ -93,8 +93,26 @@ class Tunnels:
                 far.shut(socket.SHUT_RDWR)
                 here.shut(socket.SHUT_RDWR)
 
-    def _attach(self, command: list[str]) -> tuple[socket.socket, bytes]:
-        """Run a command in the container; gives the connection that has its stdin and outputs."""
+    def run(self, script: str, *arguments: str) -> int:
+        """Run a shell script in the container, and give its exit code.
+
+        Raises:
+            OSError: the engine does not answer, or refuses.
+        """
+        made, stream, _ = self._attach(["sh", "-c", script, "sh", *arguments])
+        with contextlib.closing(stream):
+            while stream.recv(_CHUNK):
+                pass
+        details = self._engine.ask("GET", f"/exec/{made}/json", timeout=_ANSWER_SECONDS)
+        return int(details["ExitCode"])
+
+    def _attach(self, command: list[str]) -> tuple[str, socket.socket, bytes]:
+        """Run a command in the container.
+
+        Returns:
+            The engine's id of it, the connection that has its stdin and outputs, and the first
+            bytes of these.
+        """
         wanted = {
             "AttachStdin": True,
             "AttachStdout": True,
@@ -105,7 +123,7 @@ class Tunnels:
         made = self._engine.ask("POST", target, wanted, timeout=_ANSWER_SECONDS)
         start = {"Detach": False, "Tty": False}
         target = f"/exec/{made['Id']}/start"
-        return self._engine.upgrade(target, start, timeout=_ANSWER_SECONDS)
+        return made["Id"], *self._engine.upgrade(target, start, timeout=_ANSWER_SECONDS)
 
 
 class _Channel:

@@ -297,6 +297,37 @@ def test_another_network_namespace(project: Project) -> None:
     project.run("--dind-load", NESTED_IMAGE, before=alone)
 
 
+def test_bind_that_finds_nothing(project: Project) -> None:
+    """A bind of what is on this machine alone is a warning, in the test that made it."""
+    (project.path / "data").mkdir()
+    project.write("hello", "data/file")
+    project.write(
+        f"""
+        import os
+
+        def test_unseen(dind_client):
+            data = os.path.abspath("data")
+            volumes = [f"{{data}}:/data", f"{{data}}/file:/file:ro"]
+            dind_client.containers.run("{NESTED_IMAGE}", ["true"], remove=True, volumes=volumes)
+
+        def test_seen(dind_client):
+            dind_client.containers.run(
+                "{NESTED_IMAGE}",
+                ["true"],
+                remove=True,
+                volumes=["/var/run/docker.sock:/s", "/proc:/p", "/no/such/path:/n", "name:/v"],
+            )
+        """
+    )
+    output = project.run("--dind-load", NESTED_IMAGE, "-W", "default::pytest_dind.DindWarning")
+
+    assert output.count("DindWarning: The container") == 2
+    assert "started while test_it.py::test_unseen ran, binds " in output
+    assert "started while test_it.py::test_seen" not in output
+    for name in ("data", "data/file"):
+        assert f"--dind-mount {(project.path / name).resolve()}\n" in output
+
+
 def test_off(project: Project) -> None:
     """With `--dind-forward=off` there is no forwarder."""
     project.write(

@@ -9,15 +9,18 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pytest_dind.forwarder import config, launch, relay
+from pytest_dind.forwarder import binds, config, launch, relay
 from pytest_dind.forwarder.endpoint import Endpoint
 from pytest_dind.forwarder.follower import Port, published
 from pytest_dind.forwarder.listeners import Listeners, Way
 from pytest_dind.forwarder.loop import Loop
 from pytest_dind.forwarder.tunnel import Tunnels
+from pytest_dind.hooks.binds import Binds
 from pytest_dind.lifetime import labels, layout
 
 from ..support import FakeEngine, until
@@ -300,3 +303,51 @@ def test_what_a_forwarder_tells(tmp_path: Path) -> None:
     assert launch.told(tmp_path) == {}
     (tmp_path / layout.FORWARDED).write_text(json.dumps({"direct": True}))
     assert launch.told(tmp_path) == {"direct": True}
+
+
+def test_sources_of_binds() -> None:
+    """The paths that a container binds are those of `-v` and `--mount`; volumes are none."""
+    details = {
+        "HostConfig": {
+            "Binds": ["/a b:/x", "/c:/y:ro", "name:/z"],
+            "Mounts": [
+                {"Type": "bind", "Source": "/d", "Target": "/d"},
+                {"Type": "volume", "Source": "e", "Target": "/e"},
+            ],
+        }
+    }
+    assert list(binds.sources(details)) == ["/a b", "/c", "/d"]
+    assert list(binds.sources({"HostConfig": {"Binds": None}})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "expected"),
+    [("/a/b", "/a", True), ("/a", "/a", True), ("/ab", "/a", False), ("/a", "/a/b", False)],
+)
+def test_is_below(path: str, place: str, *, expected: bool) -> None:
+    """A path is below a directory by its parts, not by its letters."""
+    assert binds.is_below(path, place) is expected
+
+
+def _binds_file(tmp_path: Path, *lines: tuple[str, str]) -> Any:
+    """A record of a daemon whose forwarder has told this of paths."""
+    with (tmp_path / layout.BINDS).open("a") as file:
+        for path, verdict in lines:
+            print(json.dumps({"container": "web", "path": path, "verdict": verdict}), file=file)
+    return SimpleNamespace(home=layout.Home(tmp_path))
+
+
+def test_warning_of_a_bind(tmp_path: Path) -> None:
+    """Each bind that found nothing is warned of once, with container, path, test and option."""
+    warned: list[str] = []
+    item: Any = SimpleNamespace(nodeid="t.py::test", warn=lambda one: warned.append(str(one)))
+    hooks = Binds()
+    hooks.warn(item, [SimpleNamespace(home=layout.Home(tmp_path))])  # type: ignore[list-item]
+    record = _binds_file(tmp_path, ("/a", "looking"), ("/b", "looking"), ("/a", "seen"))
+    threading.Timer(0.1, _binds_file, (tmp_path, ("/b", "unseen"))).start()
+    hooks.warn(item, [record])
+    hooks.warn(item, [record])
+
+    assert len(warned) == 1
+    for text in ("'web'", "/b,", "t.py::test", "--dind-mount /b"):
+        assert text in warned[0]
