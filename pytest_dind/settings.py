@@ -116,6 +116,14 @@ class Settings:
         "(this run's base directory of tmp_path); empty: none; in mode socket: what may be bound",
         metavar="PATH",
     )
+    forward: str = option(
+        "auto",
+        "whether ports that nested containers publish are opened on the same port of this "
+        "machine's loopback, where that is free: auto or off",
+        metavar="WHAT",
+        choices=("auto", "off"),
+        shapes=False,
+    )
     memory: str = option(
         "",
         "memory limit of the daemon's container, as 512m or 2g",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine import containers, http
@@ -17,6 +18,9 @@ from ..engine import exec as exec_module
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
 from ..errors import NoShell, NotShared
+from ..forwarder import launch
+from ..forwarder.config import ForwarderConfig
+from ..forwarder.endpoint import Endpoint
 from ..lifetime import labels, layout, reaper
 from ..lifetime.layout import Home
 from ..settings import Settings
@@ -114,6 +118,8 @@ class ContainerBackend:
         self._engine = engine
         self._mode = mode
         self._held: list[Held] = []
+        # Processes that have started a forwarder, and end at once.
+        self._launched: list[subprocess.Popen[bytes]] = []
 
     def start(
         self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
@@ -268,10 +274,24 @@ class ContainerBackend:
         if held is not None:
             self._held.append(held)
 
+    def forward(self, record: Record) -> None:
+        """Start the daemon's forwarder, if it has none; the daemon does not depend on it."""
+        with contextlib.suppress(OSError):
+            config = ForwarderConfig(
+                home=str(record.home.path),
+                daemon=_endpoint_of(record),
+                address=record.address,
+                engine=_outer_endpoint(self._engine),
+                container=record.id,
+            )
+            self._launched.append(launch.start(config))
+
     def release(self) -> None:
         """End what `hold` began; idempotent."""
         while self._held:
             self._held.pop().release()
+        while self._launched:
+            self._launched.pop().wait()
 
     def outer(self) -> docker.DockerClient:
         """A client on the outer engine, which has the images to load."""
@@ -338,6 +358,7 @@ class ContainerBackend:
         from requests.exceptions import Timeout
 
         api = self._engine.client.api
+        launch.end(home.path)
         reaper.thaw(home.path)
         try:
             api.remove_container(home.label, force=True, v=True)
@@ -387,6 +408,25 @@ def _explained(spec: ContainerSpec) -> Iterator[None]:
     except (DockerException, RequestException) as error:
         log = readiness.log(spec.connection)
         raise failed_meanwhile(spec.home, spec.settings, error, log) from error
+
+
+def _endpoint_of(record: Record) -> Endpoint:
+    """Where a forwarder reaches a daemon."""
+    if not record.certificates:
+        return Endpoint(record.host)
+    path = Path(record.certificates)
+    ca, certificate, key = (str(path / name) for name in (http.CA, http.CERTIFICATE, http.KEY))
+    return Endpoint(record.host, ca, certificate, key, tls=True)
+
+
+def _outer_endpoint(engine: Engine) -> Endpoint:
+    """Where a forwarder reaches the outer engine."""
+    tls = engine.tls
+    if tls is None:
+        return Endpoint(engine.reached)
+    certificate, key = tls.cert or ("", "")
+    verify = tls.verify is not False
+    return Endpoint(engine.reached, tls.ca_cert or "", certificate, key, tls=True, verify=verify)
 
 
 def _exit_codes(api: Any, container: str) -> list[str | None]:

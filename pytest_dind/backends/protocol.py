@@ -101,6 +101,9 @@ class Backend(Protocol):
     def hold(self, record: Record) -> None:
         """Keep the daemon alive until `release`, or this process's end, if the lease doesn't."""
 
+    def forward(self, record: Record) -> None:
+        """Have its published ports opened on this machine's loopback, if they aren't there."""
+
     def release(self) -> None:
         """End what `hold` began; idempotent."""
 

@@ -156,6 +156,9 @@ class SocketBackend:
     def hold(self, record: Record) -> None:
         """Nothing: the run's lease keeps the guard alive."""
 
+    def forward(self, record: Record) -> None:
+        """Nothing: what the outer engine publishes is on its machine's loopback already."""
+
     def release(self) -> None:
         """Nothing: `hold` began nothing."""
 

@@ -18,7 +18,7 @@ from ..engine import activation, archives, builds, digests, http, images, stream
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import commands, copies, waiting
+from . import commands, copies, ports, waiting
 from .building import Builder
 from .loss import lost
 from .ports import Ports
@@ -116,8 +116,9 @@ class Daemon:
         its credentials and CLI plugins. testcontainers learns where published ports are reached.
         """
         found = http.environment(os.environ, self.host, self.record.certificates)
-        if self.record.address:
-            found["TESTCONTAINERS_HOST_OVERRIDE"] = self.record.address
+        host = ports.host(self.record)
+        if host:
+            found["TESTCONTAINERS_HOST_OVERRIDE"] = host
         if isolates(self.mode):
             # As nested containers find it: its path on this machine is none in the daemon.
             found["TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE"] = layout.SOCKET_IN_CONTAINER

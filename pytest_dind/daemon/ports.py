@@ -14,6 +14,8 @@ from ..backends.protocol import LOOPBACK, Address, Backend, Record
 from ..engine import containers
 from ..engine.polling import poll
 from ..errors import AddressUnreachable
+from ..forwarder import launch
+from ..lifetime import layout
 
 if TYPE_CHECKING:
     import docker
@@ -25,7 +27,11 @@ _POLL_SECONDS = 0.02
 _CONNECT_SECONDS = 1
 # A proxy accepts before it knows whether anybody listens behind it, and closes at once if not.
 _CLOSED_WITHIN_SECONDS = 0.1
+# Through a tunnel that takes a command in the daemon's container.
+_CLOSED_BEHIND_TUNNEL_SECONDS = 0.5
 _LOOKS_AFTER_SECONDS = 0.25
+# A forwarder that finds the daemon's address out of reach takes a second for it.
+_TOLD_SECONDS = 5
 _LAST_LINES = 10
 
 
@@ -123,8 +129,8 @@ class Ports:
         for one in () if beside else open_to_us:
             if f"{one.port}/{protocol}" in record.published:
                 return Address(record.outer, one.port)
-        if open_to_us and not record.address:
-            raise self._out_of_reach(details, f"{open_to_us[0].port}/{protocol}")
+        if open_to_us and not (here or reaches(record)):
+            return self._forwarded(details, f"{open_to_us[0].port}/{protocol}")
         own = [record.address] if record.address else []
         if here:
             own += [one.host for one in open_to_us if not one.is_everywhere]
@@ -137,6 +143,23 @@ class Ports:
                 ):
                     return Address(host, one.port)
         raise _unpublished(details, wanted, ports, [one.host for one in bindings])
+
+    def _forwarded(self, details: Mapping[str, Any], port: str) -> Address:
+        """The address at which the daemon's forwarder has a port, once it has.
+
+        Raises:
+            AddressUnreachable: there is no forwarder, or it does not open the port.
+        """
+        home = self.record.home.path
+
+        def look() -> int | None:
+            found = launch.told(home).get("opened", {}).get(port)
+            return found or (None if launch.is_alive(home) else 0)
+
+        found = poll(look, seconds=_WAIT_SECONDS, every=_POLL_SECONDS)
+        if not found:
+            raise self._out_of_reach(details, port)
+        return Address(LOOPBACK, found)
 
     def _ipv6(self) -> Iterator[str]:
         """The daemon's IPv6 addresses; asked for only where a port is published on one."""
@@ -159,7 +182,7 @@ class Ports:
 
         def look() -> bool | None:
             nonlocal now, next_look
-            if listens(address):
+            if self.accepts(address):
                 return True
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + _LOOKS_AFTER_SECONDS
@@ -173,6 +196,14 @@ class Ports:
 
         if not poll(look, seconds=seconds, every=_POLL_SECONDS):
             raise self._silent(now, wanted, address, seconds)
+
+    def accepts(self, address: Address) -> bool:
+        """Whether something accepts TCP connections at an address that `find` has given."""
+        published = f"{address.port}/tcp" in self.record.published
+        direct = published or self.record.address == LOOPBACK
+        return _listens(
+            address, _CLOSED_WITHIN_SECONDS if direct else _CLOSED_BEHIND_TUNNEL_SECONDS
+        )
 
     def _not_running(self, details: Mapping[str, Any]) -> AddressUnreachable:
         """The error for a container that does not run."""
@@ -197,12 +228,19 @@ class Ports:
         """The error for a port of a daemon on another machine."""
         record = self.record
         published = ", ".join(record.published) or "none"
+        forwarder = "does not run" if launch.is_on(record.home.path) else "is off"
+        if launch.is_alive(record.home.path):
+            forwarder = "has not opened it in time"
         return AddressUnreachable(
             f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
             f"{_name(details)!r}, is not reached from here.",
-            evidence=f"The daemon's container is on another machine ({record.because}). Ports that "
-            f"are published there: {published}.",
+            evidence=f"The daemon's container is on another machine ({record.because}), and the "
+            f"forwarder, which would open the port here, {forwarder}. Ports that are published "
+            f"there: {published}.",
             remedy=[
+                f"Look into {record.home.path / layout.FORWARDER_LOG} for why."
+                if launch.is_on(record.home.path)
+                else "Let the forwarder open it here: --dind-forward=auto.",
                 f"Publish a port with --dind-publish {port}, and the container on that port: "
                 f"ports={{...: {port.partition('/')[0]}}}.",
                 "Reach it from a nested container, or with Daemon.exec.",
@@ -274,13 +312,39 @@ def key(port: int | str, protocol: str) -> str:
     return f"{int(number)}/{protocol}"
 
 
-def listens(address: Address) -> bool:
-    """Whether something accepts connections, also behind a proxy on loopback."""
+def reaches(record: Record) -> bool:
+    """Whether a daemon's own address is reached from here, as far as its forwarder found out."""
+    if not record.address:
+        return False
+    home = record.home.path
+
+    def look() -> bool | None:
+        if told := launch.told(home):
+            return bool(told["direct"])
+        return None if launch.is_alive(home) else True
+
+    return poll(look, seconds=_TOLD_SECONDS, every=_POLL_SECONDS) is not False
+
+
+def host(record: Record) -> str:
+    """The host on which a daemon's published ports are reached; empty where they aren't."""
+    if record.address == LOOPBACK or reaches(record):
+        return record.address
+    return LOOPBACK if launch.is_on(record.home.path) else ""
+
+
+def _listens(address: Address, patience: float) -> bool:
+    """Whether something accepts connections, also behind a proxy on loopback.
+
+    Args:
+        address: The address.
+        patience: The seconds after which a proxy that found nobody would have closed.
+    """
     try:
         with socket.create_connection(address, timeout=_CONNECT_SECONDS) as connection:
             if address.host != LOOPBACK:
                 return True
-            connection.settimeout(_CLOSED_WITHIN_SECONDS)
+            connection.settimeout(patience)
             try:
                 return bool(connection.recv(1, socket.MSG_PEEK))
             except TimeoutError:

@@ -16,7 +16,7 @@ from ..engine.exec import Command
 from ..engine.polling import poll
 from ..errors import AddressUnreachable, ContainerFailed, ContainerTimeout, SettingsError
 from . import commands
-from .ports import Ports, key, listens
+from .ports import Ports, key
 
 if TYPE_CHECKING:
     import docker
@@ -284,7 +284,7 @@ class Wait:
             address = self.ports.find(details["Id"], self.wanted.port, "tcp", wait=False)
         except AddressUnreachable:
             return self._listens_inside(details)
-        return listens(address)
+        return self.ports.accepts(address)
 
     def _listens_inside(self, details: Mapping[str, Any]) -> bool:
         """Whether a process listens on a port that the test process doesn't reach."""
@@ -292,7 +292,7 @@ class Wait:
             # The machine's own engine: its containers' addresses are this process's too.
             address = containers.address(details)
             number = int(self.wanted.port.partition("/")[0])
-            return bool(address) and listens(Address(address, number))
+            return bool(address) and self.ports.accepts(Address(address, number))
         tables = [f"/proc/{details['State']['Pid']}/net/{name}" for name in ("tcp", "tcp6")]
         done = self.run(Command(["cat", *tables]))
         # Without IPv6 there is no second one.

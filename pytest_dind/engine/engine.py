@@ -21,6 +21,7 @@ from . import activation, http, ssh
 
 if TYPE_CHECKING:
     import docker
+    from docker.tls import TLSConfig
 
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _KNOCK_SECONDS = 5
@@ -106,6 +107,17 @@ class Engine:
     def mark_unshared(self, reason: str) -> None:
         """Note that its containers turned out not to see this process's directories."""
         self._unshared = reason
+
+    @property
+    def reached(self) -> str:
+        """The URL at which it was connected to: this end of the tunnel to one that is ssh's."""
+        return self._reached or self.url
+
+    @property
+    def tls(self) -> TLSConfig | None:
+        """Docker-py's configuration of TLS to it; None without TLS."""
+        found: TLSConfig | bool | None = self._where.get("tls")
+        return found or None  # type: ignore[return-value]
 
     @property
     def client(self) -> docker.DockerClient:

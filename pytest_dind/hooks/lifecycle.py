@@ -12,9 +12,11 @@ import pytest
 from ..errors import DindError
 from ..options import DAEMON_FIXTURES, SETTINGS, Unavailable, unavailable
 from . import markers, terminal
+from .binds import Binds
 from .leaks import Leaks
 
 if TYPE_CHECKING:
+    from ..backends.protocol import Record
     from ..daemon.handle import Daemon
     from ..runs.factory import Factory
     from ..runs.places import Places
@@ -45,6 +47,7 @@ class DaemonHooks:
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
         self._factory_runs: list[Run] = []
+        self._binds = Binds()
         self._header: list[str] = []
         self._summary = terminal.Summary([], [])
 
@@ -189,8 +192,14 @@ class DaemonHooks:
             result = yield from self._explained(item)
         finally:
             found = self.leaks.after_test(item)
+            self._binds.warn(item, self._records())
         self.leaks.report(item, found)
         return result
+
+    def _records(self) -> list[Record]:
+        """Return the records of the daemons that this process has used."""
+        runs = [*([self._run] if self._run is not None else []), *self._factory_runs]
+        return [record for run in runs for record in run.records]
 
     def _explained(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run a phase of a test; say so when it failed on the loss of its daemon.

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from . import layout, unix_http
+from . import layout, light, unix_http
 from .layout import Home
 
 _ENGINE_SECONDS = 30
@@ -29,13 +29,6 @@ _THAW_SECONDS = 1
 # A container that the engine makes later than that is left to the next run's sweep.
 _LATE_SECONDS = 3
 _POLL_SECONDS = 0.05
-
-# The directory that has this package is searched last, so that nothing beside the package can take
-# the place of a module of the standard library.
-_PROGRAM = (
-    f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main(sys.argv[2])"
-)
-_PACKAGES = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
@@ -46,8 +39,7 @@ def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
     process that is yielded ends at once; wait for it.
     """
     process = subprocess.Popen(
-        # -I and -S: nothing of the user's environment, and nothing installed, is looked at.
-        [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_PACKAGES), str(run)],
+        light.command(__name__, str(run)),
         # Its end tells the reaper that the run is made, or that the process making it is gone.
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

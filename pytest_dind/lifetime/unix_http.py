@@ -16,7 +16,7 @@ class UnixConnection(http.client.HTTPConnection):
         timeout: Seconds that each read and write may take.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 

@@ -94,6 +94,7 @@ class Reuse:
             return None
         with contextlib.closing(daemon.client()) as client:
             LoadedImages(client, daemon._files).bring(supply, settings.load)
+        self._starter.forward(daemon, settings)
         # Reported is what this run had to wait for.
         record = dataclasses.replace(record, seconds=supply.seconds, pulled=supply.pulled)
         return dataclasses.replace(daemon, record=record)

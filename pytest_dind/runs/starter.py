@@ -12,6 +12,7 @@ from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..errors import SettingsError
+from ..forwarder import launch
 from ..lifetime import directories, layout
 from ..lifetime.layout import LEASE, Home
 from ..settings import Settings
@@ -114,7 +115,16 @@ class Starter:
             raise
         self._modes.confirm(settings)
         self._held.add(record.id)
-        return Daemon(record, starting, context.progress)
+        daemon = Daemon(record, starting, context.progress)
+        self.forward(daemon, settings)
+        return daemon
+
+    def forward(self, daemon: Daemon, settings: Settings) -> None:
+        """Have a daemon's published ports opened on this machine, unless that is off."""
+        if settings.forward == "off":
+            return
+        self._holding.append(daemon._backend)
+        daemon._backend.forward(daemon.record)
 
     def _is_first(self) -> bool:
         """Tell whether this is the first start of the test run, of all its processes."""
@@ -154,12 +164,17 @@ class Starter:
         Args:
             failed: Whether a test failed.
         """
-        kept = []
+        context, kept = self._context, []
         for path in sorted(self._context.directory.glob("*")):
             found = records.read(Home(path)) if path.is_dir() else None
             if found is None:
                 continue
             record, settings = found
+            for port, why in launch.told(path).get("taken", {}).items():
+                context.progress(
+                    f"{record.home.label}: its port {port} was not opened on this machine's "
+                    f"loopback: {why} (--dind-forward)"
+                )
             try:
                 if is_kept(settings, failed=failed):
                     self.keep(record, settings)
@@ -168,7 +183,7 @@ class Starter:
                     self.end(record, settings)
             except Exception as error:
                 label = record.home.label
-                self._context.progress(f"{label} could not be ended or kept: {error}")
+                context.progress(f"{label} could not be ended or kept: {error}")
         return kept
 
     def _backend(self, record: Record, settings: Settings) -> Backend:

@@ -84,6 +84,6 @@ def test_imports_of_the_reaper() -> None:
     assert ours == {
         "pytest_dind",
         "pytest_dind.lifetime",
-        *(f"pytest_dind.lifetime.{name}" for name in ("layout", "reaper", "unix_http")),
+        *(f"pytest_dind.lifetime.{name}" for name in ("layout", "light", "reaper", "unix_http")),
     }
     assert not {"dataclasses", "inspect", "typing"} & set(loaded)

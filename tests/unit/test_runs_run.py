@@ -43,6 +43,7 @@ class Backend:
         self.fails: type[BaseException] | None = None
         self.certificates = ""
         self.held = 0
+        self.forwarded: list[Path] = []
 
     def start(self, home: Home, settings: Settings, *given: object) -> Record:
         """Start one."""
@@ -63,6 +64,10 @@ class Backend:
     def hold(self, record: Record) -> None:
         """Hold one."""
         self.held += 1
+
+    def forward(self, record: Record) -> None:
+        """Forward its ports."""
+        self.forwarded.append(record.home.path)
 
     def release(self) -> None:
         """Let go of all."""

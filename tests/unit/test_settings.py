@@ -28,6 +28,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "timeout": 60,
         "arg": (),
         "publish": (),
+        "forward": "auto",
         "load": (),
         "memory": "",
         "cpus": "",
@@ -231,7 +232,7 @@ def test_replace_of_an_unknown_setting() -> None:
         Settings().replace(images="x")
 
     assert "Settings have no images." in str(caught.value)
-    assert "mode, image, host, timeout, arg, publish, mount, memory" in str(caught.value)
+    assert "mode, image, host, timeout, arg, publish, mount, forward, memory" in str(caught.value)
 
 
 def test_frozen() -> None:
