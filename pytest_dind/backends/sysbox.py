@@ -154,7 +154,10 @@ def _too_old(sysbox: str, seen: str) -> Obstacle | None:
 
 
 def _runtimes(engine: Engine) -> dict[str, Any]:
-    return engine.client.info().get("Runtimes") or {}
+    info = engine.client.info()
+    # A daemon's start would ask for it again.
+    engine.keep_info(info)
+    return info.get("Runtimes") or {}
 
 
 def _installed(runtimes: Mapping[str, Any]) -> str:

@@ -163,16 +163,22 @@ class Engine:
             EngineUnavailable: nobody answers there, or this user may not ask.
         """
         client = self.client
+        if self._info:
+            return
 
         def ask() -> None:
             # An engine that can't be asked says so to the other questions.
             with contextlib.suppress(Exception):
-                self._info = client.info()
+                self.keep_info(client.info())
 
         with self._connecting:
             if self._asking is None:
                 self._asking = threading.Thread(target=ask, daemon=True)
                 self._asking.start()
+
+    def keep_info(self, info: Mapping[str, Any]) -> None:
+        """Note what it has told about itself, so that nobody has to ask for it again."""
+        self._info = info
 
     def info(self) -> Mapping[str, Any]:
         """What it tells about itself, asked for once; empty where it does not tell."""

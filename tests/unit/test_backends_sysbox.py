@@ -60,7 +60,7 @@ def test_not_registered(runtimes: dict[str, Any] | None) -> None:
     assert found.cause == "the runtime sysbox-runc is not registered"
     assert found.evidence == f"The engine's runtimes: {', '.join(sorted(runtimes or {}))}."
     assert not probe.called
-    assert len(engine.mock_calls) == 1, "one question"
+    assert len(engine.client.mock_calls) == 1, "one question"
 
 
 def test_three_ways_on() -> None:

@@ -187,3 +187,30 @@ def test_certificates_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     assert "The Docker engine at tcp://127.0.0.1:1 cannot be used." in text
     assert "certificate" in text
+
+
+def test_info_is_asked_for_once(short_path: Path) -> None:
+    """What an engine tells about itself is asked for once, or not at all where it is known."""
+    asked = []
+
+    def answer() -> Answer:
+        asked.append("info")
+        return Answer(body={"HttpProxy": "http://p:1"})
+
+    with FakeEngine(short_path / "s", {"GET /info": answer}) as fake:
+        for known in ({}, {"HttpProxy": "http://p:2"}):
+            engine = Engine(fake.host)
+            engine.keep_info(known)
+            engine.ask_for_info()
+            assert engine.info() == engine.info() == (known or {"HttpProxy": "http://p:1"})
+            engine.close()
+
+    assert asked == ["info"]
+
+
+def test_info_that_is_not_given(short_path: Path) -> None:
+    """An engine that does not tell about itself has nothing to tell: no error of a start."""
+    with FakeEngine(short_path / "s", {"GET /info": Answer(500, {"message": "no"})}) as fake:
+        engine = Engine(fake.host)
+        assert engine.info() == {}
+        engine.close()
