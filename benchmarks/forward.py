@@ -1,7 +1,7 @@
 """`python -m benchmarks.forward`: what the forwarder adds to connections, and how fast it streams.
 
-The daemon is another address of loopback here, so that nothing but the forwarder is measured. Direct
-and forwarded connections are taken by turns. Needs no engine.
+The daemon is another address of loopback here, so that nothing but the forwarder is measured.
+Direct and forwarded connections are taken by turns. Needs no engine.
 """
 
 from __future__ import annotations
