@@ -63,7 +63,11 @@ class _Flow:
                     self.ended = True
                     self._target.shutdown(socket.SHUT_WR)
                     return False
-                sent = self._target.send(buffer[:count])
+                try:
+                    sent = self._target.send(buffer[:count])
+                except BlockingIOError:
+                    # The last one filled it to the brim.
+                    sent = 0
                 if sent < count:
                     self._keep(buffer[sent:count])
                 elif count < _CHUNK and not to_the_end:

@@ -127,6 +127,28 @@ def test_slow_reader(forwarding: _Forwarding, server: Callable[[Serve], int]) ->
         assert _all(client) == sent[1000:]
 
 
+def test_target_that_takes_nothing() -> None:
+    """What was read is kept where the target, full to the brim, takes not a byte of it."""
+    source, client = socket.socketpair()
+    target, server = socket.socketpair()
+    with source, client, target, server:
+        client.setblocking(False)
+        target.setblocking(False)
+        before = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                before += target.send(b"-")
+        flow = relay._Flow(client, target)
+        source.sendall(b"kept")
+
+        assert not flow.pump(relay.buffer(), to_the_end=False)
+        assert flow.waits
+        while before:
+            before -= len(server.recv(before))
+        flow.pump(relay.buffer(), to_the_end=False)
+        assert server.recv(100) == b"kept"
+
+
 def test_reset(forwarding: _Forwarding, server: Callable[[Serve], int]) -> None:
     """A reset goes on to the other side, and so does the lack of a server."""
 
