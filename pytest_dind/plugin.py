@@ -279,9 +279,9 @@ def dind_client(dind_daemon: Daemon) -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def dind_env(dind_daemon: Daemon) -> dict[str, str]:
+def dind_env(request: pytest.FixtureRequest, dind_daemon: Daemon) -> dict[str, str]:
     """The process environment for tools, in which they find the daemon and no other engine."""
-    return dind_daemon.environment()
+    return _daemon_hooks(request.config).environment(dind_daemon)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ are about, the plugin and pytest's other plugins, each fork loads itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib
@@ -117,6 +118,11 @@ class Forks:
                 stdout=subprocess.PIPE,
                 start_new_session=True,
             )
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self._requests.close()
+        self._process.communicate()
 
     def start(
         self,

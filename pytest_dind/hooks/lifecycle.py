@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..runs.places import Places
     from ..runs.run import Run
     from ..settings import Settings
+    from .environment import Environment
 
 _XDIST_KEY = "pytest_dind"
 """The name under which xdist hands a value of this plugin's to a worker, and back."""
@@ -48,6 +49,7 @@ class DaemonHooks:
         self._run: Run | None = None
         self._factory_runs: list[Run] = []
         self._binds = Binds()
+        self._environment: Environment | None = None
         self._header: list[str] = []
         self._summary = terminal.Summary([], [])
 
@@ -105,6 +107,13 @@ class DaemonHooks:
             # xdist has given each worker a directory below that of the run.
             base = base.parent
         return Places.named(self._config.rootpath, base)
+
+    def environment(self, daemon: Daemon) -> dict[str, str]:
+        """Return what `dind_env` gives; it follows this process's environment before each test."""
+        from .environment import Environment
+
+        self._environment = Environment(daemon)
+        return self._environment.given
 
     # xdist's workers
 
@@ -179,6 +188,8 @@ class DaemonHooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run a test; say so when it failed on the loss of its daemon."""
         self.leaks.before_call(item)
+        if self._environment is not None:
+            self._environment.follow()
         return (yield from self._explained(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
