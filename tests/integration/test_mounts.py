@@ -241,7 +241,7 @@ def test_what_is_named(project: Project) -> None:
 
 
 def test_none(project: Project) -> None:
-    """With an empty value the daemon has none of this machine's files."""
+    """With an empty value the daemon has none of this machine's files; a bind of one warns."""
     _suite(
         project,
         """
@@ -251,7 +251,10 @@ def test_none(project: Project) -> None:
             assert nested("ls -A /w /v | wc -w", f"{HERE}:/w", f"{tmp_path}:/v").strip() == "2"
         """,
     )
-    project.run("--dind-mount=", *_LOAD)
+    warns = ("-W", "default::pytest_dind.DindWarning")
+    output = project.run("--dind-mount=", *_LOAD, *warns)
+
+    assert f"binds {project.path}, which is on this machine and not in the daemon" in output
 
 
 def test_image_that_mounts_its_tmp(project: Project, derive: DeriveImage, tmp_path: Path) -> None:
