@@ -5,6 +5,8 @@ from . import at_once, dind, floor, peers, reset, reuse, socket, sysbox, unused
 ALL = (
     floor.CASE,
     dind.CASE,
+    dind.BARE,
+    dind.ENVIRONMENT,
     floor.LOADED,
     dind.LOADED,
     dind.DOUBLE,

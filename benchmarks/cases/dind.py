@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trustme
+
 from ..case import Bench, Case, Sample
 from ..goals import AtMostAbove, AtMostTimes, AtMostTimesOr
 from ..processes import suite
@@ -20,6 +22,18 @@ def _double(bench: Bench) -> Sample:
     return _sample(bench, f"--dind-load={bench.double}")
 
 
+def _bare(bench: Bench) -> Sample:
+    return _sample(bench, "--dind-mount=", "--dind-forward=off")
+
+
+def _environment(bench: Bench) -> Sample:
+    authority = bench.directory / "authority.pem"
+    if not authority.exists():
+        trustme.CA().cert_pem.write_to_path(str(authority))
+    given = (f"--dind-ca={authority}", "--dind-env=GIVEN=value", "--dind-mount=project")
+    return _sample(bench, *given, "--dind-mount=tmp", "--dind-forward=auto")
+
+
 CASE = Case(
     name="dind",
     about="The plugin in a pytest run of its own: from the request for `dind_client`, the first of "
@@ -30,6 +44,21 @@ CASE = Case(
     sample=_sample,
     figures={"start": AtMostTimes(1.15), "teardown": AtMostAbove(0.1)},
     floor="floor",
+)
+
+BARE = Case(
+    name="dind-bare",
+    about="The same without the suite's files and the forwarder.",
+    sample=_bare,
+    figures={"start": None, "teardown": None},
+)
+
+ENVIRONMENT = Case(
+    name="environment",
+    about="The same with all of it: files, the forwarder, an authority, a variable.",
+    sample=_environment,
+    figures={"start": AtMostAbove(0.03), "teardown": None},
+    floor="dind-bare",
 )
 
 LOADED = Case(

@@ -130,6 +130,8 @@ class Builder:
         )
 
     def _in_container(self, build: Build) -> bool:
+        from ..engine import credentials
+
         output = Output(build, self.progress)
         place = f"/run/pytest-dind-secrets-{uuid4().hex}" if build.secrets else ""
         try:
@@ -139,7 +141,15 @@ class Builder:
             secrets = {name: f"{place}/{index}" for index, name in enumerate(build.secrets)}
             words = _words(build, dockerfile, secrets)
             command = ["sh", "-c", _IN_CONTAINER, "sh", place, *words, "-"]
-            done = self.run(Command(command, stdin=archive, stdout=output.feed, stderr=output.feed))
+            done = self.run(
+                Command(
+                    command,
+                    stdin=archive,
+                    stdout=output.feed,
+                    stderr=output.feed,
+                    credentials=credentials.as_config(),
+                )
+            )
         except (tars.Failed, OSError) as error:
             raise output.failed(str(error)) from error
         if done.returncode == _NONE_THERE:

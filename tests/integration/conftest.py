@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import DindError, Settings
 from pytest_dind.backends.registry import Probe, backend, check
+from pytest_dind.daemon import building
 from pytest_dind.daemon.handle import Daemon
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime.layout import LEASE, Home
@@ -195,3 +197,32 @@ def other(engine: Engine) -> Iterator[OtherHost]:
     """The other host, with both images."""
     with other_host(engine) as other:
         yield other
+
+
+@pytest.fixture(scope="session")
+def buildx() -> Path:
+    """The buildx of this machine."""
+    places = [Path.home() / ".docker", *map(Path, ("/usr/local/lib/docker", "/usr/lib/docker"))]
+    places += [Path("/usr/libexec/docker"), Path("/usr/local/libexec/docker")]
+    found = shutil.which("docker")
+    if found is not None:
+        places.insert(0, Path(found).parent.parent / "config")
+    for place in places:
+        if (place / "cli-plugins" / "docker-buildx").is_file():
+            return place / "cli-plugins" / "docker-buildx"
+    pytest.fail("buildx is missing: python tools/engine.py programs, and PATH as it says")
+
+
+@contextlib.contextmanager
+def buildx_in(daemon: Daemon, buildx: Path) -> Iterator[None]:
+    """Have buildx in a daemon's container."""
+    plugins = "/usr/local/lib/docker/cli-plugins"
+    daemon.exec(["mkdir", "-p", plugins])
+    daemon.copy_to(buildx, plugins)
+    # What a daemon was found to lack is remembered.
+    building._without.clear()
+    try:
+        yield
+    finally:
+        daemon.exec(["rm", "-r", plugins])
+        building._without.clear()

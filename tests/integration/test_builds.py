@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,26 +15,13 @@ from pytest_dind import BuildFailed, Daemon, SettingsError
 from pytest_dind.daemon import building
 from pytest_dind.engine import builds
 
+from .conftest import buildx_in
+
 # In mode socket the guard refuses buildx.
 pytestmark = pytest.mark.requires_isolation
 
 _TAG = "built:here"
-_PLUGINS = "/usr/local/lib/docker/cli-plugins"
 _MEGA = 1_000_000
-
-
-@pytest.fixture(scope="session")
-def buildx() -> Path:
-    """The buildx of this machine."""
-    places = [Path.home() / ".docker", *map(Path, ("/usr/local/lib/docker", "/usr/lib/docker"))]
-    places += [Path("/usr/libexec/docker"), Path("/usr/local/libexec/docker")]
-    found = shutil.which("docker")
-    if found is not None:
-        places.insert(0, Path(found).parent.parent / "config")
-    for place in places:
-        if (place / "cli-plugins" / "docker-buildx").is_file():
-            return place / "cli-plugins" / "docker-buildx"
-    pytest.fail("buildx is missing: python tools/engine.py programs, and PATH as it says")
 
 
 @pytest.fixture
@@ -61,12 +47,8 @@ def in_container(
     dind_daemon: Daemon, buildx: Path, no_buildx_here: None, no_api: None
 ) -> Iterator[None]:
     """Buildx in the daemon's container alone."""
-    dind_daemon.exec(["mkdir", "-p", _PLUGINS])
-    dind_daemon.copy_to(buildx, _PLUGINS)
-    building._without.clear()
-    yield
-    dind_daemon.exec(["rm", "-r", _PLUGINS])
-    building._without.clear()
+    with buildx_in(dind_daemon, buildx):
+        yield
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from conftest import NESTED_IMAGE
 from pytest_dind import Daemon
 
+from .conftest import buildx_in
 from .registries import registry
 
 # The outer engine, in mode socket, does not reach what its client container serves on loopback.
@@ -134,6 +135,17 @@ def test_build(locked: Daemon, login: str, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {_IMAGE}\nRUN true\n")
 
     assert locked.build(tmp_path, "built")
+
+
+def test_build_in_the_container(
+    locked: Daemon, config: Path, buildx: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A build by the buildx of the daemon's image has it too, and leaves no credentials there."""
+    config.write_text(json.dumps(_AUTHS))
+    monkeypatch.setenv("PATH", str(config.parent))
+    (tmp_path / "Dockerfile").write_text(f"FROM {_IMAGE}\nRUN true\n")
+    with buildx_in(locked, buildx):
+        assert locked.build(tmp_path, "built")
 
 
 def test_cli_of_this_machine(locked: Daemon, config: Path) -> None:
