@@ -32,7 +32,8 @@ _WRAPPER = """\
 #!/bin/sh
 # Written by pytest-dind's tools/engine.py: docker, with the plugins that this machine lacks.
 case ${{1-}} in
-    {plugins}) set -- --config {config} "$@" ;;
+    # Not by --config, which would take the user's own docker config out of sight.
+    {plugins}) command=$1 && shift && exec {directory}/docker-"$command" "$@" ;;
 esac
 exec {docker} "$@"
 """
@@ -205,7 +206,7 @@ def write_wrapper(places: Places) -> None:
     wrapper = places.bin / CLI
     text = _WRAPPER.format(
         plugins="|".join(names) or "''",
-        config=shlex.quote(str(places.config)),
+        directory=shlex.quote(str(places.plugins)),
         docker=shlex.quote(docker),
     )
     wrapper.parent.mkdir(parents=True, exist_ok=True)

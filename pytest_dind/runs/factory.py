@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 # Files in a run's directory, where daemons have their homes.
-_TAKEN = frozenset({layout.LEASE, layout.NETWORK, layout.PLACES})
+_TAKEN = frozenset({layout.LEASE, layout.NETWORK})
 # Short: it is part of a unix socket's path, and of a host name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
 

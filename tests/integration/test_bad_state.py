@@ -135,7 +135,7 @@ def test_corrupt_state(project: Project, traces: Traces, engine: Engine) -> None
     project.run("-n2", seconds=_SECONDS)
     assert traces.containers() == [daemon]
     engine.client.api.remove_container(daemon, force=True, v=True)
-    for path in [path for path in neighbour.glob("*/*") if path.is_dir()]:
+    for path in [path for path in neighbour.glob("pytest-dind-*/*") if path.is_dir()]:
         for file in sorted(path.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
         path.rmdir()

@@ -36,7 +36,9 @@ _CONFIGS = {"config": _AUTHS, "helper": {"credHelpers": {_HOST: "mine"}}, "varia
 # What a daemon's container has of credentials, on disk or in memory.
 _SEARCH = """
 ls -d /dev/shm/* /run/pytest-dind-exec* 2>/dev/null
-grep -rlF "$0" /root /etc /run /tmp /var/tmp /dev/shm 2>/dev/null
+# Not the files of the suite, which are mounted.
+find /root /etc /run /run/pytest-dind /tmp /var/tmp /dev/shm -xdev -type f \
+    -exec grep -lF "$0" {} + 2>/dev/null
 true
 """
 

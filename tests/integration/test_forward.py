@@ -319,7 +319,9 @@ def test_bind_that_finds_nothing(project: Project) -> None:
             )
         """
     )
-    output = project.run("--dind-load", NESTED_IMAGE, "-W", "default::pytest_dind.DindWarning")
+    output = project.run(
+        "--dind-mount=", "--dind-load", NESTED_IMAGE, "-W", "default::pytest_dind.DindWarning"
+    )
 
     assert output.count("DindWarning: The container") == 2
     assert "started while test_it.py::test_unseen ran, binds " in output

@@ -159,8 +159,8 @@ def test_all_workers(project: Project) -> None:
 
         def test_it(nested, tmp_path, worker_id):
             (tmp_path / "name").write_text(worker_id)
-            assert nested("cat /w/name; ls /p", f"{tmp_path}:/w", f"{HERE}:/p").startswith(
-                f"{worker_id}conftest.py"
+            assert nested("cat /w/name; ls /p/conftest.py", f"{tmp_path}:/w", f"{HERE}:/p").startswith(
+                f"{worker_id}/p/conftest.py"
             )
         """,
     )

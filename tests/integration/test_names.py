@@ -23,7 +23,7 @@ from pytest_dind.lifetime.layout import Home
 from .conftest import Started
 from .other import OtherHost
 from .projects import Project
-from .traces import Traces
+from .traces import FOREIGN, Traces
 
 _MTU = "com.docker.network.driver.mtu"
 
@@ -35,7 +35,7 @@ def _servers(text: str) -> list[str]:
 @pytest.fixture
 def service(engine: Engine) -> Iterator[str]:
     """A network of the outer engine with a small MTU, and the container `service` in it."""
-    name = f"names-{uuid4().hex[:8]}"
+    name = f"{FOREIGN}{uuid4().hex[:8]}"
     network = engine.client.networks.create(name, options={_MTU: "1400"})
     made = engine.client.containers.create(NESTED_IMAGE, ["sleep", "600"], name=name, init=True)
     network.connect(made, aliases=["service"])
@@ -159,7 +159,7 @@ def test_tests_in_a_container(
 @pytest.mark.requires_isolation
 def test_network_that_refuses(project: Project, engine: Engine) -> None:
     """What the engine says of a network that has no address left is in the error."""
-    name = f"names-{uuid4().hex[:8]}"
+    name = f"{FOREIGN}{uuid4().hex[:8]}"
     pool = IPAMPool(subnet="192.0.2.0/29", iprange="192.0.2.2/32")
     made = engine.client.networks.create(name, ipam=IPAMConfig(pool_configs=[pool]))
     try:
@@ -195,7 +195,7 @@ def test_limit_of_open_files(dind_client: docker.DockerClient, engine: Engine) -
 @pytest.mark.xdist_group("other")
 def test_network_of_an_engine_elsewhere(project: Project, other: OtherHost) -> None:
     """Over TLS a daemon joins a network too; there is no way back that is known."""
-    name = f"names-{uuid4().hex[:8]}"
+    name = f"{FOREIGN}{uuid4().hex[:8]}"
     network = other.client.networks.create(name)
     made = other.client.containers.create(NESTED_IMAGE, ["sleep", "600"], name=name, init=True)
     try:

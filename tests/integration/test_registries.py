@@ -134,9 +134,7 @@ def _push(engine: Engine, name: str) -> str:
 
 
 @pytest.mark.requires_isolation
-def test_by_digest(
-    project: Project, engine: Engine, traces: Traces, registry: list[str], tmp_path: Path
-) -> None:
+def test_by_digest(project: Project, engine: Engine, traces: Traces, tmp_path: Path) -> None:
     """An image that is named by its digest is pulled once, warm then, and found by that name."""
     project.write(
         """
@@ -149,7 +147,7 @@ def test_by_digest(
             assert bare in dind_client.images.list()[0].attrs["RepoDigests"]
         """
     )
-    with _served(registry[0], tmp_path) as host:
+    with _served(program()[0], tmp_path) as host:
         name = f"{host}/mine/pinned:1"
         name = f"{name}@{_push(engine, name)}"
         try:
