@@ -159,9 +159,8 @@ def test_all_workers(project: Project) -> None:
 
         def test_it(nested, tmp_path, worker_id):
             (tmp_path / "name").write_text(worker_id)
-            assert nested("cat /w/name; ls /p/conftest.py", f"{tmp_path}:/w", f"{HERE}:/p").startswith(
-                f"{worker_id}/p/conftest.py"
-            )
+            found = nested("cat /w/name; ls /p/conftest.py", f"{tmp_path}:/w", f"{HERE}:/p")
+            assert found == f"{worker_id}/p/conftest.py\\n"
         """,
     )
     output = project.run("-n2", "--dist=each", *_LOAD)
@@ -192,6 +191,7 @@ def test_project_by_a_link(project: Project) -> None:
     project.run(*_LOAD, env={"PWD": str(link)})
 
 
+@pytest.mark.requires_isolation
 def test_what_is_named(project: Project) -> None:
     """Another place, read-only, and the temp dir: where it is mounted, all runs stay hidden.
 
@@ -240,6 +240,7 @@ def test_what_is_named(project: Project) -> None:
     )
 
 
+@pytest.mark.requires_isolation
 def test_none(project: Project) -> None:
     """With an empty value the daemon has none of this machine's files; a bind of one warns."""
     _suite(
@@ -257,6 +258,7 @@ def test_none(project: Project) -> None:
     assert f"binds {project.path}, which is on this machine and not in the daemon" in output
 
 
+@pytest.mark.requires_isolation
 def test_image_that_mounts_its_tmp(project: Project, derive: DeriveImage, tmp_path: Path) -> None:
     """The official image mounts a file system on /tmp; it hides nothing that is mounted there."""
     script = "mountpoint -q /tmp || mount -t tmpfs none /tmp; exec "
@@ -278,6 +280,7 @@ def test_image_that_mounts_its_tmp(project: Project, derive: DeriveImage, tmp_pa
     project.run(f"--dind-image={image}", f"--dind-mount={tmp_path}", *_LOAD)
 
 
+@pytest.mark.requires_isolation
 def test_copy(project: Project) -> None:
     """A copy is there from the start, without what is ignored; its changes stay in the daemon."""
     (project.path / "data").mkdir()
@@ -303,6 +306,7 @@ def test_copy(project: Project) -> None:
     assert f"dind: copied {project.path}/data into the daemon: 0.0 MB in" in output
 
 
+@pytest.mark.requires_isolation
 def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:
     """The next run's tmp_path is in a reused daemon too; another project gets another daemon."""
     _suite(
@@ -353,6 +357,7 @@ def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:
         ("copy:file:/root", "could not be copied into the daemon"),
     ],
 )
+@pytest.mark.requires_isolation
 def test_mistakes(project: Project, traces: Traces, value: str, says: str) -> None:
     """What can't be mounted is an error that says why, and leaves nothing."""
     uid = project.temp.stat().st_uid
