@@ -78,8 +78,13 @@ class Run:
         directory = directories.base() / uuid4().hex[:8]
         context = Context(directory, beside or directory, places, progress, shaper)
         holdings = Holdings()
-        holdings.take(directory, starts=True)
-        places.write(directory)
+        try:
+            holdings.take(directory, starts=True)
+            places.write(directory)
+        except BaseException:
+            # Such as a full disk: the reaper, which takes the directory, is waited for.
+            holdings.release()
+            raise
         return cls(context, holdings, begins=True)
 
     @classmethod

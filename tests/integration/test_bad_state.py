@@ -75,7 +75,7 @@ def test_full_temp_dir(project: Project, size: str, options: list[str]) -> None:
     before = ["unshare", "-m", "--propagation=private", "sh", "-c", mount, "sh"]
     output = project.run(*options, before=before, code=1, seconds=_SECONDS)
 
-    assert "1 error" in output
+    assert "1 error" in output, output
     text = _error(output)
     assert f"SettingsError: {project.temp}/pytest-dind-" in text
     assert "No space left on device" in text
@@ -99,7 +99,7 @@ def test_no_fifos(project: Project, traces: Traces, options: list[str]) -> None:
     project.write(_TEST)
     output = project.run(*options, code=1, seconds=_SECONDS)
 
-    assert "1 error" in output
+    assert "1 error" in output, output
     text = _error(output)
     assert "/lease, which daemons of this user need, cannot be written." in text
     assert "Operation not permitted" in text
