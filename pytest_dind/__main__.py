@@ -10,7 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
@@ -152,7 +151,7 @@ def _ps(options: argparse.Namespace, engine: Engine) -> int:
 def _rm(options: argparse.Namespace, engine: Engine) -> int:
     base = directories.base()
     if options.stale:
-        sweep.sweep(base, engine)
+        sweep.sweep(base, engine, thorough=True)
         return 0
     entries = sweep.entries(engine, base)
     if options.all:
@@ -161,7 +160,7 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
         chosen = []
     failed = False
     for name in options.name:
-        found = _named(name, entries, base)
+        found = _named(name, entries)
         if len(found) == 1:
             chosen += found
             continue
@@ -178,7 +177,7 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
     return int(failed)
 
 
-def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.Entry]:
+def _named(name: str, entries: Iterable[sweep.Entry]) -> list[sweep.Entry]:
     """Return the daemons of a name: as `ps` has it, or as this user's `--dind-reuse` does."""
     entries = list(entries)
     exact = [entry for entry in entries if entry.name == name]
@@ -186,7 +185,7 @@ def _named(name: str, entries: Iterable[sweep.Entry], base: Path) -> list[sweep.
         entry
         for entry in entries
         if entry.use != sweep.UNKNOWN
-        and entry.home.parent.parent == base
+        and entry.local
         and directories.reuse_name(entry.home.parent) == name
     ]
 

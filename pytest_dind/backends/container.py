@@ -132,6 +132,7 @@ class ContainerBackend:
             preload = seeding.preload(settings, self._mode.name, image["Id"], source)
             connection = connections.choose(self._engine, home)
             gateway = tls_connection.gateway(self._engine)
+            container = self._engine.own_container_id
         files = mounts.of(settings, home)
         spec = ContainerSpec(
             home,
@@ -143,6 +144,7 @@ class ContainerBackend:
             gateway=gateway,
             files=files,
             outer_info=self._engine.info,
+            container=container,
         )
         while True:
             spec = self._without_unshared_files(spec, progress)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import mounts
 from ..errors import SettingsError
@@ -17,6 +17,9 @@ from ..lifetime import directories, layout
 from ..lifetime.layout import Home
 from ..mounts import Mount, within
 from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ..engine.own_container import SharedFiles
 
 _TMP = "/tmp"
 # As the official image's own is: what is in it may be run.
@@ -33,11 +36,13 @@ class Bind:
         source: The real path here.
         target: The path in the container.
         mount: What asks for it.
+        there: The path that the engine has it under, where that is another.
     """
 
     source: str
     target: str
     mount: Mount
+    there: str = ""
 
     @property
     def read_only(self) -> bool:
@@ -73,7 +78,9 @@ class SuiteFiles:
         from docker.types import Mount as DockerMount
 
         return [
-            DockerMount(bind.target, bind.source, type="bind", read_only=bind.read_only)
+            DockerMount(
+                bind.target, bind.there or bind.source, type="bind", read_only=bind.read_only
+            )
             for bind in self.binds
         ]
 
@@ -156,6 +163,21 @@ class SuiteFiles:
         rest = tuple(bind for bind in self.binds if bind.mount.word != lacking.word)
         line = f"{lacking.word} ({source}) is not in the daemon, since {reason}"
         return dataclasses.replace(self, binds=rest), line
+
+    def of_engine(self, shared: SharedFiles | None) -> SuiteFiles:
+        """The same under the engine's own paths, without what it has none for.
+
+        Args:
+            shared: What the engine has of this process's container; None where it has all.
+        """
+        if shared is None:
+            return self
+        found = []
+        for bind in self.binds:
+            share = shared.around(bind.source)
+            if share and (bind.read_only or not share.read_only):
+                found.append(dataclasses.replace(bind, there=share.path(bind.source)))
+        return dataclasses.replace(self, binds=tuple(found))
 
     def unseen(self, text: str) -> str:
         """The mounted path that an engine's refusal says is not there; empty if it is another."""

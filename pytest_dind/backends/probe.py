@@ -189,6 +189,7 @@ class Probe:
 
         home = Home(self._run / f"probe-{uuid4().hex[:8]}")
         ours = labels.make(home.run, mode="", keep="never", home=home.path)
+        ours |= labels.of_container(self._engine.own_container_id)
         # By these the reaper finds the container, should this process be killed.
         home.path.mkdir(mode=0o700, parents=True)
         (home.path / layout.ENGINE).write_text(engine.url)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
 from ..engine import exec as exec_module
+from ..engine import own_container
 from ..engine.containers import SUPERUSER
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
-from ..errors import DaemonExited, SettingsError
+from ..errors import DaemonExited, ModeUnavailable, SettingsError
 from ..guard import launch
 from ..guard.config import GuardConfig
 from ..guard.objects import leftovers
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+    from ..engine.own_container import SharedFiles
     from ..engine.streams import Progress
     from .probe import Probe
     from .shaping import Shaper
@@ -48,33 +50,53 @@ def make(engine: Engine) -> SocketBackend:
 
 
 def check(engine: Engine, probe: Probe) -> Obstacle | None:
-    """The obstacle to a guard: only an engine that is reached by a unix socket can have one."""
-    if engine.url.startswith(_UNIX):
+    """The obstacle to a guard: an engine without a unix socket, or whose files may be others.
+
+    The guard judges a bind by what it sees itself under the path. In a container of the engine,
+    whose mounts tell what the engine has there, and outside of containers nothing is to be proved.
+    """
+    if not engine.url.startswith(_UNIX):
+        return Obstacle(
+            "the engine is not reached by a unix socket",
+            f"The engine's URL is {engine.url}.",
+            (
+                "Run the tests on the engine's own machine, and name its socket: "
+                "--dind-host=unix:///var/run/docker.sock.",
+                "Use another mode: --dind-mode=auto.",
+            ),
+        )
+    if not own_container.is_contained() or engine.own_container is not None:
         return None
-    return Obstacle(
-        "the engine is not reached by a unix socket",
-        f"The engine's URL is {engine.url}.",
-        (
-            "Run the tests on the engine's own machine, and name its socket: "
-            "--dind-host=unix:///var/run/docker.sock.",
-            "Use another mode: --dind-mode=auto.",
-        ),
+    return _unseen(
+        probe,
+        "the tests run in a container that the engine does not know, and whose directories it does "
+        "not see",
+        "Mount the engine's own socket into the tests' container, and let a proxy before it answer "
+        "GET /containers/ID/json: the guard then knows which directories are shared.",
     )
 
 
 def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
-    """The same, and whether a container sees the directory that the guard's socket will be in."""
+    """The same, and whether a container sees the directory that the guard's socket will be in.
+
+    From a container that the engine knows it need not: only `exec` is lacking then.
+    """
     obstacle = check(engine, probe)
-    if obstacle is not None:
+    if obstacle is not None or own_container.is_contained():
         return obstacle
+    return _unseen(probe, "containers have no part in this process's directories")
+
+
+def _unseen(probe: Probe, cause: str, *remedy: str) -> Obstacle | None:
+    """The obstacle where a container does not see the run's directory."""
     result = probe(LOOK, shares=True)
     if result.ran and sections(result.output).get(LEASES) == LEASE_SEEN:
         return None
     return Obstacle(
-        "containers have no part in this process's directories",
+        cause,
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, or in a virtual machine.",
-        (*UNSHARED_REMEDY, "Use another mode: --dind-mode=auto."),
+        (*remedy, *UNSHARED_REMEDY, "Use another mode: --dind-mode=auto."),
     )
 
 
@@ -127,17 +149,21 @@ class SocketBackend:
 
     def _launch(self, home: Home, settings: Settings) -> None:
         binds = mounts.of(settings, home).binds
+        with answering(self._engine):
+            shared = self._shared(home)
+            ours = self._labels(home, settings)
         config = GuardConfig(
             home=str(home.path),
             socket=str(home.path / layout.SOCKET),
             lease=str(home.path / layout.LEASE),
             kept=str(home.path / layout.KEPT),
             engine=self._engine.url.removeprefix(_UNIX),
-            labels=_labels(home, settings),
+            labels=ours,
             guard=settings.guard,
             allow=settings.guard_allow,
             roots=tuple(bind.source for bind in binds if not bind.read_only),
             read_only=tuple(bind.source for bind in binds if bind.read_only),
+            shared=None if shared is None else shared.fields(),
         )
         if not launch.start(config, settings.timeout):
             raise DaemonExited(
@@ -148,6 +174,26 @@ class SocketBackend:
                     "Use another mode: --dind-mode=auto.",
                 ],
             )
+
+    def _shared(self, home: Home) -> SharedFiles | None:
+        """What the engine has of the files of the tests' container; None where it has all."""
+        if not own_container.is_contained():
+            return None
+        details = self._engine.own_container
+        # `check` has proved that an engine which does not know it sees the home.
+        if details is None:
+            return own_container.shared_around(home.path)
+        return own_container.shared(details)
+
+    def _labels(self, home: Home, settings: Settings) -> dict[str, str]:
+        found = labels.make(
+            home.run,
+            mode=_MODE,
+            keep=settings.keep,
+            home=home.path,
+        )
+        ours = {key: value for key, value in found.items() if value}
+        return ours | labels.of_container(self._engine.own_container_id)
 
     def files(self, record: Record) -> Files:
         """A guard's files, of which the log is one."""
@@ -192,26 +238,26 @@ class SocketBackend:
                     api.start(there["Id"])
                 return str(there["Id"])
             settings = self._settings(home)
+            shared = self._shared(home)
+            own = _of_engine(home, shared)
+            files = mounts.of(settings, home).of_engine(shared)
             ImageSource(self._engine.client, lambda line: None).ensure(settings.image)
-            files = mounts.of(settings, home)
             made = api.create_container(
                 settings.image,
                 name=home.label,
                 user=SUPERUSER,
                 entrypoint=["sh", "-c", _IDLE],
                 command=[],
-                labels={**_labels(home, settings), labels.ROLE: CLIENT},
+                labels={**self._labels(home, settings), labels.ROLE: CLIENT},
                 environment=_variables(settings),
                 use_config_proxy=False,
                 host_config=api.create_host_config(
                     tmpfs=files.tmpfs() or None,
                     mounts=[
                         *files.mounts(),
-                        Mount(
-                            layout.SOCKET_IN_CONTAINER, str(home.path / layout.SOCKET), type="bind"
-                        ),
+                        Mount(layout.SOCKET_IN_CONTAINER, f"{own}/{layout.SOCKET}", type="bind"),
                         # Has the sockets of labelling proxies, too.
-                        Mount(layout.IN_CONTAINER, str(home.path), type="bind", read_only=True),
+                        Mount(layout.IN_CONTAINER, own, type="bind", read_only=True),
                     ],
                 ),
             )
@@ -283,12 +329,30 @@ def _refuse_settings_of_daemons(settings: Settings) -> None:
         )
 
 
+def _of_engine(home: Home, shared: SharedFiles | None) -> str:
+    """The engine's path of a home.
+
+    Raises:
+        ModeUnavailable: it has none, so that no container can have the guard's socket.
+    """
+    path = str(home.path) if shared is None else shared.path(str(home.path))
+    if path:
+        return path
+    raise ModeUnavailable(
+        f"exec can't be had in mode {_MODE} here: no container of the engine can have the guard's "
+        "socket.",
+        evidence=f"{home.path / layout.SOCKET} is in the container that the tests run in alone: "
+        "none of that container's mounts has it.",
+        remedy=[
+            "Give the tests' container a temp dir that the engine has too: docker run "
+            "-v /tmp/dind:/tmp/dind -e TMPDIR=/tmp/dind.",
+            "Run the command in the tests' own container, with the environment of dind_env.",
+            "Use another mode: --dind-mode=auto.",
+        ],
+    )
+
+
 def _variables(settings: Settings) -> dict[str, str]:
     """The client container's environment; its docker uses BuildKit only where that is allowed."""
     refuses = settings.guard == OWN and BUILDKIT not in settings.guard_allow
     return {"DOCKER_BUILDKIT": "0"} if refuses else {}
-
-
-def _labels(home: Home, settings: Settings) -> dict[str, str]:
-    found = labels.make(home.run, mode=_MODE, keep=settings.keep, home=home.path)
-    return {key: value for key, value in found.items() if value}

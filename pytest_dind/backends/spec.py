@@ -60,6 +60,7 @@ class ContainerSpec:
         files: The files of this machine that the daemon has.
         gateway: As `subnets.nested` takes it.
         outer_info: Gives what the outer engine tells about itself.
+        container: The id of the engine's container that the tests run in, if they do.
     """
 
     home: Home
@@ -71,6 +72,7 @@ class ContainerSpec:
     files: SuiteFiles = field(default_factory=SuiteFiles)
     gateway: str | None = ""
     outer_info: Callable[[], Mapping[str, Any]] = dict
+    container: str = ""
 
     @property
     def subject(self) -> str:
@@ -103,7 +105,7 @@ class ContainerSpec:
             keep=settings.keep,
             home=self.home.path,
             cache=self.preload.seed.key,
-        )
+        ) | labels.of_container(self.container)
         bindings = connection.bindings()
         bindings |= {
             (port, protocol): (connection.bind, port) for port, protocol in settings.ports()

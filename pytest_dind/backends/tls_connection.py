@@ -79,13 +79,20 @@ def _own_networks(engine: Engine) -> dict[str, str]:
     """The networks of the container that this process runs in, and its address in each."""
     from docker.errors import APIError
 
+    found = _networks(engine.own_container or {})
+    if found:
+        return found
     try:
-        # A container's host name is its id, unless it was given another.
-        details = engine.client.api.inspect_container(socket.gethostname())
+        # That of a container whose network this process's own has, too: so is its host name, which
+        # is its id as a rule.
+        return _networks(engine.client.api.inspect_container(socket.gethostname()))
     except APIError:
         return {}
-    networks = details["NetworkSettings"]["Networks"].items()
-    return {name: net["IPAddress"] for name, net in networks if net.get("IPAddress")}
+
+
+def _networks(details: Mapping[str, Any]) -> dict[str, str]:
+    networks = (details.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: net["IPAddress"] for name, net in networks.items() if net.get("IPAddress")}
 
 
 def because(engine: Engine) -> str:

@@ -104,6 +104,21 @@ class Engine:
         """Whether it is known to run in a virtual machine on this one."""
         return self.url.startswith("unix://") and (sys.platform == "darwin" or _DESKTOP in self.url)
 
+    @cached_property
+    def own_container(self) -> Mapping[str, Any] | None:
+        """The details of its container that this process runs in; None where it is in none.
+
+        They are asked for once, and only by a process that runs in a container.
+        """
+        from . import own_container
+
+        return own_container.find(self)
+
+    @property
+    def own_container_id(self) -> str:
+        """The id of its container that this process runs in; empty where it is in none."""
+        return str((self.own_container or {}).get("Id", ""))
+
     def mark_unshared(self, reason: str) -> None:
         """Note that its containers turned out not to see this process's directories."""
         self._unshared = reason

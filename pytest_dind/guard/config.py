@@ -24,6 +24,9 @@ class GuardConfig:
         allow: The values of `--dind-guard-allow`.
         roots: The directories and files that may be bound.
         read_only: Those that may be bound to be read only.
+        shared: Where the tests run in a container, its mounts: the place, the path that the
+            engine has for it, and whether it is read-only. None where the engine has the same
+            files under the same paths.
     """
 
     home: str
@@ -36,3 +39,4 @@ class GuardConfig:
     allow: tuple[str, ...]
     roots: tuple[str, ...]
     read_only: tuple[str, ...] = ()
+    shared: tuple[tuple[str, str, bool], ...] | None = None

@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
+from ..engine.own_container import Share, SharedFiles
 from ..lifetime import labels
 from .config import READY, GuardConfig
 from .http.proxy import bound
@@ -62,6 +63,7 @@ async def _serve(config: GuardConfig) -> bool:
     home = Path(config.home)
     engine = Upstream(config.engine)
     await engine.negotiate_version()
+    shared = None if config.shared is None else [Share(*mount) for mount in config.shared]
     policy = Policy(
         guard=config.guard,
         allow=frozenset(config.allow),
@@ -70,6 +72,7 @@ async def _serve(config: GuardConfig) -> bool:
         socket=config.socket,
         private=str(home.parent.parent),
         read_only=real_roots(config.read_only),
+        shared=None if shared is None else SharedFiles(shared),
     )
     server = Server(engine, RunLabels(config.labels), policy, home, _log)
     ending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -20,6 +20,8 @@ CACHE = "pytest-dind.cache"
 """The key of the golden root that a daemon starts with, or that is made of its data-root."""
 HOME = "pytest-dind.home"
 """The path of the daemon's home."""
+CONTAINER = "pytest-dind.container"
+"""The id of the engine's container that the run's processes are in, where they are in one."""
 IMAGE = "pytest-dind.image"
 """On the warm store's volume: an image with the tools to look into the volume."""
 
@@ -102,6 +104,18 @@ def make(run: str, *, mode: str, keep: str, home: Path, cache: str = "") -> dict
         HOME: str(home),
         CACHE: cache,
     }
+
+
+def of_container(own: str) -> dict[str, str]:
+    """The label of what a process in a container makes; none for one that is in none.
+
+    Host name and pid, which the others tell, die with a container: by this label everybody on the
+    engine can see whether it still runs.
+
+    Args:
+        own: The container's id, as the engine knows it; empty where the process is in none.
+    """
+    return {CONTAINER: own} if own else {}
 
 
 def of_store(image: str) -> dict[str, str]:

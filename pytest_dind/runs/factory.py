@@ -144,6 +144,7 @@ class Factory:
             with mark.open("a") as note:
                 note.write(f"{engine.url}\n")
             ours = labels.make(path.name, mode="", keep="never", home=mark)
+            ours |= labels.of_container(engine.own_container_id)
             ours[labels.ROLE] = "network"
             api: Any = engine.client.api
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 IN_USE = "in use"
 KEPT = "kept"
 STALE = "stale"
-"""Left behind: its users are provably gone."""
+"""Left behind: its users are provably gone, by themselves or with their container."""
 UNKNOWN = "unknown"
 """A daemon of another user or machine, or one about which nothing can be proved."""
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 # A removal may take so long; the engine goes on with it by itself.
 _SECONDS = 10
@@ -42,6 +45,10 @@ class Entry:
         use: Who uses it, as one of the constants of this module.
         home: The daemon's directory.
         guarded: Whether it is a guard.
+        container: The engine's container that its users are in; empty where they are in none, or in
+            this process's own.
+        local: Whether its directory is one of this user's on this machine; else nothing there may
+            be touched, which only a label names.
     """
 
     name: str
@@ -51,6 +58,8 @@ class Entry:
     use: str
     home: Path
     guarded: bool = False
+    container: str = ""
+    local: bool = True
 
 
 def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
@@ -63,9 +72,10 @@ def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]
             directory any more; that takes the engine some milliseconds.
     """
     found = engine.client.api.containers(all=True, filters={"label": labels.RUN})
+    judge = _Judge(engine, base)
     containers = [
         # A container that is being removed has no name any more.
-        _entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item, base)
+        judge.entry((item["Names"] or [item["Id"]])[0].lstrip("/"), item)
         for item in found
         if listing.is_container(item)
     ]
@@ -73,50 +83,90 @@ def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]
     return [
         *containers,
         *(
-            _entry(Home(Path(home)).label, {"Labels": ours}, base, guarded=True)
+            judge.entry(Home(Path(home)).label, {"Labels": ours}, guarded=True)
             for home, ours in guards.items()
         ),
     ]
 
 
-def _entry(name: str, item: Mapping[str, Any], base: Path, *, guarded: bool = False) -> Entry:
-    ours = item["Labels"]
-    return Entry(
-        name=name,
-        mode=ours.get(labels.MODE, ""),
-        owner=ours.get(labels.OWNER, ""),
-        age=max(0.0, time.time() - labels.created(ours)),
-        use=_use(ours, base, runs=item.get("State") == "running"),
-        home=Path(ours.get(labels.HOME, "")),
-        guarded=guarded,
-    )
+class _Judge:
+    """Tells who uses what carries this plugin's labels, as far as that can be proved.
 
+    Args:
+        engine: The outer engine.
+        base: The directory of all runs.
+    """
 
-def _use(ours: Mapping[str, Any], base: Path, *, runs: bool) -> str:
-    """Return who uses a resource with these labels, as far as this process can prove it."""
-    home = Path(ours.get(labels.HOME, ""))
-    if ours.get(labels.OWNER) != labels.owner() or home.parent.parent != base:
-        return UNKNOWN
-    if ".." in home.parts:
-        # Anybody can write a label; this label leads out of the directory.
-        return UNKNOWN
-    if is_held(home.parent / LEASE):
-        return IN_USE
-    if (home / layout.KEPT).exists():
-        return KEPT
-    if home.is_dir():
-        return STALE
-    # Its directory was cleaned away. It may be kept on purpose; else its process must be gone.
-    if runs and ours.get(labels.KEEP, "never") != "never":
-        return KEPT
-    return STALE if labels.is_gone(ours.get(labels.PROCESS, "")) else UNKNOWN
+    def __init__(self, engine: Engine, base: Path) -> None:
+        self._engine = engine
+        self._base = base
+        self._ended: dict[str, bool] = {}
+
+    def entry(self, name: str, item: Mapping[str, Any], *, guarded: bool = False) -> Entry:
+        """Return what is told of a container, or of a guard."""
+        ours = item["Labels"]
+        return Entry(
+            name=name,
+            mode=ours.get(labels.MODE, ""),
+            owner=ours.get(labels.OWNER, ""),
+            age=max(0.0, time.time() - labels.created(ours)),
+            use=self.use(ours, runs=item.get("State") == "running"),
+            home=Path(ours.get(labels.HOME, "")),
+            guarded=guarded,
+            container=self._other_container(ours),
+            local=self._is_local(ours),
+        )
+
+    def _is_local(self, ours: Mapping[str, Any]) -> bool:
+        home = Path(ours.get(labels.HOME, ""))
+        # Anybody can write a label, also one that leads out of the directory.
+        is_below = home.parent.parent == self._base and ".." not in home.parts
+        return is_below and ours.get(labels.OWNER) == labels.owner()
+
+    def use(self, ours: Mapping[str, Any], *, runs: bool) -> str:
+        """Return who uses a resource with these labels."""
+        home, local = Path(ours.get(labels.HOME, "")), self._is_local(ours)
+        container = self._other_container(ours)
+        if not local and not container:
+            return UNKNOWN
+        if local and is_held(home.parent / LEASE):
+            return IN_USE
+        kept = runs and ours.get(labels.KEEP, "never") != "never"
+        if container:
+            # Its directory is in there; one of the same path here may be another.
+            if not self._has_ended(container):
+                return UNKNOWN
+            return KEPT if kept else STALE
+        if (home / layout.KEPT).exists():
+            return KEPT
+        if home.is_dir():
+            return STALE
+        # Its directory was cleaned away. It may be kept on purpose; else its process must be gone.
+        if kept:
+            return KEPT
+        return STALE if labels.is_gone(ours.get(labels.PROCESS, "")) else UNKNOWN
+
+    def _other_container(self, ours: Mapping[str, Any]) -> str:
+        """Return the container that the users are in, if it is not this process's own."""
+        container = str(ours.get(labels.CONTAINER, ""))
+        if not _ID.fullmatch(container) or container == self._engine.own_container_id:
+            return ""
+        return container
+
+    def _has_ended(self, container: str) -> bool:
+        """Tell whether a container of the engine has ended, or is gone."""
+        from ..engine import containers
+
+        if container not in self._ended:
+            details = containers.inspect(self._engine.client, container)
+            self._ended[container] = not (details and details["State"]["Running"])
+        return self._ended[container]
 
 
 def remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon with all that is in it, even if it is in use."""
     _remove(engine, entry)
-    if entry.use == UNKNOWN:
-        # Its directory belongs to somebody else, or so says a label that anybody could write.
+    if not _may_touch(entry):
         return
     directories.remove(entry.home)
     if not is_held(entry.home.parent / LEASE):
@@ -124,13 +174,20 @@ def remove(engine: Engine, entry: Entry) -> None:
         directories.forget_locks(entry.home.parent.parent)
 
 
+def _may_touch(entry: Entry) -> bool:
+    """Tell whether the directory of a daemon may be touched.
+
+    It may belong to somebody else, or a label name it that anybody could write.
+    """
+    return entry.local and entry.use != UNKNOWN
+
+
 def _remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon from the engine."""
     from docker.errors import APIError
 
     if not entry.guarded:
-        # The directory of an unknown one comes from a label, which anybody can write.
-        if entry.use != UNKNOWN:
+        if _may_touch(entry):
             reaper.thaw(entry.home)
         try:
             engine.client.api.remove_container(entry.name, force=True, v=True)
@@ -142,25 +199,31 @@ def _remove(engine: Engine, entry: Entry) -> None:
     from ..guard import launch
     from ..guard.objects import leftovers
 
-    if entry.use != UNKNOWN:
+    if _may_touch(entry):
         launch.end(entry.home)
-    leftovers.purge(engine, entry.home)
-    if entry.use != UNKNOWN:
+    leftovers.purge(engine, entry.home, entry.container)
+    if _may_touch(entry):
         (entry.home / layout.GUARD).unlink(missing_ok=True)
 
 
-def sweep(base: Path, engine: Engine) -> None:
-    """Remove the containers, volumes, networks and directories that this user's ended runs left.
+def sweep(base: Path, engine: Engine, *, thorough: bool = False) -> None:
+    """Remove the containers, volumes, networks and directories that ended runs left.
 
-    All that is not provably left behind stays: resources of other users and machines, those in use,
-    and those kept on purpose. A resource that can't be removed stays too, and is no reason not to
-    start: the next run has another go.
+    Those are this user's, and those of a container that has ended. All that is not provably left
+    behind stays: resources of other users and machines, those in use, and those kept on purpose.
+    A resource that can't be removed stays too, and is no reason not to start: the next run has
+    another go.
+
+    Args:
+        base: The directory of all runs.
+        engine: The outer engine.
+        thorough: As `entries` takes it.
     """
     from docker.errors import DockerException
 
     # An OSError: of the engine that takes too long, or of a directory that somebody else removes.
     with directories.locked(base), contextlib.suppress(DockerException, OSError):
-        found = entries(engine, base, thorough=False)
+        found = entries(engine, base, thorough=thorough)
         _remove_stale([entry for entry in found if entry.use == STALE], engine)
         names = {entry.name for entry in found if entry.use != STALE}
         for path in filter(Path.is_dir, base.iterdir()):
@@ -199,8 +262,9 @@ def _sweep_volumes(base: Path, engine: Engine) -> None:
 
     api = engine.client.api
     filters = {"label": labels.RUN, "dangling": True}
+    judge = _Judge(engine, base)
     for volume in api.volumes(filters=filters).get("Volumes") or []:
-        if _use(volume.get("Labels") or {}, base, runs=False) == STALE:
+        if judge.use(volume.get("Labels") or {}, runs=False) == STALE:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
 
@@ -210,7 +274,8 @@ def _sweep_networks(base: Path, engine: Engine) -> None:
     from docker.errors import APIError
 
     api = engine.client.api
+    judge = _Judge(engine, base)
     for network in api.networks(filters={"label": labels.RUN}):
-        if _use(network.get("Labels") or {}, base, runs=False) == STALE:
+        if judge.use(network.get("Labels") or {}, runs=False) == STALE:
             with contextlib.suppress(APIError):
                 api.remove_network(network["Id"])

@@ -150,6 +150,7 @@ class Cache:
         image = self._local(made_by)
         home = Home(directories.base() / f"cache-{uuid4().hex[:8]}" / "cache")
         ours = labels.make(home.run, mode="", keep="never", home=home.path)
+        ours |= labels.of_container(self._engine.own_container_id)
         mount = containers.volume(layout.STORE_IN_CONTAINER, seeding.VOLUME, labels.of_store(image))
         one_off = containers.OneOff(
             image=image,

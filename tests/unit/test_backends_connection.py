@@ -14,7 +14,7 @@ import pytest
 from pytest_dind import DaemonUnhealthy
 from pytest_dind.backends import connection, tls_connection
 from pytest_dind.backends.protocol import Record
-from pytest_dind.engine import http
+from pytest_dind.engine import http, own_container
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime.layout import SOCKET, Home
 
@@ -150,6 +150,26 @@ def test_own_network(
         engine.close()
 
     assert found == tls_connection.Place("127.0.0.1", "127.0.0.1", network)
+
+
+@pytest.mark.parametrize(
+    ("own", "network"), [({"ci": {"IPAddress": "172.18.0.3"}}, "ci"), ({}, "x")]
+)
+def test_own_network_by_another_name(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, own: Any, network: str
+) -> None:
+    """A container is known by more than its host name, which that of its network gives it."""
+    monkeypatch.setattr("socket.gethostname", lambda: "tests")
+    details = {"Id": "0123", "NetworkSettings": {"Networks": own}}
+    monkeypatch.setattr(own_container, "find", lambda engine: details)
+    other = {"NetworkSettings": {"Networks": {"x": {"IPAddress": "172.18.0.4"}}}}
+    answers: dict[str, Any] = {"GET /containers/tests/json": Answer(body=other)}
+    with FakeEngine(short_path / "s", answers) as fake:
+        engine = Engine(fake.host)
+        found = tls_connection.place(engine)
+        engine.close()
+
+    assert found.network == network
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import pytest
 from requests.exceptions import RequestException
@@ -38,7 +39,7 @@ from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
 from pytest_dind.errors import NoShell, NotShared
 from pytest_dind.guard import launch as guard_launch
-from pytest_dind.lifetime import layout
+from pytest_dind.lifetime import labels, layout
 from pytest_dind.lifetime.layout import Home
 from pytest_dind.store import seeding
 
@@ -550,3 +551,16 @@ def test_limits() -> None:
         "memswap_limit": "2g",
         "nano_cpus": 500_000_000,
     }
+
+
+def test_label_of_the_container_of_the_tests() -> None:
+    """Beside tests in a container, the daemon's container and its volume carry that one's id."""
+    api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)
+    made = dataclasses.replace(_spec(), container="c0ffee").arguments(api)
+
+    assert made["labels"][labels.CONTAINER] == "c0ffee"
+    [data_root] = [
+        mount for mount in made["host_config"]["mounts"] if mount["Target"] == layout.DATA_ROOT
+    ]
+    assert data_root["VolumeOptions"]["Labels"][labels.CONTAINER] == "c0ffee"
+    assert labels.CONTAINER not in _spec().arguments(api)["labels"]

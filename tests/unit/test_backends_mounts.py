@@ -9,6 +9,7 @@ import pytest
 
 from pytest_dind import Settings, SettingsError
 from pytest_dind.backends import engine_errors, mounts
+from pytest_dind.engine.own_container import Share, SharedFiles
 from pytest_dind.lifetime.layout import Home
 
 
@@ -175,6 +176,22 @@ def test_file_on_a_directory(home: Home) -> None:
 
     assert isinstance(error, SettingsError)
     assert "TARGET" in error.remedy[0]
+
+
+def test_in_a_container(home: Home, tmp_path: Path) -> None:
+    """Beside tests in a container, what that one has mounted is there, under the tests' paths."""
+    for name in ("mounted/in", "fixed", "own"):
+        (tmp_path / name).mkdir(parents=True)
+    files = _of(home, f"{tmp_path}/mounted/in", f"{tmp_path}/fixed", f"{tmp_path}/own")
+    shared = SharedFiles(
+        [Share(f"{tmp_path}/mounted", "/host"), Share(f"{tmp_path}/fixed", "/f", read_only=True)]
+    )
+
+    assert files.of_engine(None) is files
+    found = _binds(files.of_engine(shared))
+    assert found == [("/host/in", f"{tmp_path}/mounted/in", False)]
+    found = _binds(_of(home, f"{tmp_path}/fixed:ro").of_engine(shared))
+    assert found == [("/f", f"{tmp_path}/fixed", True)]
 
 
 def test_replaced(home: Home, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class _Engine:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.engine = Mock()
+        self.engine.own_container_id = "c0ffee"
         self.engine.patient.return_value.url = "unix:///nowhere"
         self.api: Any = self.engine.patient.return_value.client.api
         self.api.create_host_config.side_effect = dict
@@ -79,7 +80,7 @@ def test_name_and_labels(fake: _Engine) -> None:
 
     assert fake.created["name"].startswith("pytest-dind-0123abcd-probe-")
     assert (found[labels.RUN], found[labels.ROLE]) == ("0123abcd", "probe")
-    assert found[labels.KEEP] == "never"
+    assert (found[labels.KEEP], found[labels.CONTAINER]) == ("never", "c0ffee")
     assert Path(found[labels.HOME]).parent == fake.run
 
 

@@ -6,9 +6,12 @@ import subprocess
 import tarfile
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from pytest_dind import ModeUnavailable
+from pytest_dind.doctor import trial
 from pytest_dind.doctor.trial import PACK
 
 
@@ -61,3 +64,14 @@ def test_pack(tmp_path: Path, said: str, code: int, linked: set[str]) -> None:
         found = {Path("/", member.name): member for member in tar.getmembers()}
     assert found.keys() == {programs / "applets", *(lib / name for name in linked)}
     assert all(member.isfile() or member.islnk() for member in found.values())
+
+
+def test_mode_without_exec() -> None:
+    """A daemon in which no command can be run works all the same; no nested container is tried."""
+    refusal = ModeUnavailable("exec can't be had.", evidence="why", remedy=["how"])
+    daemon = Mock(exec=Mock(side_effect=refusal))
+    found = trial._nested(trial.Verdict("socket", True), daemon)
+
+    assert found.works
+    assert found.daemon is not None
+    assert found.daemon.nested_seconds is None

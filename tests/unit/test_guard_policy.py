@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dind import allowances
+from pytest_dind.engine.own_container import Share, SharedFiles
 from pytest_dind.guard.http.refusal import Refusal
 from pytest_dind.guard.objects import run_labels
 from pytest_dind.guard.rules import mounts, names, networks
@@ -231,6 +232,83 @@ def test_bind_that_may_only_be_read(tmp_path: Path) -> None:
         with pytest.raises(Refusal, match="that is not read-only") as caught:
             attempt()
         assert f"allow=bind:{root}/ro" in caught.value.message
+
+
+def _contained(root: Path, *allowed: str) -> Policy:
+    """The policy of a guard in a container that has two mounts, all of which may be bound."""
+    for name in ("shared/in", "fixed", "own", "sockets", "all"):
+        (root / name).mkdir(parents=True)
+    shares = [
+        Share(f"{root}/shared", "/host/shared"),
+        Share(f"{root}/fixed", "/host/fixed", read_only=True),
+        Share(f"{root}/e", "/var/run/docker.sock"),
+        Share(f"{root}/sockets", "/host/sockets"),
+        Share(f"{root}/all", "/"),
+    ]
+    return Policy(
+        "own",
+        frozenset(allowed),
+        (str(root),),
+        f"{root}/e",
+        f"{root}/sockets/run/main/s",
+        f"{root}/sockets",
+        shared=SharedFiles(shares),
+    )
+
+
+def test_bind_in_a_container(tmp_path: Path) -> None:
+    """What is mounted in the tests' container is bound by the engine's path, in each form."""
+    root = tmp_path.resolve()
+    policy = _contained(root)
+    (root / "own" / "link").symlink_to(root / "shared" / "in")
+    for path in ("sockets/run/main/s", "shared/file"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+    wanted = _read(
+        policy,
+        Binds=[f"{root}/shared:/a", f"{root}/own/link:/b:ro", f"{root}/shared/file:/c:z"],
+        Mounts=[{"Type": "bind", "Source": f"{root}/fixed", "Target": "/d", "ReadOnly": True}],
+    )
+    sources = [mount["Source"] for mount in wanted.mounts]
+    assert sources == ["/host/shared", "/host/shared/in", "/host/fixed"]
+    assert wanted.binds == ["/host/shared/file:/c:z"]
+    volume = {"type": "none", "o": "bind", "device": f"{root}/shared/in"}
+    assert mounts.driver_options("", volume, policy)["device"] == "/host/shared/in"
+    # The guard's own socket.
+    assert policy.bind(f"{root}/sockets/run/main/s") == "/host/sockets/run/main/s"
+
+
+@pytest.mark.parametrize("allowed", [[], ["bind:/"]])
+def test_bind_of_what_a_container_has_alone(tmp_path: Path, allowed: list[str]) -> None:
+    """The engine would bind its own path of that name: refused with the cause, and its remedy."""
+    root = tmp_path.resolve()
+    policy = _contained(root, *allowed)
+    (root / "shared" / "out").symlink_to(root / "own")
+    (root / "shared" / "etc").symlink_to("/etc")
+    for path in (f"{root}/own", f"{root}/shared/out", f"{root}/shared/etc", str(root)):
+        with pytest.raises(Refusal, match="in the tests' container alone") as caught:
+            policy.bind(path)
+        assert caught.value.status == 403
+        assert "docker run -v DIRECTORY:DIRECTORY" in caught.value.message
+    with pytest.raises(Refusal, match=f"the tests' container has {root}/fixed read-only"):
+        policy.bind(f"{root}/fixed")
+
+
+def test_sockets_by_another_mount(tmp_path: Path) -> None:
+    """The engine's socket, and those of runs, can't be bound by another mount of theirs."""
+    root = tmp_path.resolve()
+    policy = _contained(root)
+    for path in ("run", "var/run", "host/sockets/run", "host/other"):
+        (root / "all" / path).mkdir(parents=True)
+
+    assert policy.bind(f"{root}/all/host/other") == "/host/other"
+    for path in ("", "run", "var/run"):
+        with pytest.raises(Refusal, match="allow=socket"):
+            policy.bind(f"{root}/all/{path}")
+    for path in (f"{root}/all/host/sockets/run", f"{root}/sockets"):
+        with pytest.raises(Refusal, match="where the sockets of all runs are"):
+            policy.bind(path)
 
 
 def test_no_bind_at_all(tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ def test_labels_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(isinstance(value, str) for value in found.values())
 
 
+def test_label_of_a_container() -> None:
+    """What is made in a container has its id; outside of one there is no such label."""
+    assert labels.of_container("c0ffee") == {"pytest-dind.container": "c0ffee"}
+    assert labels.of_container("") == {}
+
+
 def test_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user whom no passwd knows, as in many CI containers, is named by number."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):

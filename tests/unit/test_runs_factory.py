@@ -14,7 +14,7 @@ from docker.errors import APIError, NotFound
 
 from pytest_dind import DindError, Settings
 from pytest_dind.backends import names
-from pytest_dind.lifetime import layout
+from pytest_dind.lifetime import labels, layout
 from pytest_dind.runs.factory import Factory
 
 
@@ -78,7 +78,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def _factory(run: Path, networks: _Networks) -> Factory:
     """A factory for which each URL leads to the one engine with these networks."""
     engines = {
-        host: SimpleNamespace(url=host, client=SimpleNamespace(api=networks))
+        host: SimpleNamespace(
+            url=host, client=SimpleNamespace(api=networks), own_container_id="c0ffee"
+        )
         for host in ("unix:///one", "tcp://one:2375")
     }
     daemons: list[Any] = []
@@ -108,6 +110,7 @@ def test_two_urls_of_one_engine(tmp_path: Path, told: list[str]) -> None:
 
     assert networks.connected == told == ["one", "two"]
     [made] = networks.made.values()
+    assert made["Labels"][labels.CONTAINER] == "c0ffee"
     assert made["Options"] == {"com.docker.network.driver.mtu": "1400"}
     assert (tmp_path / layout.NETWORK).read_text() == "unix:///one\ntcp://one:2375\n"
 

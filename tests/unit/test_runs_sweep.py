@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_dind import __main__ as command
+from pytest_dind.engine import own_container
 from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime import directories, labels
 from pytest_dind.lifetime.layout import ENGINE, GUARD, KEPT, LEASE
 from pytest_dind.lifetime.lease import Lease
 from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
+from pytest_dind.runs.sweep import KEPT as KEPT_ON_PURPOSE
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -365,3 +367,110 @@ def test_lock_of_a_daemon_that_is_taken_up(base: Path) -> None:
         left = {path.name for path in base.glob("reuse-*")}
 
     assert left == {"reuse-held.lock"}
+
+
+_LIVING, _ENDED, _GONE = "1" * 64, "2" * 64, "3" * 64
+
+
+@contextlib.contextmanager
+def _containers_of_runs(
+    base: Path, *listed: Mapping[str, Any]
+) -> Iterator[tuple[Engine, list[str]]]:
+    """An engine with what runs in containers have left, of which one lives."""
+    gone: list[str] = []
+
+    def remove(kind: str, name: str) -> Answer:
+        gone.append(f"{kind} {name}")
+        return Answer(204)
+
+    def labelled(container: str) -> dict[str, str]:
+        return labels.make("r", mode="", keep="never", home=Path("/other/r/m")) | {
+            labels.OWNER: "other,root",
+            labels.CONTAINER: container,
+        }
+
+    volumes = [{"Name": name, "Labels": labelled(name * 64)} for name in "123"]
+    networks = [{"Id": name, "Labels": labelled(name * 64)} for name in "123"]
+    states = {_LIVING: True, _ENDED: False}
+    answers: dict[str, Reply] = {
+        **{
+            f"GET /containers/{name}/json": Answer(body={"Id": name, "State": {"Running": runs}})
+            for name, runs in states.items()
+        },
+        **{
+            f"DELETE /{kind}s/{name}": lambda kind=kind, name=name: remove(kind, name)  # type: ignore[misc]
+            for kind, names in {
+                "container": [item["Names"][0].lstrip("/") for item in listed],
+                "volume": "123",
+                "network": "123",
+            }.items()
+            for name in names
+        },
+        "GET /containers/json": Answer(body=list(listed)),
+        "GET /volumes": Answer(body={"Volumes": volumes}),
+        "GET /networks": Answer(body=networks),
+        "GET /version": Answer(body={"ApiVersion": "1.41"}),
+    }
+    with (
+        FakeEngine(base.parent / "e.sock", answers) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        yield engine, gone
+
+
+def test_runs_in_containers(base: Path) -> None:
+    """What a run has made in a container is left behind once that one has ended, whoever asks."""
+    other = {"owner": "other,root", "home": "/other/run/main"}
+    listed = [
+        container(base, "living", **other, container=_LIVING),
+        container(base, "busy", **other, container=_LIVING, keep="always"),
+        container(base, "ended", **other, container=_ENDED),
+        container(base, "gone", **other, container=_GONE),
+        container(base, "kept", **other, container=_GONE, keep="always"),
+        container(base, "forged", **other, container="../../volumes/x"),
+    ]
+    with _containers_of_runs(base, *listed) as (engine, removed):
+        found = {entry.name.split("-")[2]: entry for entry in entries(engine, base, thorough=False)}
+        sweep(base, engine)
+
+    assert {name: entry.use for name, entry in found.items()} == {
+        "living": UNKNOWN,
+        "busy": UNKNOWN,
+        "ended": STALE,
+        "gone": STALE,
+        "kept": KEPT_ON_PURPOSE,
+        "forged": UNKNOWN,
+    }
+    assert not any(entry.local for entry in found.values())
+    assert removed == [
+        *("container pytest-dind-ended-main", "container pytest-dind-gone-main"),
+        *("volume 2", "volume 3", "network 2", "network 3"),
+    ]
+
+
+def test_same_directory_in_another_container(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of the same name is another's, unless somebody holds its lease."""
+    (base / "run" / "main").mkdir(parents=True)
+    (base / "run" / "main" / KEPT).touch()
+    listed = container(base, container=_LIVING)
+    with _containers_of_runs(base, listed) as (engine, _):
+        assert [entry.use for entry in entries(engine, base, thorough=False)] == [UNKNOWN]
+        lease = Lease(base / "run" / LEASE)
+        assert [entry.use for entry in entries(engine, base, thorough=False)] == [IN_USE]
+        lease.release()
+    with _containers_of_runs(base, listed) as (engine, _):
+        # Of this process's own container, it is judged by what is there.
+        monkeypatch.setattr(own_container, "find", lambda engine: {"Id": _LIVING})
+        assert [entry.use for entry in entries(engine, base, thorough=False)] == [KEPT_ON_PURPOSE]
+
+
+def test_directory_of_an_ended_container(base: Path, short_path: Path) -> None:
+    """`rm` removes what an ended container has left, and no directory here of that name."""
+    victim = short_path / "other" / "run" / "main"
+    victim.mkdir(parents=True)
+    listed = container(base, owner="other,root", home=str(victim), container=_GONE)
+    with _containers_of_runs(base, listed) as (engine, removed):
+        assert command.main(["rm", "pytest-dind-run-main", "--host", engine.url]) == 0
+
+    assert removed == ["container pytest-dind-run-main"]
+    assert victim.is_dir()

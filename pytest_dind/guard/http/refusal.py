@@ -43,6 +43,20 @@ def forbidden(what: str, allow: str = "") -> Refusal:
     return Refusal(403, f"{_WHO}: {what} is refused; to allow it, run pytest with {how}")
 
 
+def unshared(what: str, cause: str) -> Refusal:
+    """The refusal of a bind that the mounts of the tests' own container don't allow for.
+
+    Args:
+        what: The bind.
+        cause: What of these mounts is in its way.
+    """
+    return Refusal(
+        403,
+        f"{_WHO}: {what} is refused: {cause}; to have it, run the tests' container with the "
+        "directory mounted into it (docker run -v DIRECTORY:DIRECTORY)",
+    )
+
+
 def unknown(call: str) -> Refusal:
     """The refusal of a call that the guard does not know, in any of its modes."""
     return Refusal(

@@ -22,15 +22,23 @@ _PASSES = 10
 _PATIENCE_SECONDS = (0.05, 0.1, 0.2, 0.4)
 
 
-def purge(engine: Engine, home: Path) -> None:
-    """Remove the objects with the labels of a home's daemon, and the names it gave to images."""
+def purge(engine: Engine, home: Path, container: str = "") -> None:
+    """Remove the objects with the labels of a home's daemon, and the names it gave to images.
+
+    Args:
+        engine: The outer engine.
+        home: The home.
+        container: The container that has ended with the home in it: what it noted there is gone.
+    """
     api: Any = engine.client.api
-    journal = Journal(home)
+    journal = None if container else Journal(home)
     # Where no guard has begun, nothing is known to be this run's.
-    since = journal.since() or float("inf")
+    since = (journal and journal.since()) or float("inf")
     patience = iter(_PATIENCE_SECONDS)
     for _ in range(_PASSES):
-        went = [*_purge(api, str(home), since), *_take_names_back(api, journal)]
+        went = [*_purge(api, (str(home), container), since)]
+        if journal:
+            went += _take_names_back(api, journal)
         if not went:
             return
         if not any(went):
@@ -41,16 +49,16 @@ def purge(engine: Engine, home: Path) -> None:
             time.sleep(seconds)
 
 
-def _purge(api: Any, home: str, since: float) -> Iterator[bool]:
+def _purge(api: Any, whose: tuple[str, str], since: float) -> Iterator[bool]:
     """Remove the labelled objects; yields for each whether it was removed."""
     for role in CONTAINERS:
-        for container in labelled(api, role, home):
+        for container in labelled(api, role, *whose):
             yield _try(api.remove_container, container["Id"], force=True, v=True)
-    for network in labelled(api, NETWORK, home):
+    for network in labelled(api, NETWORK, *whose):
         yield _try(api.remove_network, network["Id"])
-    for volume in labelled(api, VOLUME, home):
+    for volume in labelled(api, VOLUME, *whose):
         yield _try(api.remove_volume, volume["Name"])
-    for image in sorted(labelled(api, IMAGE, home), key=lambda item: -int(item["Created"])):
+    for image in sorted(labelled(api, IMAGE, *whose), key=lambda item: -int(item["Created"])):
         try:
             parent = api.inspect_image(image["Id"])["Parent"]
         except _not_found():

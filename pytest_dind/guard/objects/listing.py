@@ -61,9 +61,18 @@ def is_container(item: Mapping[str, Any]) -> bool:
     return item["Labels"].get(labels.ROLE) not in (*CONTAINERS, IMAGE)
 
 
-def labelled(api: Any, role: str, home: str = "") -> list[dict[str, Any]]:
-    """List the objects of a role, of one home or of all."""
+def labelled(api: Any, role: str, home: str = "", container: str = "") -> list[dict[str, Any]]:
+    """List the objects of a role, of one home or of all.
+
+    Args:
+        api: The engine's API.
+        role: The role.
+        home: The home; empty for all.
+        container: The container that the home is in, where it is in one: another may have a home
+            of the same path.
+    """
     selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
+    selected += [f"{labels.CONTAINER}={container}"] if container else []
     filters = {"label": selected}
     listed: Any
     if role in CONTAINERS:

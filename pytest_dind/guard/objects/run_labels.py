@@ -17,7 +17,7 @@ from .roles import IMAGE as IMAGE
 from .roles import NETWORK as NETWORK
 from .roles import VOLUME as VOLUME
 
-_OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME)
+_OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME, labels.CONTAINER)
 
 
 class RunLabels:
@@ -33,8 +33,8 @@ class RunLabels:
     def for_role(self, role: str) -> dict[str, str]:
         """The labels of an object of a role."""
         # The older builder makes an image for each label, so images get no more than needed.
-        keys = _OF_IMAGES if role == IMAGE else self._base.keys()
-        return {**{key: self._base[key] for key in keys}, labels.ROLE: role}
+        kept = [key for key in self._base if role != IMAGE or key in _OF_IMAGES]
+        return {**{key: self._base[key] for key in kept}, labels.ROLE: role}
 
     def owns(self, role: str, found: Mapping[str, str] | None) -> bool:
         """Whether labels are those of an object of this daemon, of a role."""

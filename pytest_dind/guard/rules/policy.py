@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..http.refusal import Refusal, forbidden, malformed
+from ...engine.own_container import SharedFiles, is_within
+from ..http.refusal import Refusal, forbidden, malformed, unshared
 
 OWN = "own"
 """The mode in which a client sees and changes only the run's own objects."""
@@ -29,6 +29,8 @@ class Policy:
         private: The directory of all runs' sockets, which may not be bound.
         read_only: As `roots`, for binds that are only read; the deeper of two that lie in one
             another decides.
+        shared: What the engine has of the files of the container that the guard and the tests run
+            in; None where it has the same files under the same paths.
     """
 
     guard: str
@@ -38,6 +40,7 @@ class Policy:
     socket: str
     private: str
     read_only: tuple[str, ...] = ()
+    shared: SharedFiles | None = None
 
     @property
     def own(self) -> bool:
@@ -68,10 +71,10 @@ class Policy:
         return True
 
     def bind(self, source: str, *, writes: bool = True) -> str:
-        """Check a host path that is to be bound; returns its real path, without symbolic links.
+        """Check a path that is to be bound; returns the engine's path, without symbolic links.
 
         Args:
-            source: The path.
+            source: The path, as the tests have it.
             writes: Whether it is to be written to.
 
         Raises:
@@ -86,25 +89,72 @@ class Policy:
                 400,
                 'invalid mount config for type "bind": bind source path does not exist: ' + source,
             )
-        if real == os.path.realpath(self.socket):
+        there = self._shared(source, real, writes=writes)
+        if real != os.path.realpath(self.socket):
+            self._demand(source, real, there, writes=writes)
+        return there
+
+    def _shared(self, source: str, real: str, *, writes: bool) -> str:
+        """The path that the engine has a path under.
+
+        Raises:
+            Refusal: it does not have it, or the tests themselves may not write to it.
+        """
+        if self.shared is None:
             return real
-        sensitive = os.path.realpath(self.engine)
-        if _is_within(sensitive, real):
+        share = self.shared.around(real)
+        if share is None:
+            raise unshared(
+                f"a bind of {source}",
+                "the path is in the tests' container alone, and the engine would bind its own "
+                "machine's path of that name",
+            )
+        if writes and share.read_only:
+            raise unshared(
+                f"a bind of {source} that is not read-only",
+                f"the tests' container has {share.place} read-only",
+            )
+        return share.path(real)
+
+    def _demand(self, source: str, real: str, there: str, *, writes: bool) -> None:
+        """Refuse a path that may not be bound.
+
+        Args:
+            source: The path, as the tests have it.
+            real: The same without symbolic links.
+            there: The engine's path.
+            writes: Whether it is to be written to.
+
+        Raises:
+            Refusal: it may not be bound.
+        """
+        if self._has(real, there, self.engine):
             self.demand("socket", f"a bind of {source}, which is or has the engine's socket,")
         allowed = [key.partition(":")[2] for key in self.allow if key.startswith("bind:")]
-        if any(_is_within(real, os.path.realpath(path)) for path in allowed):
-            return real
-        if _is_within(real, self.private):
+        if any(is_within(real, os.path.realpath(path)) for path in allowed):
+            return
+        if is_within(real, self.private) or self._is_in(there, self.private):
             raise forbidden(f"a bind of {source}, where the sockets of all runs are,")
         known = (*self.roots, *self.read_only)
-        around = [root for root in known if _is_within(real, root)]
+        around = [root for root in known if is_within(real, root)]
         if not around:
             roots = f"outside of {' and '.join(known)}" if known else "of no --dind-mount"
             raise forbidden(f"a bind of {source}, which is {roots},", f"bind:{real}")
         if writes and max(around, key=len) not in self.roots:
             what = f"a bind of {source} that is not read-only, as its --dind-mount is,"
             raise forbidden(what, f"bind:{real}")
-        return real
+
+    def _has(self, real: str, there: str, file: str) -> bool:
+        """Whether a path is or has a file of this process's, also by another of its mounts."""
+        if is_within(os.path.realpath(file), real):
+            return True
+        theirs = self.shared.path(file) if self.shared else ""
+        return bool(theirs) and is_within(_plain(theirs), _plain(there))
+
+    def _is_in(self, there: str, directory: str) -> bool:
+        """Whether an engine's path is in a directory of this process's."""
+        theirs = self.shared.path(directory) if self.shared else ""
+        return bool(theirs) and is_within(there, theirs)
 
 
 def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
@@ -116,8 +166,9 @@ def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in map(os.path.realpath, paths) if path != os.sep)
 
 
-def _is_within(path: str, directory: str) -> bool:
-    return path == directory or Path(directory) in Path(path).parents
+def _plain(path: str) -> str:
+    """An engine's path without the link that each machine has."""
+    return path.removeprefix("/var") if is_within(path, "/var/run") else path
 
 
 def absolute(where: str, path: str) -> str:

@@ -1,0 +1,76 @@
+"""Mode socket in a container: what is proved before a guard judges binds, and what `exec` needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from pytest_dind import ModeUnavailable
+from pytest_dind.backends import socket
+from pytest_dind.backends.probe import LEASE_SEEN, ProbeResult
+from pytest_dind.engine import own_container
+from pytest_dind.engine.own_container import Share, SharedFiles
+from pytest_dind.lifetime.layout import Home
+
+_SEEN = ProbeResult(f"=== lease\n{LEASE_SEEN}\n", ran=True)
+_UNSEEN = ProbeResult("=== lease\n", ran=True)
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process runs in a container."""
+    monkeypatch.setattr(own_container, "is_contained", lambda: True)
+
+
+def _engine(details: Any = None) -> Any:
+    return Mock(url="unix:///s", own_container=details)
+
+
+def test_outside_of_containers() -> None:
+    """Nothing is to be proved at the start; the doctor tries whether the engine sees the socket."""
+    engine, probe = _engine(), Mock(return_value=_UNSEEN)
+
+    assert socket.check(engine, probe) is None
+    assert not probe.mock_calls
+    assert socket.check_thoroughly(engine, probe) is not None
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("check", [socket.check, socket.check_thoroughly])
+def test_container_that_the_engine_knows(check: Any) -> None:
+    """Its mounts tell what is shared: nothing is to be proved, says the doctor too."""
+    probe = Mock(return_value=_UNSEEN)
+
+    assert check(_engine({"Id": "x"}), probe) is None
+    assert not probe.mock_calls
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("check", [socket.check, socket.check_thoroughly])
+def test_container_that_the_engine_does_not_know(check: Any) -> None:
+    """An engine must see the run's directory, or there is no guard: the doctor says the same."""
+    assert check(_engine(), Mock(return_value=_SEEN)) is None
+    obstacle = check(_engine(), Mock(return_value=_UNSEEN))
+    error = obstacle.error("socket")
+
+    assert isinstance(error, ModeUnavailable)
+    assert "in a container that the engine does not know" in error.what
+    assert "A FIFO that this process holds open is not there" in error.evidence
+    assert "GET /containers/ID/json" in error.remedy[0]
+    assert "--dind-mode=auto" in error.remedy[-1]
+
+
+def test_socket_that_no_container_can_have() -> None:
+    """`exec` is refused with the cause, where the engine has no path for the guard's socket."""
+    home = Home(Path("/nonexistent/run/main"))
+
+    assert socket._of_engine(home, None) == "/nonexistent/run/main"
+    shared = SharedFiles([Share("/nonexistent", "/host")])
+    assert socket._of_engine(home, shared) == "/host/run/main"
+    with pytest.raises(ModeUnavailable, match="exec can't be had in mode socket here") as caught:
+        socket._of_engine(home, SharedFiles([]))
+    assert "in the container that the tests run in alone" in caught.value.evidence
+    assert "-e TMPDIR=/tmp/dind" in caught.value.remedy[0]
