@@ -23,6 +23,7 @@ from .objects.own_images import OwnImages
 from .objects.ownership import Ownership
 from .objects.run_labels import RunLabels
 from .rules.policy import Policy
+from .rules.routes import NONE
 
 Log = Callable[[str], None]
 
@@ -45,8 +46,9 @@ class Server(Proxy):
         self._log = log
         self._making: set[asyncio.Future[None]] = set()
         ownership = Ownership(engine, labels, policy)
-        images = OwnImages(engine, labels, policy, Journal(home))
-        self._routes = table.routes(Context(engine, ownership, images, labels, policy))
+        journal = Journal(home)
+        images = OwnImages(engine, labels, policy, journal)
+        self._routes = table.routes(Context(engine, ownership, images, labels, policy, journal))
 
     async def drain(self, seconds: float) -> None:
         """Wait until no request is making anything, so that what was made can be removed."""
@@ -81,6 +83,8 @@ class Server(Proxy):
 
     async def _handle(self, exchange: Exchange) -> None:
         route = exchange.match.route
+        if route.body == NONE:
+            await exchange.demand_nothing()
         if not route.finishes:
             return await route.handler(exchange)
         # The engine goes on with it to its end when the client leaves, so the guard must.

@@ -74,9 +74,27 @@ class Exchange:
         self.unread = False
         return bodies.parse(raw)
 
+    async def demand_nothing(self) -> None:
+        """Check that a body, where the call has none, says nothing; it is not passed on.
+
+        Raises:
+            Refusal: it says something.
+        """
+        if await self.json():
+            raise malformed(f"{self.request.method} {self.request.path} takes no body")
+
     async def answer(self, status: int, content: Any) -> None:
         """Answer with JSON."""
         await self.reply(Reply(status, b"application/json", dump(content) + b"\n"))
+
+    async def answer_pruned(self, report: Json) -> None:
+        """Answer with the report of a prune, which is a stream's last line where one is asked for.
+
+        Engines have such streams from API 1.56 on.
+        """
+        if self.match.flag("stream") and self.version >= (1, 56):
+            return await self.answer_lines([{"aux": report}])
+        return await self.answer(200, report)
 
     async def answer_lines(self, contents: Iterable[Any]) -> None:
         """Answer with a line of JSON for each content, as engines report progress."""

@@ -109,7 +109,7 @@ class Ownership:
         for matches in (
             [net for net in ours if net.id == name],
             [net for net in ours if net.name == name],
-            [net for net in ours if net.id.startswith(name)],
+            [net for net in ours if name and net.id.startswith(name)],
         ):
             if len(matches) == 1:
                 return matches[0]
