@@ -242,7 +242,10 @@ class Exchange:
                 await self._send(h11.Data(data=line))
 
     async def _send(self, event: h11.Event) -> None:
-        self._client.writer.write(self._connection.send(event) or b"")
-        # A request that goes on without its client has its answer read to the end, for `lines`.
+        data = self._connection.send(event) or b""
+        if self._client.writer.is_closing():
+            # A request that goes on without its client has its answer read to the end, for `lines`.
+            return
+        self._client.writer.write(data)
         with contextlib.suppress(*(() if self._client.is_awaited else (ConnectionError,))):
             await self._client.writer.drain()
