@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -24,6 +24,9 @@ _LABELS = run_labels.RunLabels(
 )
 _SECONDS = 20
 _OWN, _NET = "a" * 64, "1" * 64
+Answer: TypeAlias = "tuple[int, Any]"
+Asked: TypeAlias = "list[tuple[str, Any]]"
+
 _THEIRS = {"Id": "sha256:6", "RepoTags": ["theirs:latest"], "RepoDigests": [], "Config": {}}
 _ANSWERS: Mapping[str, tuple[int, Any]] = {
     "GET /networks": (
@@ -51,7 +54,7 @@ class Heard(NamedTuple):
 
     status: int
     message: str
-    asked: list[tuple[str, Any]]
+    asked: Asked
     journal: list[str]
 
     def sent(self, call: str) -> Any:
@@ -63,13 +66,13 @@ class Heard(NamedTuple):
 def heard(
     call: str,
     body: Any = None,
-    answers: Mapping[str, tuple[int, Any]] | None = None,
+    answers: Mapping[str, Answer | Callable[[Asked], Answer]] | None = None,
     allow: Sequence[str] = (),
     guard: str = "own",
 ) -> Heard:
     """Send a request to a guard that is in front of an engine with these answers, too."""
-    known = {**_ANSWERS, **(answers or {})}
-    asked: list[tuple[str, Any]] = []
+    known: dict[str, Any] = {**_ANSWERS, **(answers or {})}
+    asked: Asked = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -80,7 +83,8 @@ def heard(
         asked.append((f"{method} {path}", json.loads(raw) if raw[:1] in (b"{", b"[") else raw))
         missing = method == "GET" and path.endswith("/json")
         default = (404, {"message": "No such thing"}) if missing else (200, {})
-        status, content = known.get(f"{method} {path.partition('?')[0]}", default)
+        found = known.get(f"{method} {path.partition('?')[0]}", default)
+        status, content = found(asked) if callable(found) else found
         answer = json.dumps(content).encode()
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(answer)))
         writer.write(answer)
@@ -128,7 +132,7 @@ def test_body_that_says_nothing() -> None:
 
 def test_parameter_of_another_call() -> None:
     """A `stream`, as aiodocker's events ask for, is left out: that call does not have it."""
-    assert heard("GET /events?stream=True").asked == [("GET /events", b"")]
+    assert heard("GET /events?stream=True").asked[-1] == ("GET /events", b"")
     assert heard("GET /events?checkpoint=x").status == 400
 
 
@@ -320,3 +324,75 @@ def test_streamed_prune() -> None:
     for version, wanted in (("1.55", report), ("1.56", {"aux": report})):
         found = heard(f"POST /v{version}/images/prune?stream=1")
         assert json.loads(found.message) == wanted
+
+
+def test_end_of_a_network_that_another_guard_made() -> None:
+    """A guard that was started anew tells of the end of what was there before it."""
+    event = {"Type": "network", "Action": "destroy", "Actor": {"ID": _NET}}
+
+    def networks(asked: Asked) -> Answer:
+        """The network is gone once the events are asked for."""
+        gone = any(call.startswith("GET /events") for call, _ in asked)
+        return (200, []) if gone else _ANSWERS["GET /networks"]
+
+    found = heard("GET /events", None, {"GET /networks": networks, "GET /events": (200, event)})
+
+    assert json.dumps(event) in found.message
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_load_that_takes_a_name(status: int) -> None:
+    """A name of the host's goes back, also where the engine answers with an error."""
+
+    def images(asked: Asked) -> Answer:
+        loaded = any(call.startswith("POST /images/load") for call, _ in asked)
+        return 200, [{"Id": "sha256:9" if loaded else "sha256:6", "RepoTags": ["theirs:latest"]}]
+
+    answers: dict[str, Answer | Callable[[Asked], Answer]] = {
+        "GET /images/json": images,
+        "POST /images/load": (status, {"message": "failed"}),
+        "GET /images/sha256:6/json": (200, _THEIRS),
+        "GET /images/sha256:9/json": (200, {**_THEIRS, "Id": "sha256:9", "RepoTags": []}),
+    }
+    found = heard("POST /images/load", b"archive", answers)
+
+    assert ("POST /images/sha256:6/tag?repo=theirs&tag=latest", b"") in found.asked
+
+
+def test_guard_that_ends_amid_a_load(short_path: Path) -> None:
+    """The names that the load has taken go back, although its answer is not waited for."""
+    asked: list[str] = []
+    begun = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        asked.append(target.partition("/")[2].partition("/")[2])
+        if target.endswith("/images/load"):
+            begun.set()
+            await reader.read()
+        there = "sha256:9" if begun.is_set() else "sha256:6"
+        listed = [{"Id": there, "RepoTags": ["theirs:latest"]}]
+        raw = json.dumps(listed if "/images/json" in target else _THEIRS).encode()
+        writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw)
+        writer.close()
+
+    async def play() -> None:
+        behind = await asyncio.start_unix_server(serve, path=short_path / "engine")
+        policy = Policy("own", frozenset(), (), "/e", "/s", "/base")
+        engine = Upstream(str(short_path / "engine"))
+        server = Server(engine, _LABELS, policy, short_path, lambda line: None)
+        listener = await server.listen(bound(str(short_path / "guard")))
+        _, writer = await asyncio.open_unix_connection(short_path / "guard")
+        writer.write(b"POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nbegun")
+        await asyncio.wait_for(begun.wait(), _SECONDS)
+        await server.drain(0.01)
+        serving = [*server._serving, *server._making]
+        for task in serving:
+            task.cancel()
+        await asyncio.wait(serving, timeout=_SECONDS)
+        writer.close()
+        listener.close()
+        behind.close()
+
+    asyncio.run(play())
+    assert any(call.startswith("images/sha256:6/tag") for call in asked), asked

@@ -84,16 +84,14 @@ class ImageHandlers(Handlers):
         """Load images of an archive; the host's images get back the names that the load takes."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
-        # Also when the client is gone, since then a name may have been taken already.
-        exchange.go_on_without_client()
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
             began = time.time()
             loaded: list[str] = []
-            told = True
+            told, ended = True, False
 
             async def watched(line: bytes) -> AsyncIterator[bytes]:
-                nonlocal told
+                nonlocal told, ended
                 yield line
                 if line:
                     event = json.loads(line)
@@ -103,6 +101,7 @@ class ImageHandlers(Handlers):
                 await self._learn(loaded, known, names)
                 # A load that fails, or of an archive of an old format, moves names without a word.
                 moved = set(loaded) if told and loaded else names.keys()
+                ended = True
                 for name in await self._images.put_back(names, moved, known, began):
                     error = (
                         f"pytest-dind guard: the image {name} was loaded, but the name is the "
@@ -111,7 +110,12 @@ class ImageHandlers(Handlers):
                     said = {"errorDetail": {"message": error}, "error": error}
                     yield json.dumps(said).encode() + b"\r\n"
 
-            return await exchange.forward(exchange.request.path, lines=watched)
+            try:
+                await exchange.forward(exchange.request.path, lines=watched)
+            finally:
+                if not ended:
+                    # The guard ends, or the engine does.
+                    await self._images.put_back(names, names.keys(), known, began)
 
     async def push(self, exchange: Exchange) -> None:
         """Push a name that the run gave: the host's images must not leave the host."""

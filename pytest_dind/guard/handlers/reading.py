@@ -119,6 +119,9 @@ class ReadHandlers(Handlers):
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
 
+        # What is known is told of also when it is gone: another guard of the run may have made it.
+        await self._ownership.learn_there()
+
         async def shown(line: bytes) -> AsyncIterator[bytes]:
             if line and await self._is_shown(json.loads(line)):
                 yield line

@@ -138,7 +138,7 @@ def routes(context: Context) -> Routes:
                 "fromImage fromSrc repo tag message changes platform",
                 body=STREAM,
             ),
-            Route("POST /images/load", images.load, "quiet platform", body=STREAM),
+            Route("POST /images/load", images.load, "quiet platform", body=STREAM, finishes=True),
             Route("POST /images/prune", images.prune_images, "filters stream"),
             Route("POST /images/{image}/push", images.push, "tag platform"),
             Route("POST /images/{image}/tag", images.tag, "repo tag force"),

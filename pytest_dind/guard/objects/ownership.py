@@ -122,6 +122,17 @@ class Ownership:
             self._networks.add(item["Id"])
         return ours or item["Name"] in BUILT_IN or not self._policy.own
 
+    async def learn_there(self) -> None:
+        """Record the run's networks and volumes that there are, as after a restart of the guard."""
+        reply = await self._engine.call("GET", "/networks")
+        for item in reply.json() if reply.ok else ():
+            self.shows_network(item)
+        reply = await self._engine.call(
+            "GET", "/volumes", {"filters": [self._labels.filters(VOLUME)]}
+        )
+        for item in (reply.json().get("Volumes") or ()) if reply.ok else ():
+            self.shows_volume(item)
+
     async def _volume(self, name: str) -> str:
         reply = await self._engine.call("GET", f"/volumes/{name}")
         if not reply.ok or not self.shows_volume(reply.json()):
