@@ -244,11 +244,16 @@ def test_removal_of_the_hosts_image() -> None:
 @pytest.mark.parametrize(("allow", "status"), [((), 403), (("privileged",), 200)])
 def test_buildx_without_its_api(allow: tuple[str, ...], status: int) -> None:
     """The client's error says why buildx can't build, and not what it did in its need."""
-    found = heard("POST /images/create?fromImage=moby/buildkit&tag=buildx-stable-1", allow=allow)
+    pull = "POST /images/create?fromImage=moby/buildkit&tag=buildx-stable-1"
+    found = heard(pull, allow=allow)
 
     assert found.status == status
-    assert ("DOCKER_BUILDKIT=0" in found.message) == (status == 403)
-    assert ("--dind-guard-allow=buildkit-grpc" in found.message) == (status == 403)
+    # Its container is looked for by a prune of the cache.
+    missing = heard("POST /containers/buildx_buildkit_default/exec", {"Cmd": ["x"]}, allow=allow)
+    assert missing.status == (403 if status == 403 else 404)
+    for told in (found.message, missing.message):
+        assert ("DOCKER_BUILDKIT=0" in told) == (status == 403)
+        assert ("--dind-guard-allow=buildkit-grpc" in told) == (status == 403)
 
 
 @pytest.mark.parametrize("guard", ["own", "label"])

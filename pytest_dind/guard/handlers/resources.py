@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from ..http.refusal import forbidden, malformed, missing
+from ...allowances import BUILDKIT
+from ..http.refusal import Refusal, forbidden, malformed, missing
 from ..http.reply import Reply
 from ..objects.run_labels import CONTAINER, NETWORK
 from ..rules import mounts, networks
 from ..rules.body import Json
-from .base import Handlers, path
+from .base import NOT_SEEN, Handlers, path
 from .exchange import Exchange
+
+_BUILDX = "buildx_buildkit_"
 
 
 class ResourceHandlers(Handlers):
@@ -63,7 +66,14 @@ class ResourceHandlers(Handlers):
     async def create_exec(self, exchange: Exchange) -> None:
         """Create a command in a container of the run's own."""
         body = self._checks.exec(await exchange.json())
-        resolved = await self._ownership.resolve("container", exchange.match.name)
+        name = exchange.match.name
+        try:
+            resolved = await self._ownership.resolve("container", name)
+        except Refusal:
+            if name.startswith(_BUILDX) and not self._policy.allows("privileged"):
+                # What buildx tries next: without this, its error tells of a missing container.
+                self._policy.demand(BUILDKIT, f"buildx's container {name}: {NOT_SEEN}")
+            raise
         await self._create("exec", exchange, body, path(exchange, resolved))
 
     async def start_exec(self, exchange: Exchange) -> None:
