@@ -118,7 +118,11 @@ class ImageHandlers(Handlers):
                     await self._images.put_back(names, names.keys(), known, began)
 
     async def push(self, exchange: Exchange) -> None:
-        """Push a name that the run gave: the host's images must not leave the host."""
+        """Push a name that the run gave: the host's images must not leave the host.
+
+        Older engines want the login in the body, or an empty object there, if no header has it.
+        """
+        login = await exchange.json() if exchange.request.length else None
         given, tag = exchange.match.name, exchange.match.value("tag")
         name = full(given, tag)
         await self._images.learn_unseen()
@@ -135,7 +139,7 @@ class ImageHandlers(Handlers):
             found = await self._images.inspect(tagged)
             if found and not self._images.owns(found) and not self._images.gave(tagged, found):
                 raise forbidden(f"pushing the image {tagged}, which this run did not name,")
-        await exchange.forward(exchange.request.path)
+        await exchange.forward(exchange.request.path, login)
 
     async def tag(self, exchange: Exchange) -> None:
         """Give an image a further name."""

@@ -140,7 +140,7 @@ def routes(context: Context) -> Routes:
             ),
             Route("POST /images/load", images.load, "quiet platform", body=STREAM, finishes=True),
             Route("POST /images/prune", images.prune_images, "filters stream"),
-            Route("POST /images/{image}/push", images.push, "tag platform"),
+            Route("POST /images/{image}/push", images.push, "tag platform", body=JSON),
             Route("POST /images/{image}/tag", images.tag, "repo tag force"),
             Route("DELETE /images/{image}", images.remove_image, "force noprune platforms"),
             # BuildKit. Its session serves the engine: it can't be used to ask anything of it.
