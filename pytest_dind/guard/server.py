@@ -23,7 +23,6 @@ from .objects.own_images import OwnImages
 from .objects.ownership import Ownership
 from .objects.run_labels import RunLabels
 from .rules.policy import Policy
-from .rules.routes import NONE
 
 Log = Callable[[str], None]
 
@@ -83,8 +82,6 @@ class Server(Proxy):
 
     async def _handle(self, exchange: Exchange) -> None:
         route = exchange.match.route
-        if route.body == NONE:
-            await exchange.demand_nothing()
         if not route.finishes:
             return await route.handler(exchange)
         # The engine goes on with it to its end when the client leaves, so the guard must.

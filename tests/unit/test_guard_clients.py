@@ -119,18 +119,6 @@ def heard(
     return Heard(int(head[9:12]), rest.decode(), asked, journal)
 
 
-def test_body_that_says_nothing() -> None:
-    """A body of `{}` is taken for none; one that says something, or of another type, is not."""
-    call = f"POST /containers/{_OWN}/start"
-
-    assert heard(call, {}).sent(call) == b""
-    assert heard(call, body=b"null").status == 400
-    for something in ({"a": 1}, {"HostConfig": {"Privileged": True}}):
-        refused = heard(call, something)
-        assert (refused.status, refused.asked) == (400, [])
-        assert "takes no body" in refused.message
-
-
 def test_push_of_docker_py() -> None:
     """It posts `{}`, without which engines up to 20.10 miss the login."""
     call = "POST /images/localhost:5000/new:1/push"

@@ -74,15 +74,6 @@ class Exchange:
         self.unread = False
         return bodies.parse(raw)
 
-    async def demand_nothing(self) -> None:
-        """Check that a body, where the call has none, says nothing; it is not passed on.
-
-        Raises:
-            Refusal: it says something.
-        """
-        if await self.json():
-            raise malformed(f"{self.request.method} {self.request.path} takes no body")
-
     async def answer(self, status: int, content: Any) -> None:
         """Answer with JSON."""
         await self.reply(Reply(status, b"application/json", dump(content) + b"\n"))

@@ -36,8 +36,6 @@ _REPEATED = {"t", "names", "changes", "extrahosts", "platform", "platforms", "ty
 _FIRST = {"dockerfile"}
 # What engines take for false; all else is true (moby, httputils.BoolValue).
 _FALSE = ("", "0", "no", "false", "none")
-# The lengths of a body that may say nothing: `{}` or `null`, and white space.
-_NOTHING = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def _check_frame(route: Route, head: Head) -> None:
     """
     if head.upgrade not in (b"", route.hijacks):
         raise malformed(f"{head.method} {head.path} is no call to upgrade to that")
-    if route.body == NONE and head.length != 0 and head.length not in _NOTHING:
+    if route.body == NONE and head.length != 0:
         raise malformed(f"{head.method} {head.path} takes no body")
     if route.body == JSON and head.length is None:
         raise malformed("a body in chunks where JSON of a known length is expected")
