@@ -23,7 +23,8 @@ _LABELS = run_labels.RunLabels(
     labels.make("run", mode="socket", keep="never", home=Path("/base/run/main"))
 )
 _SECONDS = 20
-_OWN, _NET = "a" * 64, "1" * 64
+_OWN, _NET, _EXEC = "a" * 64, "1" * 64, "e" * 64
+_NOTHING_THERE = "No such thing"
 Answer: TypeAlias = "tuple[int, Any]"
 Asked: TypeAlias = "list[tuple[str, Any]]"
 
@@ -69,6 +70,7 @@ def heard(
     answers: Mapping[str, Answer | Callable[[Asked], Answer]] | None = None,
     allow: Sequence[str] = (),
     guard: str = "own",
+    upgrade: str = "",
 ) -> Heard:
     """Send a request to a guard that is in front of an engine with these answers, too."""
     known: dict[str, Any] = {**_ANSWERS, **(answers or {})}
@@ -82,7 +84,7 @@ def heard(
         raw = await reader.readexactly(int(lines.get("content-length", 0)))
         asked.append((f"{method} {path}", json.loads(raw) if raw[:1] in (b"{", b"[") else raw))
         missing = method == "GET" and path.endswith("/json")
-        default = (404, {"message": "No such thing"}) if missing else (200, {})
+        default = (404, {"message": _NOTHING_THERE}) if missing else (200, {})
         found = known.get(f"{method} {path.partition('?')[0]}", default)
         status, content = found(asked) if callable(found) else found
         answer = json.dumps(content).encode()
@@ -102,6 +104,8 @@ def heard(
         )
         kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
         lines = f"{call} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+        if upgrade:
+            lines += f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n"
         writer.write(f"{lines}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
         answer = await asyncio.wait_for(reader.read(), _SECONDS)
         writer.close()
@@ -398,3 +402,60 @@ def test_guard_that_ends_amid_a_load(short_path: Path) -> None:
 
     asyncio.run(play())
     assert any(call.startswith("images/sha256:6/tag") for call in asked), asked
+
+
+_RECORDED = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "requests.jsonl").read_text().splitlines()
+]
+"""What releases of clients sent through a guard, one request of each shape: the call, the body as
+JSON or whether there is one that streams, and the status where the guard refused it itself. In it
+`own` is the run's, `theirs:1` is an image of the host's, and ids are those of this module."""
+
+
+def _everything_is_own() -> dict[str, Any]:
+    """The answers of an engine on which all that the recorded requests name is the run's."""
+    names = ["own", *(f"own:{tag}" for tag in "abckiort"), f"sha256:{'5' * 64}"]
+    image = {
+        "Id": f"sha256:{'5' * 64}",
+        "RepoTags": ["own:c", "own:t"],
+        "RepoDigests": [],
+        "Config": {"Labels": _LABELS.for_role(run_labels.IMAGE)},
+    }
+    ours = _ANSWERS[f"GET /containers/{_OWN}/json"]
+    volume = {"Name": "own", "Labels": _LABELS.for_role(run_labels.VOLUME)}
+    network = {"Id": _NET, "Name": "own", "Labels": _LABELS.for_role(run_labels.NETWORK)}
+    return {
+        **{f"GET /images/{name}/json": (200, image) for name in names},
+        "GET /images/own:latest/json": (200, image),
+        **{f"DELETE /images/{name}": (200, []) for name in names},
+        "GET /images/theirs:1/json": (200, {**_THEIRS, "RepoTags": ["theirs:1"]}),
+        "GET /containers/own/json": ours,
+        "GET /containers/json": (200, []),
+        f"POST /containers/{_OWN}/exec": (201, {"Id": _EXEC}),
+        f"GET /exec/{_EXEC}/json": (200, {"ContainerID": _OWN}),
+        "GET /networks": (200, [network]),
+        "GET /volumes": (200, {"Volumes": [volume]}),
+        "GET /volumes/own": (200, volume),
+        "GET /volumes/nosuch": (404, {"message": "get nosuch: no such volume"}),
+        "POST /volumes/create": (201, volume),
+        "GET /version": (200, {"ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}),
+    }
+
+
+@pytest.mark.parametrize("client", sorted({record["client"] for record in _RECORDED}))
+def test_recorded_requests(client: str) -> None:
+    """What a client's release sends is refused only where it was when it was recorded."""
+    answers = _everything_is_own()
+    wrong = []
+    for record in _RECORDED:
+        if record["client"] != client:
+            continue
+        body = b"" if record.get("streams") else record.get("body")
+        found = heard(record["call"], body, answers, upgrade=record.get("upgrade", ""))
+        # All else is the engine's own error.
+        refuses = found.status >= 400 and _NOTHING_THERE not in found.message
+        refused = found.status if refuses else None
+        if refused != record.get("status"):
+            wrong.append((record["call"], found.status, found.message))
+    assert wrong == []
