@@ -123,6 +123,8 @@ class SocketBackend:
             for name in settings.load:
                 source.ensure(name)
             gateway = names.way_back(self._engine)
+            engine_api = self._engine.client.version()["ApiVersion"]
+        _tell_of_newer_api(engine_api, progress)
         self._launch(home, settings)
         host = f"{_UNIX}{home.path / layout.SOCKET}"
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
@@ -296,6 +298,15 @@ class SocketBackend:
         leftovers.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):
             (home.path / layout.GUARD).unlink()
+
+
+def _tell_of_newer_api(version: str, progress: Progress) -> None:
+    """Tell that clients get an older API than the engine's, where the guard does not know that."""
+    from ..guard.http.head import NEWEST, dotted
+
+    major, minor = (int(number) for number in version.split("."))
+    if (major, minor) > NEWEST:
+        progress(f"the engine's API is {version}; clients of the guard have {dotted(NEWEST)}")
 
 
 def _refuse_settings_of_daemons(settings: Settings) -> None:

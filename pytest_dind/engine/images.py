@@ -79,7 +79,9 @@ class ImageSource:
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
-        size = sum(int(self.ensure(name).get("Size", 0)) for name in names)
+        found = [self.ensure(name) for name in names]
+        # An image with several names is sent once.
+        size = sum({item["Id"]: int(item.get("Size", 0)) for item in found}.values())
         what = f"The image {names[0]!r}" if len(names) == 1 else f"The images {', '.join(names)}"
         api: Any = self._client.api
         try:

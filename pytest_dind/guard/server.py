@@ -45,8 +45,9 @@ class Server(Proxy):
         self._log = log
         self._making: set[asyncio.Future[None]] = set()
         ownership = Ownership(engine, labels, policy)
-        images = OwnImages(engine, labels, policy, Journal(home))
-        self._routes = table.routes(Context(engine, ownership, images, labels, policy))
+        journal = Journal(home)
+        images = OwnImages(engine, labels, policy, journal)
+        self._routes = table.routes(Context(engine, ownership, images, labels, policy, journal))
 
     async def drain(self, seconds: float) -> None:
         """Wait until no request is making anything, so that what was made can be removed."""

@@ -31,9 +31,9 @@ _SECONDS = 60
 
 
 class Guarded:
-    """A guard on the real engine, used by this process, in a directory of its own."""
+    """A guard on an engine, used by this process, in a directory of its own."""
 
-    def __init__(self, *allow: str, guard: str = "own") -> None:
+    def __init__(self, *allow: str, guard: str = "own", engine: str = ENGINE) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="dg", dir="/tmp"))
         self.root = self.base / "project"
         self.root.mkdir()
@@ -49,7 +49,7 @@ class Guarded:
             socket=str(self.socket),
             lease=str(self.home / LEASE),
             kept=str(self.home / KEPT),
-            engine=ENGINE,
+            engine=engine,
             labels=self.labels,
             guard=guard,
             allow=allow,
@@ -241,14 +241,14 @@ def left_of(engine: Any, guarded: Guarded) -> list[Any]:
 
 
 @contextlib.contextmanager
-def guarded(*allow: str, guard: str = "own") -> Iterator[Guarded]:
+def guarded(*allow: str, guard: str = "own", engine: str = ENGINE) -> Iterator[Guarded]:
     """A guard for the time of this context; in the end nothing of it is left on the engine."""
-    made = Guarded(*allow, guard=guard)
+    made = Guarded(*allow, guard=guard, engine=engine)
     try:
         yield made
     finally:
         made.end()
-    client = docker.DockerClient(base_url=f"unix://{ENGINE}")
+    client = docker.DockerClient(base_url=f"unix://{engine}")
     try:
         assert left_of(client, made) == []
     finally:

@@ -437,8 +437,8 @@ OTHERS = [
     _call(
         "a network's name", "POST /networks/create", 409, "already exists", {"Name": "{network}"}
     ),
-    _call("an image's removal", "DELETE /images/{image}?force=1", 403, "did not make"),
-    _call("the removal of the test's image", f"DELETE /images/{NESTED_IMAGE}", 403, "did not make"),
+    _call("an image's removal", "DELETE /images/{image}?force=1", 409, "did not make"),
+    _call("the removal of the test's image", f"DELETE /images/{NESTED_IMAGE}", 409, "did not make"),
     _call("an image's name", f"POST /images/{NESTED_IMAGE}/tag?repo={{image}}", 409, "the host's"),
     _call("a build under an image's name", "POST /build?t={image}", 409, "the host's", b""),
     _call(

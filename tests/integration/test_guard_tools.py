@@ -554,7 +554,8 @@ def test_compose(guard: Guarded, crowd: Crowd, name: str) -> None:
         assert "sleep 1000" in compose("ps")
         compose("restart", "-t", "0")
     finally:
-        compose("down", "--volumes", "-t", "0")
+        # The images are the host's, and stay.
+        compose("down", "--volumes", "-t", "0", "--rmi", "all")
     assert guard.client.containers.list(all=True) == []
     crowd.assert_untouched()
 
@@ -605,3 +606,38 @@ def test_engine_error_as_it_is(guard: Guarded) -> None:
     """What the engine refuses itself comes back as the engine says it."""
     with pytest.raises(APIError, match="No such image"):
         guard.client.containers.create("no-such-image:at-all", "true")
+
+
+def test_answers_that_tools_expect(guard: Guarded, name: str) -> None:
+    """What an engine takes without an error, tools get without one here."""
+    _cli(guard, "volume", "rm", "--force", name)
+    _cli(guard, "builder", "prune", "--all", "--force", DOCKER_BUILDKIT="0")
+    name = f"{name} with a space"
+    spaced = guard.client.networks.create(name)
+    container = guard.client.containers.create(
+        NESTED_IMAGE,
+        "true",
+        network=name,
+        networking_config={name: guard.client.api.create_endpoint_config(links={"later": "l"})},
+        runtime=guard.client.info()["DefaultRuntime"],
+    )
+    try:
+        assert _cli(guard, "network", "inspect", "-f", "{{.Id}}", name).strip() == spaced.id
+    finally:
+        container.remove()
+        spaced.remove()
+    with pytest.raises(APIError, match="not part of a swarm"):
+        guard.client.api.leave_swarm()
+
+
+def test_buildx(guard: Guarded, name: str, tmp_path: Path) -> None:
+    """Where it is allowed, tests can remove what it builds; where not, its error tells why."""
+    build = ("buildx", "build", "--tag", name, str(tmp_path))
+    (tmp_path / "Dockerfile").write_text(f"FROM {NESTED_IMAGE}\nLABEL name={name}\n")
+    with guarded("buildkit-grpc") as allowed:
+        _cli(allowed, *build)
+        _cli(allowed, "rmi", name)
+    for refused in (build, ("buildx", "prune", "--all", "--force")):
+        said = _cli(guard, *refused, check=False)
+        assert "--dind-guard-allow=buildkit-grpc" in said
+        assert "DOCKER_BUILDKIT=0" in said

@@ -1,4 +1,4 @@
-"""Mode socket in a container: what is proved before a guard judges binds, and what `exec` needs."""
+"""Mode socket: what is proved in a container, what `exec` needs, what is said of newer engines."""
 
 from __future__ import annotations
 
@@ -74,3 +74,20 @@ def test_socket_that_no_container_can_have() -> None:
         socket._of_engine(home, SharedFiles([]))
     assert "in the container that the tests run in alone" in caught.value.evidence
     assert "-e TMPDIR=/tmp/dind" in caught.value.remedy[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("1.41", []),
+        ("1.56", []),
+        ("1.57", ["the engine's API is 1.57; clients of the guard have 1.56"]),
+        ("1.100", ["the engine's API is 1.100; clients of the guard have 1.56"]),
+    ],
+)
+def test_newer_api(version: str, said: list[str]) -> None:
+    """An engine with a newer API than the guard knows is served all the same, and it is told."""
+    lines: list[str] = []
+    socket._tell_of_newer_api(version, lines.append)
+
+    assert lines == said

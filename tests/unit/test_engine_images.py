@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from pytest_dind import BuildFailed, ImageUnavailable
-from pytest_dind.engine import builds, images, streams
+from pytest_dind.engine import archives, builds, images, streams
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -380,3 +380,24 @@ def test_load_that_is_not_answered(short_path: Path, monkeypatch: pytest.MonkeyP
         assert daemon.client.api.timeout == usual
 
     assert "timed out" in caught.value.evidence
+
+
+def test_image_with_two_names_is_counted_once(short_path: Path) -> None:
+    """What is to be sent of an image that is loaded by two names is its size, not twice that."""
+    sizes: list[int | None] = []
+
+    def send(*_: Any, total: int) -> list[str]:
+        sizes.append(total)
+        return []
+
+    there: dict[str, Reply] = {
+        f"GET /images/{name}/json": Answer(body={"Id": f"sha256:{number}", "Size": 5})
+        for name, number in (("a:1", 1), ("a:2", 1), ("b:1", 2))
+    }
+    answers = {**there, "GET /images/get": Answer(body="")}
+    with _Engine(short_path / "s", answers) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "send", send)
+        source = images.ImageSource(engine.client, engine.said.append)
+        source.load(engine.client, ["a:1", "a:2", "b:1"])
+
+    assert sizes == [10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_dind.guard.http import upstream
+from pytest_dind.guard.http.reply import Reply
 from pytest_dind.guard.objects import leftovers, run_labels
 from pytest_dind.guard.objects.journal import Journal
 from pytest_dind.guard.objects.own_images import OwnImages
@@ -47,6 +50,39 @@ def test_what_was_learned(tmp_path: Path) -> None:
         assert images.gave("moved:1", {"Id": "second"})
         assert not images.gave("moved:1", {"Id": "first"})
         assert images.gave("brought:1", {"Id": "host's"})
+
+
+class _Listing(upstream.Upstream):
+    """An engine that lists images, and knows nothing else of them."""
+
+    def __init__(self, *there: str) -> None:
+        super().__init__("/e")
+        self.there = [*there]
+
+    async def call(self, *asked: Any, **_: Any) -> Reply:
+        return Reply(200, b"", json.dumps([{"Id": image} for image in self.there]).encode())
+
+
+def test_what_came_unseen(tmp_path: Path) -> None:
+    """What came while BuildKit's own API was in use is the run's own, to remove by its name."""
+
+    async def play() -> None:
+        engine = _Listing("host's")
+        images = OwnImages(engine, _LABELS, _POLICY, Journal(tmp_path))
+        async with images.unseen():
+            engine.there.append("first")
+            async with images.unseen():
+                engine.there.append("second")
+            # Asked for before the end of the connection is noticed.
+            await images.learn_unseen()
+            assert images.owns({"Id": "first"})
+            engine.there.append("third")
+        engine.there.append("later")
+        await images.learn_unseen()
+        owned = {name for name in engine.there if images.owns({"Id": name})}
+        assert owned == {"first", "second", "third"}
+
+    asyncio.run(play())
 
 
 class _Api:
@@ -87,6 +123,9 @@ class _Api:
     def remove_image(self, name: str, **_: Any) -> None:
         self._images.pop(name, None)
         self.names.pop(name, None)
+
+    def info(self) -> dict[str, Any]:
+        return {"Swarm": {"NodeID": "node"}}
 
     @property
     def left(self) -> set[str]:
@@ -132,3 +171,59 @@ def test_home_in_which_no_guard_has_begun(tmp_path: Path) -> None:
         leftovers.purge(engine, tmp_path)
 
         assert "step" in api.left
+
+
+class _Swarm(_Api):
+    """An engine that is a node of a swarm, with things of the run's in it and another's."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, 0)
+        self.did: list[Any] = []
+        self._home = home
+
+    def leave_swarm(self, force: bool) -> None:
+        self.did.append(("leave", force))
+
+    def _listed(self, filters: dict[str, list[str]]) -> list[dict[str, str]]:
+        assert filters["label"] == [
+            f"{labels.ROLE}={run_labels.SWARM}",
+            f"{labels.HOME}={self._home}",
+        ]
+        return [{"ID": "ours"}]
+
+    services = secrets = configs = _listed
+
+    def remove_service(self, identity: str) -> None:
+        self.did.append(("service", identity))
+
+    def remove_secret(self, identity: str) -> None:
+        self.did.append(("secret", identity))
+
+    def remove_config(self, identity: str) -> None:
+        self.did.append(("config", identity))
+
+    def remove_network(self, name: str) -> None:
+        self.did.append(("network", name))
+
+
+@pytest.mark.parametrize(
+    ("noted", "did"),
+    [
+        ([], []),
+        ([("swarm", "node", "gw")], [("leave", True), ("network", "gw")]),
+        ([("swarm", "node"), ("labelled",)], [("leave", True)]),
+        (
+            [("swarm", "another"), ("labelled",), ("labelled",)],
+            [("service", "ours"), ("secret", "ours"), ("config", "ours")],
+        ),
+    ],
+)
+def test_swarm_in_the_end(tmp_path: Path, noted: list[tuple[str, ...]], did: list[Any]) -> None:
+    """The run's swarm is left; of one that it did not join goes what it made there."""
+    for words in noted:
+        Journal(tmp_path).write(*words)
+    api = _Swarm(tmp_path)
+    engine: Any = _Outer(api)
+    leftovers.purge(engine, tmp_path)
+
+    assert api.did == did

@@ -14,6 +14,7 @@ from pytest_dind.guard.handlers.builds import BuildHandlers
 from pytest_dind.guard.handlers.image_calls import ImageHandlers
 from pytest_dind.guard.handlers.reading import ReadHandlers
 from pytest_dind.guard.handlers.resources import ResourceHandlers
+from pytest_dind.guard.handlers.swarm import SwarmHandlers
 from pytest_dind.guard.http import head
 from pytest_dind.guard.http.refusal import Refusal
 from pytest_dind.guard.http.upstream import Upstream
@@ -24,7 +25,7 @@ from pytest_dind.guard.objects.run_labels import RunLabels
 from pytest_dind.guard.rules.policy import Policy
 from pytest_dind.guard.rules.routes import Handler, Match, Route, Routes
 
-_GROUPS = (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers)
+_GROUPS = (ReadHandlers, ResourceHandlers, BuildHandlers, ImageHandlers, SwarmHandlers)
 _Find = Callable[..., Match]
 
 
@@ -33,9 +34,10 @@ def routes(tmp_path: Path) -> Routes:
     """The routes of a guard."""
     engine, labels = Upstream("/e"), RunLabels({})
     policy = Policy("own", frozenset(), (), "/e", "/s", "/b")
-    images = OwnImages(engine, labels, policy, Journal(tmp_path))
+    journal = Journal(tmp_path)
+    images = OwnImages(engine, labels, policy, journal)
     ownership = Ownership(engine, labels, policy)
-    return table.routes(base.Context(engine, ownership, images, labels, policy))
+    return table.routes(base.Context(engine, ownership, images, labels, policy, journal))
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def test_routes(find: _Find, call: str, does: str, name: str) -> None:
         "PATCH /containers/json",
         "PUT /volumes/x",
         "GET /containers/json?unknown=",
-        "GET /containers/json?all=1&all=1",
+        "GET /containers/json?all=1&all=0",
     ],
 )
 def test_no_route(find: _Find, call: str) -> None:

@@ -222,8 +222,8 @@ def test_driver_of_volumes_without_a_name() -> None:
     }
 
 
-_INIT = (
-    b"POST /v1.41/swarm/init HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+_UPDATE_SWARM = (
+    b"POST /v1.41/swarm/update HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: 2\r\n\r\n{}"
 )
 _CHECKPOINT = (
@@ -236,7 +236,7 @@ def test_allowed_as_a_whole() -> None:
     for options in ({"allow": "swarm"}, {"guard": "label"}):
         heads: list[bytes] = []
         answer = _play(
-            _echo(heads), _sent(_INIT), *filter(None, [options.pop("allow", "")]), **options
+            _echo(heads), _sent(_UPDATE_SWARM), *filter(None, [options.pop("allow", "")]), **options
         )
 
         assert answer.startswith(b"HTTP/1.1 200")

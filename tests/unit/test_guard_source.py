@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_dind.guard.http.source import connect
+from pytest_dind.guard.http.client import Client, protocol
+from pytest_dind.guard.http.source import QuietProtocol, Source, connect
 
 _SECONDS = 20
 
@@ -40,3 +42,22 @@ def test_answer_before_the_end_of_the_request(short_path: Path, answer: bytes) -
         else:
             with pytest.raises(BrokenPipeError):
                 asyncio.run(ask(listening))
+
+
+def test_connection_that_breaks_off() -> None:
+    """A client that hangs up, and an engine, leave no error that asyncio would log."""
+
+    async def play() -> list[bool]:
+        async def serve(_: Client) -> None:
+            """Nobody is to be served."""
+
+        told = []
+        loop = asyncio.get_running_loop()
+        for made in (protocol(serve), QuietProtocol(Source(), loop=loop)):
+            lost: Any = made
+            lost.connection_lost(BrokenPipeError())
+            assert lost._closed.done()
+            told.append(lost._closed._log_traceback)
+        return told
+
+    assert asyncio.run(play()) == [False, False]

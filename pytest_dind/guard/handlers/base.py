@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..http.upstream import Upstream
+from ..objects.journal import Journal
 from ..objects.own_images import OwnImages
 from ..objects.ownership import Ownership
 from ..objects.references import References
@@ -12,6 +13,12 @@ from ..objects.run_labels import RunLabels
 from ..rules.containers import Checks
 from ..rules.policy import Policy
 from .exchange import Exchange
+
+NOT_SEEN = (
+    "BuildKit's own API, in which nothing can be labelled (with DOCKER_BUILDKIT=0 docker and "
+    "compose build without it),"
+)
+"""What is refused of buildx, and what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Context:
         images: Tells which images and names of images are the run's own.
         labels: The labels of what the run makes.
         policy: The rules.
+        journal: The records for the end, and for a guard that is restarted.
     """
 
     engine: Upstream
@@ -31,6 +39,7 @@ class Context:
     images: OwnImages
     labels: RunLabels
     policy: Policy
+    journal: Journal
 
 
 class Handlers:

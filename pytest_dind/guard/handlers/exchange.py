@@ -78,6 +78,15 @@ class Exchange:
         """Answer with JSON."""
         await self.reply(Reply(status, b"application/json", dump(content) + b"\n"))
 
+    async def answer_pruned(self, report: Json) -> None:
+        """Answer with the report of a prune, which is a stream's last line where one is asked for.
+
+        Engines have such streams from API 1.56 on.
+        """
+        if self.match.flag("stream") and self.version >= (1, 56):
+            return await self.answer_lines([{"aux": report}])
+        return await self.answer(200, report)
+
     async def answer_lines(self, contents: Iterable[Any]) -> None:
         """Answer with a line of JSON for each content, as engines report progress."""
         raw = b"".join(dump(content) + b"\r\n" for content in contents)
@@ -224,7 +233,10 @@ class Exchange:
                 await self._send(h11.Data(data=line))
 
     async def _send(self, event: h11.Event) -> None:
-        self._client.writer.write(self._connection.send(event) or b"")
-        # A request that goes on without its client has its answer read to the end, for `lines`.
+        data = self._connection.send(event) or b""
+        if self._client.writer.is_closing():
+            # A request that goes on without its client has its answer read to the end, for `lines`.
+            return
+        self._client.writer.write(data)
         with contextlib.suppress(*(() if self._client.is_awaited else (ConnectionError,))):
             await self._client.writer.drain()

@@ -7,16 +7,18 @@ import time
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from typing import Any
 
+from ...allowances import BUILDKIT
 from ...engine.streams import failure
 from ..http.refusal import forbidden, malformed, missing
 from ..http.reply import Reply
 from ..objects.run_labels import IMAGE, read_filters
 from ..rules.names import full, has_tag
-from .base import Handlers
+from .base import NOT_SEEN, Handlers
 from .builds import label_changes
 from .exchange import Exchange
 
 _NO_NAME = "<none>:<none>"
+_BUILDKIT_IMAGE = "moby/buildkit"
 _LOADED = "Loaded image: "
 _LOADED_ID = "Loaded image ID: "
 
@@ -45,6 +47,9 @@ class ImageHandlers(Handlers):
             self._policy.demand("pull", f"a pull of all tags of {source}")
             return await exchange.forward(exchange.request.path)
         name = full(source, tag)
+        if name.rpartition(":")[0] == _BUILDKIT_IMAGE and not self._policy.allows("privileged"):
+            # buildx falls back to a container of its own, and tells of what comes after this alone.
+            self._policy.demand(BUILDKIT, f"a pull of {name}, for buildx: {NOT_SEEN}")
         before = await self._images.inspect(name)
         if before is not None and not self._images.owns(before) and not self._policy.allows("pull"):
             # A pull would move the name to whatever the registry has under it now.
@@ -79,16 +84,14 @@ class ImageHandlers(Handlers):
         """Load images of an archive; the host's images get back the names that the load takes."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
-        # Also when the client is gone, since then a name may have been taken already.
-        exchange.go_on_without_client()
         async with self._images.changing:
             known, names = await self._images.ids(), await self._images.tags()
             began = time.time()
             loaded: list[str] = []
-            told = True
+            told, ended = True, False
 
             async def watched(line: bytes) -> AsyncIterator[bytes]:
-                nonlocal told
+                nonlocal told, ended
                 yield line
                 if line:
                     event = json.loads(line)
@@ -98,6 +101,7 @@ class ImageHandlers(Handlers):
                 await self._learn(loaded, known, names)
                 # A load that fails, or of an archive of an old format, moves names without a word.
                 moved = set(loaded) if told and loaded else names.keys()
+                ended = True
                 for name in await self._images.put_back(names, moved, known, began):
                     error = (
                         f"pytest-dind guard: the image {name} was loaded, but the name is the "
@@ -106,12 +110,22 @@ class ImageHandlers(Handlers):
                     said = {"errorDetail": {"message": error}, "error": error}
                     yield json.dumps(said).encode() + b"\r\n"
 
-            return await exchange.forward(exchange.request.path, lines=watched)
+            try:
+                await exchange.forward(exchange.request.path, lines=watched)
+            finally:
+                if not ended:
+                    # The guard ends, or the engine does.
+                    await self._images.put_back(names, names.keys(), known, began)
 
     async def push(self, exchange: Exchange) -> None:
-        """Push a name that the run gave: the host's images must not leave the host."""
+        """Push a name that the run gave: the host's images must not leave the host.
+
+        Older engines want the login in the body, or an empty object there, if no header has it.
+        """
+        login = await exchange.json() if exchange.request.length else None
         given, tag = exchange.match.name, exchange.match.value("tag")
         name = full(given, tag)
+        await self._images.learn_unseen()
         pushed = [name]
         if not tag and not has_tag(given):
             # All that the repository has.
@@ -125,7 +139,7 @@ class ImageHandlers(Handlers):
             found = await self._images.inspect(tagged)
             if found and not self._images.owns(found) and not self._images.gave(tagged, found):
                 raise forbidden(f"pushing the image {tagged}, which this run did not name,")
-        await exchange.forward(exchange.request.path)
+        await exchange.forward(exchange.request.path, login)
 
     async def tag(self, exchange: Exchange) -> None:
         """Give an image a further name."""
@@ -133,6 +147,7 @@ class ImageHandlers(Handlers):
         name = full(exchange.match.value("repo"), exchange.match.value("tag"))
         found = await self._images.inspect(source)
         if not self._policy.own:
+            await self._record_new(name, found)
             return await exchange.forward(exchange.request.path)
         if found is None:
             raise missing("image", source)
@@ -147,6 +162,16 @@ class ImageHandlers(Handlers):
             raise forbidden(f"a name for {source}, an image that has none and stays,")
         self._images.record(name, found["Id"])
         return await exchange.forward(_tag_path(found["Id"]))
+
+    async def _record_new(self, name: str, image: dict[str, Any] | None) -> None:
+        """Record a name that is given to an image which stays, unless an image has it before.
+
+        Where the guard only labels, such a name may be the host's, and be moved.
+        """
+        if image is not None and image["RepoTags"] and not self._images.goes(image):
+            there = await self._images.inspect(name)
+            if there is None or self._images.gave(name, there):
+                self._images.record(name, image["Id"])
 
     async def remove_image(self, exchange: Exchange) -> None:
         """Remove an image that the run made, or a name that it gave."""
@@ -194,8 +219,8 @@ class ImageHandlers(Handlers):
                     await self._forget(gone.json(), parents)
             if any(item.get("Deleted") == image["Id"] for item in deleted):
                 space += image["Size"]
-        return await exchange.answer(
-            200, {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
+        return await exchange.answer_pruned(
+            {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
         )
 
 

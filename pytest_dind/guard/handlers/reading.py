@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from ...allowances import BUILDKIT
 from ..http.head import dotted
 from ..http.refusal import Refusal, forbidden, malformed
 from ..objects.run_labels import CONTAINER, NETWORK, VOLUME
@@ -13,10 +12,6 @@ from ..rules.body import Json
 from .base import Handlers
 from .exchange import Exchange
 
-_NOT_SEEN = (
-    "BuildKit's own API, in which nothing can be labelled (with DOCKER_BUILDKIT=0 docker and "
-    "compose build without it),"
-)
 _ROLES = {"containers": CONTAINER, "networks": NETWORK, "volumes": VOLUME}
 
 
@@ -53,9 +48,8 @@ class ReadHandlers(Handlers):
         call = f"{exchange.request.method} {exchange.request.path}"
         allow = exchange.match.route.allow
         if allow:
-            what = _NOT_SEEN if allow == BUILDKIT else "a call that is about the engine itself,"
             try:
-                self._policy.demand(allow, f"{call}, {what}")
+                self._policy.demand(allow, f"{call}, a call that is about the engine itself,")
             except Refusal as refusal:
                 if exchange.request.method == "GET" and exchange.match.name:
                     # `docker inspect` looks for a name among all there is, up to the first error
@@ -124,6 +118,9 @@ class ReadHandlers(Handlers):
         """Stream the events of the run's own objects and of images, each as the engine wrote it."""
         if not self._policy.own:
             return await exchange.forward(exchange.request.path)
+
+        # What is known is told of also when it is gone: another guard of the run may have made it.
+        await self._ownership.learn_there()
 
         async def shown(line: bytes) -> AsyncIterator[bytes]:
             if line and await self._is_shown(json.loads(line)):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
-from ..http.refusal import forbidden, malformed, missing
+from ...allowances import BUILDKIT
+from ..http.refusal import Refusal, forbidden, malformed, missing
+from ..http.reply import Reply
 from ..objects.run_labels import CONTAINER, NETWORK
 from ..rules import mounts, networks
 from ..rules.body import Json
-from .base import Handlers, path
+from .base import NOT_SEEN, Handlers, path
 from .exchange import Exchange
+
+_BUILDX = "buildx_buildkit_"
 
 
 class ResourceHandlers(Handlers):
@@ -45,8 +50,11 @@ class ResourceHandlers(Handlers):
 
     async def create_container(self, exchange: Exchange) -> None:
         """Create a container, with the run's labels on it and on its volumes."""
-        checked = self._checks.create(await exchange.json())
-        body = await self._references.create(checked)
+        content = await exchange.json()
+        if self._policy.own and self._checks.asks_for_unusual_runtime(content):
+            info = (await self._engine.call("GET", "/info")).json()
+            self._checks.learn_default_runtime(info.get("DefaultRuntime") or "")
+        body = await self._references.create(self._checks.create(content))
         await self._create("container", exchange, body)
 
     async def update_container(self, exchange: Exchange) -> None:
@@ -58,7 +66,14 @@ class ResourceHandlers(Handlers):
     async def create_exec(self, exchange: Exchange) -> None:
         """Create a command in a container of the run's own."""
         body = self._checks.exec(await exchange.json())
-        resolved = await self._ownership.resolve("container", exchange.match.name)
+        name = exchange.match.name
+        try:
+            resolved = await self._ownership.resolve("container", name)
+        except Refusal:
+            if name.startswith(_BUILDX) and not self._policy.allows("privileged"):
+                # What buildx tries next: without this, its error tells of a missing container.
+                self._policy.demand(BUILDKIT, f"buildx's container {name}: {NOT_SEEN}")
+            raise
         await self._create("exec", exchange, body, path(exchange, resolved))
 
     async def start_exec(self, exchange: Exchange) -> None:
@@ -136,3 +151,11 @@ class ResourceHandlers(Handlers):
         body = mounts.volume(await exchange.json(), self._policy)
         made = await self._ownership.make_volume(body)
         await exchange.answer(201, made)
+
+    async def remove_volume(self, exchange: Exchange) -> None:
+        """Remove a volume of the run's own; by force, none of that name is no error."""
+        if self._policy.own and exchange.match.flag("force"):
+            found = await self._engine.call("GET", f"/volumes/{exchange.match.name}")
+            if found.status == HTTPStatus.NOT_FOUND:
+                return await exchange.reply(Reply(204, b"application/json", b""))
+        return await self.own(exchange)

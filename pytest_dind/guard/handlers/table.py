@@ -1,13 +1,12 @@
 """The calls of the Engine API that the guard knows, each with its handler.
 
 Read off the engine's own routers (moby, api/server/router) and the API's description (swagger.yaml)
-up to version 1.55. A call that is not here is refused, and so is a parameter: it can do harm, as
+up to version 1.56. A call that is not here is refused, and so is a parameter: it can do harm, as
 the directory of a checkpoint can.
 """
 
 from __future__ import annotations
 
-from ...allowances import BUILDKIT
 from ..rules import names
 from ..rules.routes import ANY, JSON, STREAM, Route, Routes
 from .base import Context
@@ -15,6 +14,7 @@ from .builds import BuildHandlers
 from .image_calls import ImageHandlers
 from .reading import ReadHandlers
 from .resources import ResourceHandlers
+from .swarm import SwarmHandlers
 
 _LOGS = "follow stdout stderr since until timestamps tail details"
 _ATTACH = "detachKeys logs stream stdin stdout stderr"
@@ -29,6 +29,7 @@ def routes(context: Context) -> Routes:
     """Make the routes of one guard: each leads to a method of one of its groups of handlers."""
     reading, resources = ReadHandlers(context), ResourceHandlers(context)
     builds, images = BuildHandlers(context), ImageHandlers(context)
+    swarm = SwarmHandlers(context)
     return Routes(
         (
             # Everybody's to read.
@@ -67,7 +68,7 @@ def routes(context: Context) -> Routes:
                 body=JSON,
                 finishes=True,
             ),
-            Route("POST /containers/prune", reading.prune, "filters"),
+            Route("POST /containers/prune", reading.prune, "filters stream"),
             Route("GET /containers/{container}/json", resources.inspect_container, "size"),
             Route("GET /containers/{container}/export", resources.own),
             Route("GET /containers/{container}/changes", resources.own),
@@ -106,22 +107,22 @@ def routes(context: Context) -> Routes:
             Route("GET /exec/{exec}/json", resources.own),
             # Networks.
             Route("POST /networks/create", resources.create_network, body=JSON, finishes=True),
-            Route("POST /networks/prune", reading.prune, "filters"),
+            Route("POST /networks/prune", reading.prune, "filters stream"),
             Route("GET /networks/{network}", resources.inspect_network, "verbose scope"),
             Route("POST /networks/{network}/connect", resources.connect_network, body=JSON),
             Route("POST /networks/{network}/disconnect", resources.disconnect_network, body=JSON),
             Route("DELETE /networks/{network}", resources.own),
             # Volumes.
             Route("POST /volumes/create", resources.create_volume, body=JSON, finishes=True),
-            Route("POST /volumes/prune", reading.prune, "filters"),
+            Route("POST /volumes/prune", reading.prune, "filters stream"),
             Route("GET /volumes/{volume}", resources.own),
-            Route("DELETE /volumes/{volume}", resources.own, "force"),
+            Route("DELETE /volumes/{volume}", resources.remove_volume, "force"),
             # Images.
             Route("POST /build", builds.build, _BUILD, body=STREAM),
             Route(
                 "POST /build/prune",
                 builds.prune_builds,
-                "all filters keep-storage reserved-space max-used-space min-free-space",
+                "all filters keep-storage reserved-space max-used-space min-free-space stream",
             ),
             Route("POST /build/cancel", builds.cancel_build, "id"),
             Route(
@@ -137,14 +138,14 @@ def routes(context: Context) -> Routes:
                 "fromImage fromSrc repo tag message changes platform",
                 body=STREAM,
             ),
-            Route("POST /images/load", images.load, "quiet platform", body=STREAM),
-            Route("POST /images/prune", images.prune_images, "filters"),
-            Route("POST /images/{image}/push", images.push, "tag platform"),
+            Route("POST /images/load", images.load, "quiet platform", body=STREAM, finishes=True),
+            Route("POST /images/prune", images.prune_images, "filters stream"),
+            Route("POST /images/{image}/push", images.push, "tag platform", body=JSON),
             Route("POST /images/{image}/tag", images.tag, "repo tag force"),
             Route("DELETE /images/{image}", images.remove_image, "force noprune platforms"),
             # BuildKit. Its session serves the engine: it can't be used to ask anything of it.
             Route("POST /session", reading.session, hijacks=b"h2c"),
-            Route("POST /grpc", reading.refused, ANY, hijacks=b"h2c", allow=BUILDKIT),
+            Route("POST /grpc", builds.buildkit, hijacks=b"h2c"),
             # Checkpoints are read from and written to any directory of the host.
             *(
                 Route(
@@ -155,6 +156,14 @@ def routes(context: Context) -> Routes:
                 )
                 for method, rest in (("GET", ""), ("POST", ""), ("DELETE", f"/{names.OBJECT}"))
             ),
+            # Swarm, as far as it makes something.
+            Route("POST /swarm/init", swarm.enter, ANY, body=JSON, finishes=True),
+            Route("POST /swarm/join", swarm.enter, ANY, body=JSON, finishes=True),
+            Route("POST /swarm/leave", swarm.leave, "force"),
+            Route("POST /services/create", swarm.create_service, ANY, body=JSON, finishes=True),
+            Route("POST /services/{swarm}/update", swarm.update_service, ANY, body=JSON),
+            Route("POST /secrets/create", swarm.create_labelled, ANY, body=JSON, finishes=True),
+            Route("POST /configs/create", swarm.create_labelled, ANY, body=JSON, finishes=True),
             # The engine itself.
             *(
                 Route(f"{method} /{kind}{rest}", reading.refused, ANY, body=ANY, allow=allow)

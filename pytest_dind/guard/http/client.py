@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import h11
 
-from .source import BUFFER, Source
+from .source import BUFFER, QuietProtocol, Source
 
 _GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 _QUIET_SECONDS = 1
 _LONGEST_SECONDS = 30
 
 
-class _Protocol(asyncio.StreamReaderProtocol):
+class _Protocol(QuietProtocol):
     """Ends the task that serves a client when the client leaves.
 
     Attributes:

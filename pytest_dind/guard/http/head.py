@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import h11
 
@@ -32,7 +32,7 @@ _PASSED_PREFIXES = (b"x-docker-expose-session-", b"x-meta-", b"sec-websocket-")
 
 OLDEST = (1, 24)
 """The oldest API version that is understood; before it, a start had a body with host settings."""
-NEWEST = (1, 55)
+NEWEST = (1, 56)
 """The newest API version whose calls were read for this guard."""
 
 
@@ -161,7 +161,7 @@ def _path(raw: str) -> tuple[tuple[int, int] | None, str]:
         raise malformed("the path has an escaped slash, % or backslash")
     if any(part in ("", ".", "..") for part in path[1:].split("/")):
         raise malformed("the path has an empty part, . or ..")
-    if not path.isascii() or not path.isprintable() or " " in path or "#" in path or "?" in path:
+    if not path.isascii() or not path.isprintable() or "#" in path or "?" in path:
         raise malformed("the path has a character that no name has")
     match = _VERSIONED.fullmatch(path)
     if match is None:
@@ -201,4 +201,5 @@ def target(version: tuple[int, int] | None, path: str, query: Mapping[str, list[
     """A request's target as it is passed on, written anew from what was understood."""
     prefix = f"/v{dotted(version)}" if version else ""
     parameters = urlencode(query, doseq=True)
-    return f"{prefix}{path}{'?' if parameters else ''}{parameters}".encode()
+    written = quote(path, safe="/:@!$&'()*+,;=")
+    return f"{prefix}{written}{'?' if parameters else ''}{parameters}".encode()

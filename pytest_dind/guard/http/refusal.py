@@ -71,6 +71,14 @@ def missing(kind: str, name: str) -> Refusal:
     return Refusal(404, _MISSING[kind].format(name))
 
 
+def kept(what: str) -> Refusal:
+    """The refusal of a removal: a conflict, as engines have it of what is in use.
+
+    So tools that remove what they can, as `docker compose down --rmi all`, go on without it.
+    """
+    return Refusal(409, forbidden(what).message)
+
+
 def taken(kind: str, name: str) -> Refusal:
     """The refusal of a create whose name an object outside the run has."""
     return Refusal(

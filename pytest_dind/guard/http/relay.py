@@ -67,7 +67,7 @@ async def both_ways(
     # A side that is gone for good makes its pump fail, and the other has nobody to serve.
     end = heard if until_engine_ends else asyncio.gather(sent, heard)
     client_left = asyncio.ensure_future(_wait_for_leave(sent, client.writer))
-    pumps: list[asyncio.Future[Any]] = [end, client_left, sent]
+    pumps: list[asyncio.Future[Any]] = [end, client_left, sent, heard]
     try:
         await asyncio.wait([end, client_left], return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -141,7 +141,23 @@ class Source(asyncio.StreamReader):
             self._ended.set_exception(error)
 
 
-class _Protocol(asyncio.StreamReaderProtocol):
+class QuietProtocol(asyncio.StreamReaderProtocol):
+    """A connection that may break off without a word in the log."""
+
+    _closed: asyncio.Future[None]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Take the error for told: nobody waits for the close, of which readers and writers hear.
+
+        asyncio logs an error that nobody has asked for, with a traceback, unless the collector of
+        garbage comes to the protocol before it comes to the future.
+        """
+        super().connection_lost(error)
+        if self._closed.done() and not self._closed.cancelled():
+            self._closed.exception()
+
+
+class _Protocol(QuietProtocol):
     """Keeps what the other side has sent before it closed.
 
     A server may answer and close before it has read all of a request. The next write fails then,

@@ -24,6 +24,10 @@ IMAGE = "image"
 """An image that the run pulled or loaded."""
 GONE = "gone"
 """An image that was removed: if it comes again, it is no longer the run's."""
+SWARM = "swarm"
+"""A node of a swarm that the engine became, and a network that came with it, if any."""
+LABELLED = "labelled"
+"""Services, secrets or configs were made, which have the run's labels."""
 
 
 class Journal:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .journal import GAVE, Journal
+from ...lifetime import labels
+from .journal import GAVE, LABELLED, Journal
+from .journal import SWARM as SWARM_JOINED
 from .listing import CONTAINERS, labelled
-from .roles import IMAGE, NETWORK, VOLUME
+from .roles import IMAGE, NETWORK, SWARM, VOLUME
 from .run_labels import created
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def purge(engine: Engine, home: Path, container: str = "") -> None:
     # Where no guard has begun, nothing is known to be this run's.
     since = (journal and journal.since()) or float("inf")
     patience = iter(_PATIENCE_SECONDS)
+    _end_swarm(api, str(home), journal)
     for _ in range(_PASSES):
         went = [*_purge(api, (str(home), container), since)]
         if journal:
@@ -70,6 +73,30 @@ def _purge(api: Any, whose: tuple[str, str], since: float) -> Iterator[bool]:
         _remove_steps(api, parent, since)
 
 
+def _end_swarm(api: Any, home: str, journal: Journal) -> None:
+    """Leave the swarm that the engine joined in the run, or remove what the run made in it."""
+    records = [record for record in journal.read() if record[0] in (SWARM_JOINED, LABELLED)]
+    if not records:
+        return
+    node = (api.info().get("Swarm") or {}).get("NodeID")
+    if node and any(joined == node for _, joined, _ in records):
+        _try(api.leave_swarm, force=True)
+    else:
+        filters = {"label": [f"{labels.ROLE}={SWARM}", f"{labels.HOME}={home}"]}
+        # The services are first: they use the others.
+        for listing, removing in (
+            (api.services, api.remove_service),
+            (api.secrets, api.remove_secret),
+            (api.configs, api.remove_config),
+        ):
+            with contextlib.suppress(_api_error()):
+                for item in listing(filters=filters):
+                    _try(removing, item["ID"])
+    for network in {network for _, _, network in records if network}:
+        # With a swarm that the engine still is in, it is in use.
+        _try(api.remove_network, network)
+
+
 def _remove_steps(api: Any, image: str, since: float) -> None:
     """Remove the images of single steps below one that is gone, as far as the run made them.
 
@@ -102,13 +129,17 @@ def _take_names_back(api: Any, journal: Journal) -> Iterator[bool]:
 
 def _try(remove: Any, *arguments: Any, **options: Any) -> bool:
     """Try a removal; returns whether it succeeded: objects in use and missing ones stay."""
-    from docker.errors import APIError
-
     try:
         remove(*arguments, **options)
-    except APIError:
+    except _api_error():
         return False
     return True
+
+
+def _api_error() -> type[Exception]:
+    from docker.errors import APIError
+
+    return APIError
 
 
 def _not_found() -> type[Exception]:

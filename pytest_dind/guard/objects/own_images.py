@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping, Set
+import contextlib
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Set
 from http import HTTPStatus
 from typing import Any
 
-from ..http.refusal import Refusal, forbidden, missing
+from ..http.refusal import Refusal, kept, missing
 from ..http.upstream import Upstream
 from ..rules.names import full
 from ..rules.policy import Policy
@@ -49,6 +50,36 @@ class OwnImages:
                 self._ids.discard(image)
         self.changing = asyncio.Lock()
         """Held from a look at the host's names until what could move them is done."""
+        self._unseen = 0
+        self._before: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def unseen(self) -> AsyncIterator[None]:
+        """Record the images that come while the context lasts, in which the guard sees nothing."""
+        if not self._policy.own:
+            yield
+            return
+        if not self._unseen:
+            self._before = await self.ids()
+        self._unseen += 1
+        try:
+            yield
+        finally:
+            # The client is gone, but the engine answers.
+            await asyncio.shield(self._end_unseen())
+
+    async def _end_unseen(self) -> None:
+        try:
+            await self.learn_unseen()
+        finally:
+            self._unseen -= 1
+
+    async def learn_unseen(self) -> None:
+        """Record what has come by now: its builder may name it before the end is noticed."""
+        if self._unseen:
+            for image in await self.ids() - self._before:
+                self.learn(image)
+                self._before.add(image)
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
         """Ask the engine for an image's details; None if it does not exist.
@@ -100,6 +131,7 @@ class OwnImages:
         Raises:
             Refusal: an image of the host has the name.
         """
+        await self.learn_unseen()
         found = await self.inspect(name) if self._policy.own else None
         if found is not None and not (self.owns(found) or self.gave(name, found)):
             raise Refusal(
@@ -114,6 +146,7 @@ class OwnImages:
         Raises:
             Refusal: the image does not exist, or is not the run's own.
         """
+        await self.learn_unseen()
         found = await self.inspect(name)
         if found is None:
             raise missing("image", name)
@@ -127,7 +160,7 @@ class OwnImages:
                 return tag
         elif self.owns(found):
             return str(found["Id"])
-        raise forbidden(f"removing the image {name}, which this run did not make,")
+        raise kept(f"removing the image {name}, which this run did not make,")
 
     async def parents(self, name: str) -> list[str]:
         """List the step images that the run made below an image which is to be removed.

@@ -109,7 +109,7 @@ class Ownership:
         for matches in (
             [net for net in ours if net.id == name],
             [net for net in ours if net.name == name],
-            [net for net in ours if net.id.startswith(name)],
+            [net for net in ours if name and net.id.startswith(name)],
         ):
             if len(matches) == 1:
                 return matches[0]
@@ -121,6 +121,17 @@ class Ownership:
         if ours:
             self._networks.add(item["Id"])
         return ours or item["Name"] in BUILT_IN or not self._policy.own
+
+    async def learn_there(self) -> None:
+        """Record the run's networks and volumes that there are, as after a restart of the guard."""
+        reply = await self._engine.call("GET", "/networks")
+        for item in reply.json() if reply.ok else ():
+            self.shows_network(item)
+        reply = await self._engine.call(
+            "GET", "/volumes", {"filters": [self._labels.filters(VOLUME)]}
+        )
+        for item in (reply.json().get("Volumes") or ()) if reply.ok else ():
+            self.shows_volume(item)
 
     async def _volume(self, name: str) -> str:
         reply = await self._engine.call("GET", f"/volumes/{name}")

@@ -159,18 +159,17 @@ class References:
             The network's name, and the settings. The engine takes a connection under an id for one
             to a second network.
 
+        Links of a network are further names for what is on it, also for what is not there yet. So
+        they are passed on as they are.
+
         Raises:
-            Refusal: the network, or a container that is linked there, is not the run's.
+            Refusal: the network is not the run's.
         """
         kept = networks.endpoint(f"EndpointsConfig.{name}", found, self._policy)
-        for link in kept.get("Links", []):
-            await self._link(link)
         if name in ("default", *networks.BUILT_IN) or not self._policy.own:
             if name == "host":
                 self._policy.demand("host-net", "the host's network namespace")
             return name, kept
-        if not is_object(name):
-            raise missing("network", name)
         network = await self._ownership.network(name)
         if network.built_in:
             if network.name == "host":

@@ -15,6 +15,7 @@ from .roles import CLIENT as CLIENT
 from .roles import CONTAINER as CONTAINER
 from .roles import IMAGE as IMAGE
 from .roles import NETWORK as NETWORK
+from .roles import SWARM as SWARM
 from .roles import VOLUME as VOLUME
 
 _OF_IMAGES = (labels.RUN, labels.OWNER, labels.HOME, labels.CONTAINER)

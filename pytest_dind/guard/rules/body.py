@@ -97,6 +97,9 @@ def fields(
     for all that was not asked for, and an engine takes them for missing. With any other value it
     could ask for anything, so `unknown` decides.
 
+    Engines take a key in another case for the known one. Where any value may be passed on, so does
+    this; a key whose value is checked has to be written as the API writes it.
+
     Args:
         where: The object's place in the body, for messages.
         found: The object; None for an empty one.
@@ -118,7 +121,11 @@ def fields(
         if key in known:
             kept[key] = known[key](place, value)
         elif key.casefold() in folded:
-            raise malformed(f"{place} is not how the API writes {folded[key.casefold()]}")
+            name = folded[key.casefold()]
+            others = (found.get(name, value), kept.get(name, value))
+            if known[name] is not anything or others != (value, value):
+                raise malformed(f"{place} is not how the API writes {name}")
+            kept[name] = value
         elif value and unknown(place, value):
             kept[key] = value
     return kept

@@ -44,7 +44,7 @@ _PLAIN_RESOURCES = (
 _PLAIN_HOST = (
     "ContainerIDFile PortBindings RestartPolicy AutoRemove ConsoleSize CapDrop Dns DnsOptions "
     "DnsSearch ExtraHosts GroupAdd OomScoreAdj PublishAllPorts ReadonlyRootfs Tmpfs ShmSize Init "
-    "Isolation"
+    "Isolation Umask"
 )
 
 _PLAIN_EXEC = (
@@ -59,6 +59,7 @@ class Checks:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._runtimes = {*_RUNTIMES}
         self._usual = _CAPABILITIES.split()
         self._resources: dict[str, Check] = {
             **each(anything, _PLAIN_RESOURCES),
@@ -114,10 +115,22 @@ class Checks:
                 where, found, self._host, self._policy.unknown
             ),
             "NetworkingConfig": anything,
+            # docker-py's older form; engines take no notice of it.
+            "Runtime": self._runtime,
         }
         checked = fields("", body, known, self._policy.unknown)
         checked.setdefault("HostConfig", {})
         return checked
+
+    def asks_for_unusual_runtime(self, body: Json) -> bool:
+        """Whether the body of a create names a runtime that is not known to be usual."""
+        host = body.get("HostConfig")
+        named = [part.get("Runtime") for part in (body, host) if isinstance(part, dict)]
+        return any(isinstance(name, str) and name not in self._runtimes for name in named)
+
+    def learn_default_runtime(self, name: str) -> None:
+        """Let the engine's default runtime pass: who names it asks for nothing more."""
+        self._runtimes.add(name)
 
     def commit(self, body: Json) -> Json:
         """Check the body of a commit: the settings for containers of the image."""
@@ -202,7 +215,7 @@ class Checks:
 
     def _runtime(self, where: str, value: Any) -> str:
         name = text(where, value)
-        if name not in _RUNTIMES:
+        if name not in self._runtimes:
             self._policy.demand(f"runtime:{name}", f"the runtime {name}")
         return name
 

@@ -1,4 +1,4 @@
-"""The names that engines accept. Each begins with a letter or digit, so none is a path."""
+"""The names that engines accept. None is a path: each has a letter or digit first, or no slash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from ..http.refusal import malformed
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 OBJECT = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-"""The name or id of a container, network or volume."""
+"""The name or id of a container or volume."""
+NETWORK = r"[^/]+"
+"""The name or id of a network, whose name may have any character, such as a space."""
 IMAGE = rf"{OBJECT}(?:[/:@]{_TAG}){{0,30}}"
 """The name, digest or id of an image."""
 EXEC = r"[0-9a-f]{64}"
@@ -37,6 +39,8 @@ def full(repository: str, tag: str = "") -> str:
         Refusal: it is no image's name.
     """
     if tag and has_tag(repository):
+        if repository.endswith(("@" if ":" in tag else ":") + tag):
+            return full(repository)
         # An engine would replace the one by the other.
         raise malformed(f"{repository!r} has a tag already, and {tag!r} is another")
     name = f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}" if tag else repository

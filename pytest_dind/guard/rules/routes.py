@@ -24,12 +24,18 @@ _NAMES = {
     "container": names.OBJECT,
     "exec": names.EXEC,
     "image": names.IMAGE,
-    "network": names.OBJECT,
+    "network": names.NETWORK,
     "volume": names.OBJECT,
+    "swarm": names.OBJECT,
     "any": r".+",
 }
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 _REPEATED = {"t", "names", "changes", "extrahosts", "platform", "platforms", "type"}
+# Of two values engines take the first. docker-py gives the name of a Dockerfile that is not in the
+# context, and then its content.
+_FIRST = {"dockerfile"}
+# What engines take for false; all else is true (moby, httputils.BoolValue).
+_FALSE = ("", "0", "no", "false", "none")
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,10 @@ class Match:
         """The value of a parameter that stands at most once; empty where it is missing."""
         return self.query.get(key, [""])[0]
 
+    def flag(self, key: str) -> bool:
+        """Whether a parameter says yes, as engines read it."""
+        return self.value(key).strip().lower() not in _FALSE
+
 
 class Routes:
     """All routes of a guard, in the order in which they are tried.
@@ -113,6 +123,9 @@ class Routes:
                 raise ValueError(f"two routes are for {route.call}")
             calls.add((route.method, route.pattern))
             self._by_method.setdefault(route.method, []).append(route)
+        self._parameters = {
+            name for route in self if route.parameters != ANY for name in route.parameters.split()
+        }
 
     def __iter__(self) -> Iterator[Route]:
         return itertools.chain.from_iterable(self._by_method.values())
@@ -126,25 +139,34 @@ class Routes:
         for route in self._by_method.get(head.method, ()):
             match = route.pattern.fullmatch(head.path)
             if match is not None:
-                return _checked(route, match.groupdict().get("name", ""), head)
+                return self._checked(route, match.groupdict().get("name", ""), head)
         raise unknown(f"{head.method} {head.path}")
 
+    def _checked(self, route: Route, name: str, head: Head) -> Match:
+        query: dict[str, list[str]] = {}
+        for key, value in head.query:
+            if route.parameters != ANY and key not in route.parameters.split():
+                if key in self._parameters:
+                    # One of other calls, of which engines take no notice in this one.
+                    continue
+                raise malformed(f"the parameter {key} of {head.method} {head.path} is not known")
+            values = query.setdefault(key, [])
+            if not values or key in _REPEATED:
+                values.append(value)
+            elif value not in values and key not in _FIRST:
+                raise malformed(f"the parameter {key} stands twice, with different values")
+        _check_frame(route, head)
+        return Match(route, name, query)
 
-def _checked(route: Route, name: str, head: Head) -> Match:
-    query: dict[str, list[str]] = {}
-    for key, value in head.query:
-        if route.parameters != ANY and key not in route.parameters.split():
-            raise malformed(f"the parameter {key} of {head.method} {head.path} is not known")
-        if key in query and key not in _REPEATED:
-            raise malformed(f"the parameter {key} stands twice")
-        query.setdefault(key, []).append(value)
+
+def _check_frame(route: Route, head: Head) -> None:
+    """Check that a request has the body and the upgrade that its call has.
+
+    Raises:
+        Refusal: it has others.
+    """
     if head.upgrade not in (b"", route.hijacks):
         raise malformed(f"{head.method} {head.path} is no call to upgrade to that")
-    _check_body(route, head)
-    return Match(route, name, query)
-
-
-def _check_body(route: Route, head: Head) -> None:
     if route.body == NONE and head.length != 0:
         raise malformed(f"{head.method} {head.path} takes no body")
     if route.body == JSON and head.length is None:
