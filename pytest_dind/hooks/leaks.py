@@ -176,6 +176,10 @@ class Leaks:
         self._close_ledger()
         return self._lines
 
+    def give_up(self) -> None:
+        """Look no more: the daemon does not answer, and is not to be waited for again."""
+        self._close_ledger()
+
     def _close_ledger(self) -> None:
         if self._ledger is not None:
             self._ledger.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _XDIST_KEY = "pytest_dind"
 """The name under which xdist hands a value of this plugin's to a worker, and back."""
+# Half of what the end of a run waits in vain: the other half is for the daemons' ends.
+_LOOK_SECONDS = 5
 
 
 class DaemonHooks:
@@ -89,7 +92,13 @@ class DaemonHooks:
 
         beside = self.run(settings).path
         shaper = shaping.shaper(self._config)
-        run = Run.begin(self._progress, beside=beside, places=self._places(), shaper=shaper)
+        run = Run.begin(
+            self._progress,
+            beside=beside,
+            places=self._places(),
+            shaper=shaper,
+            patience=self.run(settings).patience,
+        )
         self._factory_runs.append(run)
         return Factory(run, settings, unavailable)
 
@@ -193,7 +202,9 @@ class DaemonHooks:
         return (yield from self._explained(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
         """Look at what a test leaves in the daemon, when its fixtures have ended.
 
         Raises:
@@ -202,10 +213,24 @@ class DaemonHooks:
         try:
             result = yield from self._explained(item)
         finally:
-            found = self.leaks.after_test(item)
+            found = self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self._records())
         self.leaks.report(item, found)
         return result
+
+    def _left_by(self, item: pytest.Item, *, last: bool) -> list[str]:
+        """Return what a test leaves; the run's end, which begins with the last, has a bound."""
+        if not last or self._run is None:
+            return self.leaks.after_test(item)
+        return self._looked_at(self._run, partial(self.leaks.after_test, item))
+
+    def _looked_at(self, run: Run, look: Callable[[], list[str]]) -> list[str]:
+        """Return what a look at what is left finds; nothing where the daemon does not answer."""
+        found: list[str] = []
+        if not run.patience.within(lambda: found.extend(look()), at_most=_LOOK_SECONDS):
+            self.leaks.give_up()
+            self._progress("what tests left is not known: the daemon does not answer")
+        return found
 
     def _records(self) -> list[Record]:
         """Return the records of the daemons that this process has used."""
@@ -259,7 +284,8 @@ class DaemonHooks:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
         try:
-            leaks = self.leaks.finish()
+            # Without a look, there are the lines on earlier tests.
+            leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
             kept = run.close(failed=failed)

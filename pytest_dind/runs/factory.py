@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -166,13 +167,16 @@ class Factory:
         """End all daemons of the factory, and remove their network."""
         from docker.errors import APIError
 
+        patience = self._run.patience
         try:
             for daemon in self._run.daemons:
-                daemon.stop()
+                # What is not ended now, the end of the run tells of.
+                patience.within(daemon.stop)
             for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
-                    engine.client.api.remove_network(layout.network_name(self._run.path))
+                    name = layout.network_name(self._run.path)
+                    patience.within(partial(engine.client.api.remove_network, name))
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
             self._run.close()

@@ -15,6 +15,7 @@ from docker.errors import APIError, NotFound
 from pytest_dind import DindError, Settings, SettingsError
 from pytest_dind.backends import names
 from pytest_dind.lifetime import layout
+from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
 
 
@@ -27,6 +28,7 @@ def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
 
     run: Any = SimpleNamespace(
         path=tmp_path,
+        patience=Patience(),
         daemons=[SimpleNamespace(stop=fail)],
         close=lambda: ended.append("the run"),
     )
