@@ -217,11 +217,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave the plugin's own lines out of the traceback of its errors, but with `--full-trace`."""
-    if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
+    error = call.excinfo.value if call.excinfo is not None else None
+    # Of `Daemon.exec`, and of the suite's own commands too; nobody raises one who has no such
+    # module.
+    of_command = getattr(sys.modules.get("subprocess"), "SubprocessError", DindError)
+    if call.excinfo is None or not isinstance(error, (DindError, of_command)):
         return (yield)
     from .hooks import tracebacks
 
-    return (yield from tracebacks.shortened(item.config, call.excinfo, call.excinfo.value))
+    return (yield from tracebacks.shortened(item.config, call.excinfo, error))
 
 
 # ------------------------------------------------------------------ fixtures
