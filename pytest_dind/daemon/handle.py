@@ -437,6 +437,10 @@ class Daemon:
         Containers with a restart policy run again then; images, volumes and the other containers
         are there still. This handle, its clients and its address stay the same.
 
+        In a daemon that others use too, as the workers of xdist do, their calls fail meanwhile and
+        their containers without such a policy end: a test that restarts it is to have one of its
+        own, by `dind_factory`.
+
         Args:
             timeout: Seconds it may take to end and to be ready again.
 
