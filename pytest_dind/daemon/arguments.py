@@ -181,11 +181,8 @@ _ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "dind_factory": {
         "name": _TEXT,
         "image": _TEXT,
+        # All else is checked as a setting.
         "mode": _TEXT,
-        # What is in it is checked as a setting.
-        "args": Kind(
-            'a list of values, such as ["--debug"]', lambda value: isinstance(value, (list, tuple))
-        ),
     },
 }
 """Of each call the arguments that have a kind; what is more to an argument the call itself says."""

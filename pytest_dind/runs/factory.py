@@ -17,7 +17,7 @@ from ..backends.registry import isolates
 from ..daemon import arguments
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, layout
-from ..validation import shown
+from ..validation import bad, shown
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
@@ -78,7 +78,9 @@ class Factory:
             SettingsError: an argument has a value that it can't have, or no effect.
             DindError: the daemon can't be had; its start has left nothing behind.
         """
-        arguments.demand("dind_factory", name=name, image=image, mode=mode, args=args)
+        arguments.demand("dind_factory", name=name, image=image, mode=mode)
+        if not isinstance(args, (list, tuple)):
+            raise bad("arg", args, [f"a list of values, such as [{shown(args)}]"])
         name = name or f"extra-{next(self._numbers)}"
         if not _NAME.fullmatch(name) or name in _TAKEN:
             raise SettingsError(
