@@ -16,7 +16,7 @@ from ..errors import SettingsError
 from ..forwarder import launch
 from ..lifetime import directories, layout
 from ..lifetime.layout import LEASE, Home
-from ..settings import Settings
+from ..settings import AUTO, Settings
 from .context import Context
 from .modes import Modes
 from .sweep import sweep
@@ -119,6 +119,16 @@ class Starter:
         daemon = Daemon(record, starting, context.progress)
         self.forward(daemon, settings)
         return daemon
+
+    def resolved(self, settings: Settings) -> Settings:
+        """Return the settings with the mode in force in place of `auto`.
+
+        Raises:
+            DindError: no mode can be had.
+        """
+        if settings.mode != AUTO:
+            return settings
+        return settings.replace(mode=self._modes.choice(settings, proved=False).mode)
 
     def forward(self, daemon: Daemon, settings: Settings) -> None:
         """Have a daemon's published ports opened on this machine, unless that is off."""
