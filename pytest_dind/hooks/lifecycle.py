@@ -53,6 +53,9 @@ class DaemonHooks:
         self._factory_runs: list[Run] = []
         self._binds = Binds()
         self._environment: Environment | None = None
+        self._item: pytest.Item | None = None
+        # What the last test left, where the daemon's end came before the look at that.
+        self._left: list[str] = []
         self._header: list[str] = []
         self._summary = terminal.Summary([], [])
 
@@ -174,6 +177,7 @@ class DaemonHooks:
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True, tryfirst=True)
     def pytest_runtest_setup_begins(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Attribute to this test what is made from here on."""
+        self._item, self._left = item, []
         self.leaks.begin_test(item.nodeid)
         return (yield)
 
@@ -213,7 +217,7 @@ class DaemonHooks:
         try:
             result = yield from self._explained(item)
         finally:
-            found = self._left_by(item, last=nextitem is None)
+            found = self._left or self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self._records())
         self.leaks.report(item, found)
         return result
@@ -270,6 +274,22 @@ class DaemonHooks:
         return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
 
     # after the tests
+
+    def end_before_fixtures(self, session: pytest.Session) -> None:
+        """End the daemons before the fixtures that the settings rest on, if this process ends them.
+
+        A network of the outer engine, for one, can't be removed while a daemon is in it. What
+        other processes use stays to the end of the run.
+        """
+        if self._run is None or not self._run.is_ended_here:
+            return
+        if self._item is not None:
+            self._left = self._left_by(self._item, last=True)
+            # The test itself fails when its teardown has ended.
+            with suppress(DindError):
+                self.leaks.report(self._item, self._left)
+            self._binds.warn(self._item, self._records())
+        self._leave(self._run, failed=bool(session.testsfailed))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:

@@ -109,6 +109,11 @@ class Run:
         return self._context.progress
 
     @property
+    def is_ended_here(self) -> bool:
+        """Whether this process has begun the run, so that its daemons end with it."""
+        return self._ends_in == os.getpid()
+
+    @property
     def patience(self) -> Patience:
         """How long the end waits for engines that don't answer."""
         return self._context.patience
@@ -222,7 +227,7 @@ class Run:
         self._finish_start()
         late: list[tuple[str, str]] = []
         try:
-            if self._ends_in == os.getpid():
+            if self.is_ended_here:
                 kept += self._starter.end_or_keep_all(failed=failed)
                 # What a process of the run that was killed left is not a daemon's, or not yet.
                 # The reaper itself does it in this one's place, once nobody holds the lease.
@@ -253,7 +258,7 @@ class Run:
         home = Home(self.path / MAIN)
         deadline = time.monotonic() + _FINISH_SECONDS
         while not background.wait(_ABORT_SECONDS) and time.monotonic() < deadline:
-            if self._ends_in == os.getpid():
+            if self.is_ended_here:
                 abort = partial(self._starter.abort, home, background.settings)
                 if not self.patience.within(abort):
                     break
