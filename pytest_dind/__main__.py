@@ -25,6 +25,8 @@ _PROGRAM = "pytest-dind"
 # Options of pytest that the command has by another name, or without their prefix.
 _FLAGS = {"host": "host", "mode": "mode", "image": "image", "cache-size": "size"}
 _OPTION = re.compile(r"--dind-(?P<name>[a-z]+(-[a-z]+)*)( \(or the ini key dind_\w+\))?")
+_NAMES_WIDTH = 40
+_DIGEST = re.compile(r"((?:^|@)sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 # 128 + SIGINT, as a shell counts it.
 _INTERRUPTED = 130
 
@@ -208,14 +210,25 @@ def _cache_ls(options: argparse.Namespace, engine: Engine) -> int:
             root.key,
             _bytes(root.size),
             f"{_duration(max(0.0, now - root.used))} ago",
-            ", ".join(root.images),
-            ", ".join(root.daemons) or ("yes" if root.held else "no"),
+            _some(root.images),
+            _some(root.daemons) or ("yes" if root.held else "no"),
         )
         for root in roots
     ]
     _table([("KEY", "SIZE", "LAST USED", "IMAGES", "IN USE"), *rows])
     print(f"{_bytes(size)} in all; layers that several have are there once")
     return 0
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names for a table: a few of many; `--json` has them all."""
+    shown: list[str] = []
+    for name in names:
+        if shown and sum(map(len, shown)) + len(name) > _NAMES_WIDTH:
+            return f"{', '.join(shown)}, +{len(names) - len(shown)}"
+        # A name that is a digest is as good by its first digits.
+        shown.append(_DIGEST.sub(r"\1", name))
+    return ", ".join(shown)
 
 
 def _cache_rm(options: argparse.Namespace, engine: Engine) -> int:

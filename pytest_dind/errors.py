@@ -30,16 +30,21 @@ class DindError(Exception):
             parts.append("Evidence:\n" + _indent(self.evidence.splitlines()))
         head = "To fix this:" if len(self.remedy) == 1 else "To fix this, either:"
         parts.append(head + "\n" + _indent(f"- {line}" for line in self.remedy))
-        return "\n".join(parts)
+        return _printable("\n".join(parts))
 
     def line(self) -> str:
         """The same in one line, for lists; evidence of several lines is left out."""
         seen = [self.evidence] if self.evidence and "\n" not in self.evidence else []
-        return " ".join([self.what, *seen, "To fix this:", " Or: ".join(self.remedy)])
+        return _printable(" ".join([self.what, *seen, "To fix this:", " Or: ".join(self.remedy)]))
 
 
 def _rebuild(cls: type[DindError], what: str, evidence: str, remedy: tuple[str, ...]) -> DindError:
     return cls(what, evidence=evidence, remedy=remedy)
+
+
+def _printable(text: str) -> str:
+    """Return a text without what no terminal takes: a path may have bytes that are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _indent(lines: Iterable[str]) -> str:

@@ -20,6 +20,9 @@ DAEMON_FIXTURES = frozenset(
 )
 """The fixtures that start the daemon."""
 
+# In pytest's own TOML tables ([tool.pytest], from 9 on) values have types.
+_HAS_TYPES = pytest.version_tuple >= (9,)
+
 CLEAN = "dind_clean"
 """The name of a fixture and of a marker."""
 MARKERS = {
@@ -57,7 +60,9 @@ def add_options(parser: pytest.Parser) -> None:
             metavar=field.metadata["metavar"],
             help=f"{text}; ini key: dind_{field.name}",
         )
-        kind: Literal["linelist", "string"] = "linelist" if repeat else "string"
+        kind: Literal["linelist", "float", "string"] = "linelist" if repeat else "string"
+        if _HAS_TYPES and isinstance(field.default, (int, float)):
+            kind = "float"
         parser.addini(f"dind_{field.name}", text, type=kind, default=None)
 
 
@@ -73,7 +78,7 @@ def from_config(config: pytest.Config) -> Settings:
     for field in dataclasses.fields(Settings):
         raw = config.getoption(f"dind_{field.name}")
         if raw is None:
-            raw = config.getini(f"dind_{field.name}")
+            raw = _of_file(config, f"dind_{field.name}")
         if raw is None:
             continue
         # Not at the top: a run in which no setting is given does not load the validation.
@@ -81,6 +86,27 @@ def from_config(config: pytest.Config) -> Settings:
 
         values[field.name] = validation.read(field, raw)
     return Settings(**values)
+
+
+def _of_file(config: pytest.Config, key: str) -> Any:
+    """Return the value of an ini key; None where the file has none.
+
+    Raises:
+        SettingsError: the value is of another type than the key's.
+    """
+    try:
+        return config.getini(key)
+    # pytest's own error differs from release to release.
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise SettingsError(
+            f"The ini key {key} has a value of a type that it can't have.",
+            evidence=str(error),
+            remedy=[
+                "Write a number of seconds as a number, as in dind_timeout = 60.",
+                'Write all else as text, as in dind_cpus = "1.5", and what may be given more than '
+                'once as a list of texts, as in dind_publish = ["8080"].',
+            ],
+        ) from error
 
 
 class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
@@ -98,7 +124,17 @@ class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
 
 @contextmanager
 def unavailable(settings: Settings) -> Iterator[None]:
-    """Skip the test when no daemon can be had in this context, if `--dind-unavailable` is skip."""
+    """Skip the test when no daemon can be had in this context, if `--dind-unavailable` is skip.
+
+    Raises:
+        SettingsError: the settings are none: an override of `dind_config` gives something else.
+    """
+    if not isinstance(settings, Settings):
+        raise SettingsError(
+            f"The fixture dind_config gives {settings!r} instead of settings.",
+            evidence=f"Its type is {type(settings).__name__}.",
+            remedy=["Have its override return dind_config.replace(...), or dind_config."],
+        )
     try:
         yield
     except SettingsError:

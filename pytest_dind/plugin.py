@@ -36,11 +36,14 @@ if TYPE_CHECKING:
 
 _DAEMON_HOOKS = "dind-daemon-hooks"
 _REQUIREMENTS = "_dind_requirements"
+_OF_CONFIG = frozenset({"dind_config", "pytestconfig"})
 _ASKING = DAEMON_FIXTURES | {_REQUIREMENTS}
 
 # Known in each run, since a test or a fixture may ask for the daemon only as it runs.
 _test = pytest.StashKey[str]()
 _wider = pytest.StashKey[int]()
+# Whether settings rest on fixtures of the project's own, which end after the daemon.
+_rests = pytest.StashKey[bool]()
 
 
 # ------------------------------------------------------------------- options
@@ -199,6 +202,8 @@ def pytest_fixture_setup(
     and are told of its end then.
     """
     config, wider = request.config, fixturedef.scope != "function"
+    if fixturedef.argname == "dind_config" and not _OF_CONFIG.issuperset(fixturedef.argnames):
+        config.stash[_rests] = True
     hooks = _registered_hooks(config)
     if hooks is not None:
         hooks.leaks.before_fixture(wider=wider)
@@ -217,11 +222,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave the plugin's own lines out of the traceback of its errors, but with `--full-trace`."""
-    if call.excinfo is None or not isinstance(call.excinfo.value, DindError):
+    error = call.excinfo.value if call.excinfo is not None else None
+    # Of `Daemon.exec`, and of the suite's own commands too; nobody raises one who has no such
+    # module.
+    of_command = getattr(sys.modules.get("subprocess"), "SubprocessError", DindError)
+    if call.excinfo is None or not isinstance(error, (DindError, of_command)):
         return (yield)
     from .hooks import tracebacks
 
-    return (yield from tracebacks.shortened(item.config, call.excinfo, call.excinfo.value))
+    return (yield from tracebacks.shortened(item.config, call.excinfo, error))
 
 
 # ------------------------------------------------------------------ fixtures
@@ -242,10 +251,14 @@ def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> st
 
 
 @pytest.fixture(scope="session")
-def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Daemon:
+def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """The daemon: a handle with its address, its client, and commands to run in it."""
+    hooks = _daemon_hooks(request.config)
     with unavailable(dind_config):
-        return _daemon_hooks(request.config).daemon(dind_config, request.session)
+        daemon = hooks.daemon(dind_config, request.session)
+    yield daemon
+    if request.config.stash.get(_rests, False):
+        hooks.end_before_fixtures(request.session)
 
 
 @pytest.fixture(name=_REQUIREMENTS)

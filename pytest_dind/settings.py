@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         shapes: bool
         commas: bool
         daemon_only: bool
+        run_only: bool
         bare: str
 
 
@@ -49,8 +50,10 @@ def option(
         traits: `shapes`: whether daemons with different values of the setting are different
             daemons; by default they are. `commas`: whether one text may hold several values, with
             commas between them. `daemon_only`: whether only a daemon that a run starts has the
-            setting; the outer engine itself, which mode socket gives to tests, has not. `bare`:
-            the value of the option when it is given without one, where that is allowed.
+            setting; the outer engine itself, which mode socket gives to tests, has not.
+            `run_only`: whether it is of the run, or of the daemon that it shares, so that further
+            daemons of `dind_factory` have none. `bare`: the value of the option when it is given
+            without one, where that is allowed.
     """
     return dataclasses.field(
         default=default,
@@ -62,6 +65,7 @@ def option(
             "shapes": True,
             "commas": False,
             "daemon_only": False,
+            "run_only": False,
             "bare": None,
             **traits,
         },
@@ -190,6 +194,7 @@ class Settings:
         metavar="SCOPE",
         choices=("session", "worker"),
         shapes=False,
+        run_only=True,
     )
     keep: str = option(
         "never",
@@ -197,6 +202,7 @@ class Settings:
         metavar="WHEN",
         choices=("never", "on-failure", "always"),
         shapes=False,
+        run_only=True,
     )
     reuse: str = option(
         "",
@@ -204,6 +210,7 @@ class Settings:
         "which stays until it is removed (python -m pytest_dind rm)",
         metavar="NAME",
         shapes=False,
+        run_only=True,
     )
     leaks: str = option(
         "report",
@@ -211,6 +218,7 @@ class Settings:
         metavar="WHAT",
         choices=("off", "report", "fail"),
         shapes=False,
+        run_only=True,
     )
     guard: str = option(
         "own",
@@ -233,6 +241,7 @@ class Settings:
         choices=("sysbox", "isolation", "engine", "modes", "all"),
         commas=True,
         shapes=False,
+        run_only=True,
     )
     unavailable: str = option(
         "fail",
@@ -249,6 +258,7 @@ class Settings:
         metavar="WHAT",
         choices=(DOCTOR_OFF, DOCTOR_QUICK, DOCTOR_FULL),
         shapes=False,
+        run_only=True,
         bare=DOCTOR_QUICK,
     )
 
@@ -293,6 +303,10 @@ class Settings:
             for field in dataclasses.fields(self)
             if field.metadata["daemon_only"] and getattr(self, field.name) != field.default
         ]
+
+    def of_run(self) -> list[str]:
+        """Return the names of the settings that are of the run, not of each of its daemons."""
+        return [field.name for field in dataclasses.fields(self) if field.metadata["run_only"]]
 
     def check_files(self) -> None:
         """Check the files that settings name; they need not be there for what is running already.

@@ -12,6 +12,10 @@ from .errors import SettingsError
 
 _Field = dataclasses.Field[Any]
 
+MOST_SECONDS = 1_000_000
+"""No wait takes longer: what is above some 24 days, a socket's time-out doesn't take."""
+
+_LONGEST_SHOWN = 200
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgtKMGT]")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 # -g is --graph; short flags may stand together, and their value with them.
@@ -23,7 +27,56 @@ _REUSE_NAME = re.compile(r"[A-Za-z0-9_-]{1,22}")
 _MOST_PORTS = 200
 # As in an image's name, and as a directory's.
 _REGISTRY = re.compile(r"(?!\.)[A-Za-z0-9._-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
+# As the engine parses references (distribution/reference); an id is a name too.
+_NAME_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_HOST_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_IMAGE = re.compile(
+    rf"(?:(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    rf"{_NAME_PART}(?:/{_NAME_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
+    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
+)
+_CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_SCHEMES = ("unix", "tcp", "ssh", "http", "https")
+# The engine counts bytes, and billionths of a CPU, in 64 bits.
+_ENGINES_LIMIT = 2**63
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _PORT = re.compile(r"(?P<first>\d+)(-(?P<last>\d+))?(/(?P<protocol>tcp|udp))?")
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: cut where it is long, by its type where it can't be."""
+    try:
+        text = repr(value).encode(errors="backslashreplace").decode()
+    except Exception:
+        # Of an object's own, or of a number with too many digits.
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is a text that can be sent to an engine, or given to a process."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as in what stands for a byte that is no UTF-8.
+        return False
+    return True
+
+
+def is_seconds(value: object) -> bool:
+    """Tell whether a value is a number of seconds that a wait can take."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # Not so of a nan either.
+    return 0 <= value <= MOST_SECONDS
+
+
+def is_image(value: object) -> bool:
+    """Tell whether a value can be the name of an image, or its id."""
+    return isinstance(value, str) and _IMAGE.fullmatch(value) is not None
 
 
 def bad(name: str, value: object, valid: Iterable[str], *, why: str = "") -> SettingsError:
@@ -38,7 +91,7 @@ def bad(name: str, value: object, valid: Iterable[str], *, why: str = "") -> Set
     flag = f"--dind-{name.replace('_', '-')}"
     reason = f"{why[0].upper()}{why[1:]}. " if why else ""
     return SettingsError(
-        f"{flag}: {value!r} is not a valid value.",
+        f"{flag}: {shown(value)} is not a valid value.",
         evidence=f"{reason}Valid: {', '.join(valid)}.",
         remedy=[f"Give {flag} (or the ini key dind_{name}) one of the valid values."],
     )
@@ -87,7 +140,7 @@ def _normal(field: _Field, value: Any) -> Any:
     values: tuple[Any, ...] = (value,)
     if repeatable:
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise bad(field.name, value, [f"a list of values, such as [{str(value)!r}]"])
+            raise bad(field.name, value, [f"a list of values, such as [{shown(value)}]"])
         values = tuple(value)
     if isinstance(field.default, (str, tuple)):
         values = tuple(_text(field.name, one) for one in values)
@@ -103,11 +156,11 @@ def _normal(field: _Field, value: Any) -> Any:
 
 def _text(name: str, value: object) -> str:
     """Return a value as an option has it: `cpus=1.5` means what `--dind-cpus 1.5` does."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise bad(name, value, ["a text"])
+        value = shown(value)
+    if not is_text(value):
+        raise bad(name, value, ["a text that UTF-8 has, without NUL"])
+    return str(value)
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -124,25 +177,27 @@ def check(values: Mapping[str, Any]) -> None:
         if not valid:
             raise bad(name, values[name], hints)
 
-    def is_size(name: str) -> bool:
-        return _SIZE.fullmatch(values[name]) is not None
-
     timeout, reuse, cpus = values["timeout"], values["reuse"], values["cpus"]
-    demand(bool(values["image"]), "image", "an image's name, such as docker:dind")
+    _check_image("image", values["image"])
+    for name in values["load"]:
+        _check_image("load", name)
+    _check_host(values["host"])
     demand(
-        isinstance(timeout, (int, float)) and 0 < timeout < float("inf"),
+        is_seconds(timeout) and timeout > 0,
         "timeout",
-        "a number of seconds above 0, such as 60",
+        f"a number of seconds above 0, such as 60, and not above {MOST_SECONDS}",
     )
     demand(
         not reuse or _REUSE_NAME.fullmatch(reuse) is not None,
         "reuse",
         "1 to 22 letters, digits, _ and -",
     )
-    demand(is_size("cache_size"), "cache_size", "a size such as 500m or 10g")
-    demand(not values["memory"] or is_size("memory"), "memory", "a size such as 512m or 2g")
+    demand(_is_size(values["cache_size"]), "cache_size", "a size such as 500m or 10g")
+    memory = values["memory"]
+    demand(not memory or _is_size(memory), "memory", "a size such as 512m or 2g")
     demand(
-        not cpus or (_NUMBER.fullmatch(cpus) is not None and float(cpus) > 0),
+        not cpus
+        or (_NUMBER.fullmatch(cpus) is not None and 0 < float(cpus) * 1e9 < _ENGINES_LIMIT),
         "cpus",
         "a number above 0, such as 1.5",
     )
@@ -160,6 +215,50 @@ def check(values: Mapping[str, Any]) -> None:
     ports(values["publish"])
     variables(values["env"])
     authorities(values["ca"])
+
+
+def _is_size(text: str) -> bool:
+    return (
+        _SIZE.fullmatch(text) is not None
+        and float(text[:-1]) * _UNITS[text[-1].lower()] < _ENGINES_LIMIT
+    )
+
+
+def _check_image(name: str, text: str) -> None:
+    if not is_image(text):
+        why = ""
+        if is_image(text.lower()):
+            why = "an image's name is in lower case, but for its registry and its tag"
+        raise bad(name, text, ["an image's name, such as docker:dind"], why=why)
+
+
+def _check_host(text: str) -> None:
+    """Check that the setting `host` names a place, or may be a context's name."""
+    scheme, separator, place = text.partition("://")
+    why = ""
+    if separator and scheme not in _SCHEMES:
+        why = f"there is no way to an engine by {scheme}://"
+    elif separator and scheme == "unix":
+        why = "" if place else "it names no socket"
+    elif separator:
+        why = _no_host(text)
+    elif text and not _CONTEXT.fullmatch(text):
+        why = "no context has such a name"
+    if why:
+        valid = ["unix://PATH", "tcp://HOST:PORT", "ssh://[USER@]HOST", "a context's name"]
+        raise bad("host", text, valid, why=why)
+
+
+def _no_host(url: str) -> str:
+    """Return why a URL leads to no host; an empty text where it may lead to one."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        # A port that is none is a ValueError.
+        return "" if parts.hostname and parts.port != 0 else "it names no host"
+    except ValueError as error:
+        return str(error)
 
 
 def _check_mounts(texts: Iterable[str]) -> None:

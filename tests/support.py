@@ -110,8 +110,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.startswith("/v1."):
             path = path[path.index("/", 1) :]
+        # docker-py knows an image that is missing by these words.
+        kind = "image" if path.startswith("/images/") else "thing"
         known = self.server.answers.get(
-            f"{self.command} {path}", Answer(404, {"message": f"No such thing: {path}"})
+            f"{self.command} {path}", Answer(404, {"message": f"No such {kind}: {path}"})
         )
         answer = known() if callable(known) else known
         self.send_response(answer.status)

@@ -35,6 +35,12 @@ def refused(home: Home, settings: Settings, text: str) -> DindError:
     if error is None:
         what = f"The outer engine refused the container of {subject}."
         return ModeUnavailable(what, evidence=text, remedy=remedy)
+    if settings.publish and settings.scope == "worker" and re.search(_TAKEN_PORT, text, re.I):
+        remedy = [
+            "Under xdist each worker's daemon would publish the port: have one for all of them, "
+            "--dind-scope session, or leave --dind-publish out.",
+            *remedy,
+        ]
     return error(f"The outer engine cannot start {subject}.", evidence=text, remedy=remedy)
 
 
@@ -94,10 +100,12 @@ UNSHARED_REMEDY = [
     "Set TMPDIR to a directory that the engine may mount.",
 ]
 
+_TAKEN_PORT = r"port is already allocated|address already in use|ports are not available"
+
 # Texts of moby, runc and crun; the error that each means; the remedies.
 _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
     (
-        r"port is already allocated|address already in use|ports are not available",
+        _TAKEN_PORT,
         SettingsError,
         [
             "Name another port: --dind-publish PORT.",

@@ -16,6 +16,7 @@ from ..errors import DaemonExited, ModeUnavailable, SettingsError
 from ..guard import launch
 from ..guard.config import GuardConfig
 from ..guard.objects import leftovers
+from ..guard.objects.listing import labelled
 from ..guard.objects.roles import CLIENT
 from ..guard.rules.policy import OWN
 from ..lifetime import directories, labels, layout
@@ -294,6 +295,8 @@ class SocketBackend:
 
     def stop(self, home: Home) -> None:
         """End the guard, and remove the objects that its tests made."""
+        # Asked first: where the engine does not answer, the guard stays to do it later.
+        labelled(self._engine.client.api, CLIENT, str(home.path))
         launch.end(home.path)
         leftovers.purge(self._engine, home.path)
         with contextlib.suppress(FileNotFoundError):

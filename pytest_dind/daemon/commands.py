@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..backends import engine_errors
 from ..engine.exec import Command
 from ..errors import SettingsError
+from ..validation import is_text, shown
+from . import arguments
 
 if TYPE_CHECKING:
     from ..backends.protocol import Backend, Record
@@ -54,13 +56,8 @@ def command(
     Raises:
         SettingsError: the command is one string, or empty, or an argument is of another type.
     """
-    if not isinstance(env, (Mapping, type(None))):
-        raise bad("exec", "env", env, 'a dict, such as {"NAME": "value"}')
+    arguments.demand("exec", env=env, workdir=workdir, stdin=stdin, timeout=timeout)
     words = _words(argv)
-    if not isinstance(stdin, (str, bytes, type(None))):
-        raise bad("exec", "stdin", stdin, "text, bytes or None")
-    if not isinstance(timeout, (int, float, type(None))):
-        raise bad("exec", "timeout", timeout, "a number of seconds, or None")
     given = stdin.encode() if isinstance(stdin, str) else stdin
     return Command(words, env or {}, workdir, given, timeout, _credentials(words, env or {}))
 
@@ -124,23 +121,17 @@ def _words(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
         evidence = "A command is a list: the program, then its arguments."
     else:
         words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in argv]
-        odd = [word for word in words if not isinstance(word, str)]
+        odd = [word for word in words if not is_text(word)]
         if not odd:
             return words
-        evidence = f"It takes text and paths; not so: {', '.join(map(repr, odd))}."
+        evidence = (
+            "It takes text that UTF-8 has, without NUL, and paths; not so: "
+            f"{', '.join(map(shown, odd))}."
+        )
     raise SettingsError(
-        f"exec: {argv!r} is not a command.",
+        f"exec: {shown(argv)} is not a command.",
         evidence=evidence,
         remedy=['Give a list: ["docker", "ps"].', 'Have a shell take it: ["sh", "-c", "..."].'],
-    )
-
-
-def bad(call: str, name: str, value: object, valid: str) -> SettingsError:
-    """The error for an argument of a wrong type in a call of the handle."""
-    return SettingsError(
-        f"{call}: {name}={value!r} is not a valid value.",
-        evidence=f"Its type is {type(value).__name__}.",
-        remedy=[f"Give {name} {valid}."],
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from ..engine import tars
 from ..engine.exec import Command
 from ..errors import CopyFailed
-from . import commands
+from . import arguments
 
 Run = Callable[[Command], "subprocess.CompletedProcess[Any]"]
 """Runs a command in the daemon's container."""
@@ -61,8 +61,7 @@ def copy_to(run: Run, source: str | os.PathLike[str], target: str | os.PathLike[
     Raises:
         CopyFailed: there is no source, or no place for it.
     """
-    _demand_path("copy_to", "source", source)
-    _demand_path("copy_to", "target", target)
+    arguments.demand("copy_to", source=source, target=target)
     path, there = Path(source).expanduser(), os.fspath(target)
     what = f"{str(path)!r} could not be copied to {there!r} in the daemon's container."
     try:
@@ -95,8 +94,7 @@ def copy_from(run: Run, source: str | os.PathLike[str], target: str | os.PathLik
     Raises:
         CopyFailed: there is no source, or no place for it.
     """
-    _demand_path("copy_from", "source", source)
-    _demand_path("copy_from", "target", target)
+    arguments.demand("copy_from", source=source, target=target)
     there, here = os.fspath(source), Path(target).expanduser()
     what = f"{there!r} of the daemon's container could not be copied to {str(here)!r}."
     placed: list[Path] = []
@@ -160,11 +158,6 @@ def _read(path: Path) -> Iterator[bytes]:
 def _said(done: subprocess.CompletedProcess[Any]) -> str:
     said = (done.stdout + done.stderr).decode(errors="replace")
     return said.strip() or f"Its exit code is {done.returncode}."
-
-
-def _demand_path(call: str, name: str, value: object) -> None:
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise commands.bad(call, name, value, "a path")
 
 
 def _failed(what: str, evidence: str) -> CopyFailed:

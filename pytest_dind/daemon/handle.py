@@ -18,7 +18,7 @@ from ..engine import activation, archives, builds, digests, http, images, stream
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import commands, copies, ports, waiting
+from . import arguments, commands, copies, ports, waiting
 from .building import Builder
 from .loss import lost
 from .ports import Ports
@@ -144,6 +144,7 @@ class Daemon:
         Raises:
             DaemonLost: the daemon is gone.
         """
+        arguments.demand("client", **kwargs)
         # Looked at first: docker-py leaves a socket open where nobody answers.
         loss = lost(self.record, self._backend)
         if loss is not None:
@@ -221,6 +222,7 @@ class Daemon:
             subprocess.TimeoutExpired: it was killed after `timeout` seconds.
             DindError: it could not be run: there is no such directory, or no such daemon any more.
         """
+        arguments.demand("exec", check=check, text=text)
         wanted = commands.command(command, env, workdir, stdin, timeout)
         try:
             return self._run(wanted, check=check, text=text)
@@ -300,6 +302,7 @@ class Daemon:
             AddressUnreachable: the port is not published, the container is not there or does not
                 run, or nothing accepts.
         """
+        arguments.demand("address", wait=wait)
         with self._connected() as client:
             return Ports(self.record, self._backend, client).find(
                 container, port, protocol, wait=wait
@@ -315,6 +318,7 @@ class Daemon:
         Raises:
             AddressUnreachable: it is not there, does not run, or has no address there.
         """
+        arguments.demand("nested_address", network=network)
         with self._connected() as client:
             return Ports(self.record, self._backend, client).nested(container, network)
 
@@ -349,6 +353,7 @@ class Daemon:
             ContainerTimeout: it did not come true in time; the same is in the text.
             SettingsError: there is nothing to wait for, or an argument is none.
         """
+        arguments.demand("wait_for", container=container)
         wanted = waiting.wanted(healthy, log, port, exited, timeout)
         with self._connected() as client:
             ports = Ports(self.record, self._backend, client)
@@ -405,13 +410,16 @@ class Daemon:
             BuildFailed: a step fails; the last lines of the build are in the text.
             SettingsError: there is no such option, or what it asks for can't be had here.
         """
-        build = builds.build_of(path, tag, options)
+        given = {name: value for name, value in options.items() if value is not None}
+        arguments.demand("build", path=path, tag=tag, **given)
+        build = builds.build_of(path, tag, given)
         builder = Builder(self.record, self._run, self.environment, self._progress)
         with self._connected(timeout=streams.SILENCE_SECONDS) as client:
             return builder.build(client, build)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""
+        arguments.demand("logs", tail=tail)
         return readiness.log(self._files, tail)
 
     @property
@@ -429,6 +437,10 @@ class Daemon:
         Containers with a restart policy run again then; images, volumes and the other containers
         are there still. This handle, its clients and its address stay the same.
 
+        In a daemon that others use too, as the workers of xdist do, their calls fail meanwhile and
+        their containers without such a policy end: a test that restarts it is to have one of its
+        own, by `dind_factory`.
+
         Args:
             timeout: Seconds it may take to end and to be ready again.
 
@@ -437,8 +449,7 @@ class Daemon:
         """
         from docker.errors import NotFound
 
-        if not isinstance(timeout, (int, float)):
-            raise commands.bad("restart", "timeout", timeout, "a number of seconds")
+        arguments.demand("restart", timeout=timeout)
         mark = self.record.home.path / layout.RESTARTING
         try:
             mark.touch()

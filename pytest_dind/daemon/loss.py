@@ -42,6 +42,15 @@ def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost 
         "A test that stops or kills the daemon needs a run of its own.",
     ]
     ended = "It left no exit code." if code is None else f"It ended with exit code {code}."
+    if not record.home.path.is_dir():
+        ended = (
+            f"Its directory {record.home.path}, by which it is reached, was removed: by a cleaner "
+            "of temporary files, a test, or `pytest-dind rm`."
+        )
+        remedy = [
+            "Set TMPDIR to a directory that nobody clears while tests run.",
+            "Have no test remove what is not its own.",
+        ]
     if code == _KILLED:
         ended = (
             f"Exit code {code}: it was killed (SIGKILL), most often by the out-of-memory killer."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +17,14 @@ from ..engine.polling import poll
 from ..errors import AddressUnreachable
 from ..forwarder import launch
 from ..lifetime import layout
+from ..validation import shown
+from .arguments import container_name
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
@@ -86,10 +90,10 @@ class Ports:
         """
         from docker.errors import NotFound, NullResource
 
-        name = container if isinstance(container, str) else getattr(container, "id", None)
-        if not isinstance(name, str):
+        name = container_name(container)
+        if name is None:
             raise AddressUnreachable(
-                f"{container!r} is not a nested container.",
+                f"{shown(container)} is not a nested container.",
                 evidence=f"Its type is {type(container).__name__}.",
                 remedy=["Give the container that was run with detach=True, its name or its id."],
             )
@@ -301,11 +305,11 @@ def key(port: int | str, protocol: str) -> str:
     Raises:
         AddressUnreachable: it is no port.
     """
-    number, _, own = str(port).partition("/")
+    number, _, own = (port if isinstance(port, str) else shown(port)).partition("/")
     protocol = own or protocol
-    if not number.isdecimal() or not 0 < int(number) < 65536 or protocol not in _PROTOCOLS:
+    if not _PORT.fullmatch(number) or not 0 < int(number) < 65536 or protocol not in _PROTOCOLS:
         raise AddressUnreachable(
-            f"{port!r} with protocol {protocol!r} is not a port.",
+            f"{shown(port)} with protocol {shown(protocol)} is not a port.",
             evidence=f"A port is 1 to 65535; protocols: {', '.join(_PROTOCOLS)}.",
             remedy=["Give the port inside the container: address(container, 80)."],
         )

@@ -15,7 +15,8 @@ from ..engine import containers
 from ..engine.exec import Command
 from ..engine.polling import poll
 from ..errors import AddressUnreachable, ContainerFailed, ContainerTimeout, SettingsError
-from . import commands
+from ..validation import shown
+from . import arguments
 from .ports import Ports, key
 
 if TYPE_CHECKING:
@@ -60,19 +61,16 @@ class Wanted:
         return " and ".join(told)
 
 
-def wanted(healthy: object, log: object, port: object, exited: object, timeout: object) -> Wanted:
+def wanted(healthy: Any, log: Any, port: Any, exited: Any, timeout: Any) -> Wanted:
     """Check the arguments of `Daemon.wait_for`; gives what is waited for.
 
     Raises:
         SettingsError: one has a value that it can't have, or there is nothing to wait for.
         AddressUnreachable: the port is none.
     """
-    if not isinstance(healthy, bool):
-        raise commands.bad("wait_for", "healthy", healthy, "True or False")
-    if not isinstance(exited, (int, type(None))) or isinstance(exited, bool):
-        raise commands.bad("wait_for", "exited", exited, "an exit code, such as 0")
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise commands.bad("wait_for", "timeout", timeout, "a number of seconds")
+    arguments.demand(
+        "wait_for", healthy=healthy, log=log, port=port, exited=exited, timeout=timeout
+    )
     found = Wanted(healthy, _pattern(log), _port(port), exited, timeout)
     if not str(found):
         raise SettingsError(
@@ -89,31 +87,27 @@ def wanted(healthy: object, log: object, port: object, exited: object, timeout: 
     return found
 
 
-def _pattern(log: object) -> re.Pattern[str] | None:
-    if log is None:
-        return None
-    if isinstance(log, re.Pattern) and isinstance(log.pattern, str):
+def _pattern(log: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
+    if log is None or isinstance(log, re.Pattern):
         return log
-    if not isinstance(log, str):
-        raise commands.bad("wait_for", "log", log, "a regular expression, as text or compiled")
     try:
         return re.compile(log, re.MULTILINE)
-    except re.error as error:
+    # Numbers that are too large, groups that are too deep, and what is warned of where warnings are
+    # errors.
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise SettingsError(
-            f"wait_for: log={log!r} is not a regular expression.",
+            f"wait_for: log={shown(log)} is not a regular expression.",
             evidence=str(error),
             remedy=["Mend it.", "Take text as it is: log=re.escape(TEXT)."],
         ) from error
 
 
-def _port(port: object) -> str:
+def _port(port: int | str | None) -> str:
     if port is None:
         return ""
-    if not isinstance(port, (int, str)) or isinstance(port, bool):
-        raise commands.bad("wait_for", "port", port, "a port inside the container, such as 80")
     found = key(port, "tcp")
     if not found.endswith("/tcp"):
-        raise commands.bad("wait_for", "port", port, "a port of tcp; of no other it can be known")
+        raise arguments.bad("wait_for", "port", port, "a port of tcp; of no other it can be known")
     return found
 
 
@@ -186,10 +180,7 @@ class Wait:
                 way, is unhealthy, or has no health check.
             ContainerTimeout: it did not come true in time.
         """
-        given = container if isinstance(container, str) else getattr(container, "id", None)
-        if not isinstance(given, str) or not given:
-            valid = "the container that was run with detach=True, its name or its id"
-            raise commands.bad("wait_for", "container", container, valid)
+        given = arguments.container_name(container) or ""
         details = containers.inspect(self.client, given)
         if not details:
             raise ContainerFailed(

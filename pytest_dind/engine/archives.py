@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageUnavailable, SettingsError
+from ..validation import is_image, shown
 from . import streams
 
 if TYPE_CHECKING:
@@ -26,15 +27,29 @@ def demand_sources(sources: Iterable[object]) -> None:
         SettingsError: one is neither.
     """
     for source in sources:
-        if not isinstance(source, (str, os.PathLike)):
+        if not _is_source(source):
             raise SettingsError(
-                f"load: {source!r} is neither an image's name nor an archive's path.",
-                evidence=f"Its type is {type(source).__name__}.",
+                f"load: {shown(source)} is neither an image's name nor an archive's path.",
+                evidence=f"Its type is {type(source).__name__}. An image's name is in lower case, "
+                "but for its registry and its tag.",
                 remedy=[
                     "Give names and paths, each as an argument of its own: load(*names).",
                     "Give a docker-py image by its name or id: image.id.",
                 ],
             )
+
+
+def _is_source(source: object) -> bool:
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    path = os.fspath(source)
+    if not isinstance(path, str) or not is_archive(source):
+        return is_image(path)
+    try:
+        # A RuntimeError: `~user` of a user that there isn't.
+        return "\0" not in path and bool(os.fsencode(Path(path).expanduser()))
+    except (RuntimeError, UnicodeEncodeError):
+        return False
 
 
 def is_archive(image: str | os.PathLike[str]) -> bool:

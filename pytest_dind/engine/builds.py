@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import BuildFailed, SettingsError
+from ..validation import is_text, shown
 from . import build_context, build_trace, streams, tars
 from .build_context import BuildContext
 
@@ -97,17 +98,18 @@ def build_of(path: str | os.PathLike[str], tag: str, options: Mapping[str, Any])
     secrets = given.pop("secrets", {})
     build = Build(build_context.find(path, given.pop("dockerfile", None)), tag, given, secrets)
     if not isinstance(secrets, Mapping) or not all(
-        isinstance(value, (str, os.PathLike, bytes)) for value in secrets.values()
+        is_text(name) and isinstance(value, (str, os.PathLike, bytes))
+        for name, value in secrets.items()
     ):
         raise SettingsError(
-            f"build: secrets={secrets!r} is not a valid value.",
+            f"build: secrets={shown(secrets)} is not a valid value.",
             evidence="A secret is the path of a file, or its contents as bytes.",
             remedy=['Give a dict: secrets={"token": b"..."} or {"token": Path("token.txt")}.'],
         )
     missing = {
-        f"the secret {name!r}": Path(value)
+        f"the secret {name!r}": os.fspath(value)
         for name, value in secrets.items()
-        if not isinstance(value, bytes) and not Path(value).is_file()
+        if not isinstance(value, bytes) and not _is_file(value)
     }
     if missing:
         raise BuildFailed(
@@ -115,7 +117,7 @@ def build_of(path: str | os.PathLike[str], tag: str, options: Mapping[str, Any])
             evidence="\n".join(f"There is no file {path}, {of}." for of, path in missing.items()),
             remedy=["Check the paths.", 'Give the contents instead: secrets={"token": b"..."}.'],
         )
-    if not build.context.dockerfile.is_file():
+    if not _is_file(build.context.dockerfile):
         raise BuildFailed(
             build.what,
             evidence=f"There is no file {build.context.dockerfile}.",
@@ -128,6 +130,13 @@ def build_of(path: str | os.PathLike[str], tag: str, options: Mapping[str, Any])
             remedy=["Leave the one or the other out."],
         )
     return build
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - a Path may fail on its own
+    except (OSError, ValueError):
+        return False
 
 
 class Output:

@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from http.client import HTTPException
@@ -51,11 +52,13 @@ class Engine:
 
     Attributes:
         timeout: The same.
+        answered: When it has answered last, as `time.monotonic` has it; 0 before.
     """
 
     def __init__(self, host: str = "", *, timeout: int = 60) -> None:
         self._host = host
         self.timeout = timeout
+        self.answered = 0.0
         self._client: docker.DockerClient | None = None
         self._connecting = threading.Lock()
         self._tunnel: ssh.Tunnel | None = None
@@ -169,7 +172,11 @@ class Engine:
         make = http.tls_client if "tls" in where else docker.DockerClient
         made: docker.DockerClient = make(**where)
         made.api.timeout = self.timeout
+        made.api.hooks["response"].append(self._note_answer)
         return credentials.equip(made)
+
+    def _note_answer(self, *answer: object, **how: object) -> None:
+        self.answered = time.monotonic()
 
     def ask_for_info(self) -> None:
         """Begin to ask it for its `info`, beside other questions: that takes some 15 ms.
@@ -210,11 +217,15 @@ class Engine:
         other._reached = self._reached
         return other
 
-    def close(self) -> None:
-        """Close the connection, if there is one."""
+    def close(self, *, waits: bool = True) -> None:
+        """Close the connection, if there is one.
+
+        Args:
+            waits: Whether to wait for the answer to a question that is under way.
+        """
         if self._asking is not None:
             # It would open another one.
-            self._asking.join(_KNOCK_SECONDS)
+            self._asking.join(_KNOCK_SECONDS if waits else 0)
             self._asking = None
         if self._client is not None:
             self._client.close()

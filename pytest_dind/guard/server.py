@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from .objects.run_labels import RunLabels
 from .rules.policy import Policy
 
 Log = Callable[[str], None]
+
+# Of a socket that is closed, or whose other end is.
+_OF_SOCKETS = frozenset({errno.EBADF, errno.ENOTCONN})
 
 
 class Server(Proxy):
@@ -71,10 +75,10 @@ class Server(Proxy):
         except Refusal as refusal:
             self._log(f"{refusal.status} {asked}: {refusal.message}")
             await _refuse(connection, client.writer, refusal)
-        except (OSError, h11.RemoteProtocolError):
-            # One of the two sides is gone; there is nobody to tell.
-            return False
         except Exception as error:
+            if _is_of_a_side_that_left(error):
+                # There is nobody to tell.
+                return False
             self._log(f"500 {asked}: {error!r}")
             failure = Refusal(500, f"pytest-dind guard: {error!r}")
             await _refuse(connection, client.writer, failure)
@@ -93,6 +97,13 @@ class Server(Proxy):
         finally:
             self._making.discard(making)
         return None
+
+
+def _is_of_a_side_that_left(error: Exception) -> bool:
+    """Whether an error says that the client or the engine is gone; one of a file does not."""
+    if isinstance(error, (ConnectionError, TimeoutError, h11.RemoteProtocolError)):
+        return True
+    return isinstance(error, OSError) and error.errno in _OF_SOCKETS
 
 
 async def _read_head(reader: asyncio.StreamReader) -> bytes:

@@ -51,6 +51,8 @@ class Leaks:
         self._config = config
         self._test = test
         self._wider = wider
+        # The one that has begun and was not looked at since: `--pdb` and Ctrl-C end the run in it.
+        self._under_way = test
         self._lines: list[str] = []
         # The setting; "off" while there is no daemon.
         self._chosen = _OFF
@@ -100,7 +102,7 @@ class Leaks:
 
     def begin_test(self, test: str) -> None:
         """Attribute to this test what is made from here on."""
-        self._test = test
+        self._test = self._under_way = test
         if self._ledger is not None:
             self._ledger.begin_test(test)
 
@@ -139,6 +141,7 @@ class Leaks:
 
     def after_test(self, item: pytest.Item) -> list[str]:
         """Return what the test leaves, now that its fixtures have ended."""
+        self._under_way = ""
         with self._attempt() as ledger:
             if ledger is not None and _uses_daemon(item):
                 return ledger.end_test()
@@ -170,11 +173,19 @@ class Leaks:
         """
         with self._attempt() as ledger:
             if ledger is not None:
-                found = ledger.leftovers_of_wider()
-                if found and self._chosen != _OFF:
-                    self._lines.append(f"{_WIDER}: {', '.join(found)}")
+                by_test = ledger.end_test() if self._under_way else []
+                for whose, found in (
+                    (self._under_way, by_test),
+                    (_WIDER, ledger.leftovers_of_wider()),
+                ):
+                    if found and self._chosen != _OFF:
+                        self._lines.append(f"{whose}: {', '.join(found)}")
         self._close_ledger()
         return self._lines
+
+    def give_up(self) -> None:
+        """Look no more: the daemon does not answer, and is not to be waited for again."""
+        self._close_ledger()
 
     def _close_ledger(self) -> None:
         if self._ledger is not None:

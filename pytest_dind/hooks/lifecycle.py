@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _XDIST_KEY = "pytest_dind"
 """The name under which xdist hands a value of this plugin's to a worker, and back."""
+# Half of what the end of a run waits in vain: the other half is for the daemons' ends.
+_LOOK_SECONDS = 5
 
 
 class DaemonHooks:
@@ -50,6 +53,9 @@ class DaemonHooks:
         self._factory_runs: list[Run] = []
         self._binds = Binds()
         self._environment: Environment | None = None
+        self._item: pytest.Item | None = None
+        # What the last test left, where the daemon's end came before the look at that.
+        self._left: list[str] = []
         self._header: list[str] = []
         self._summary = terminal.Summary([], [])
 
@@ -89,7 +95,13 @@ class DaemonHooks:
 
         beside = self.run(settings).path
         shaper = shaping.shaper(self._config)
-        run = Run.begin(self._progress, beside=beside, places=self._places(), shaper=shaper)
+        run = Run.begin(
+            self._progress,
+            beside=beside,
+            places=self._places(),
+            shaper=shaper,
+            patience=self.run(settings).patience,
+        )
         self._factory_runs.append(run)
         return Factory(run, settings, unavailable)
 
@@ -165,6 +177,7 @@ class DaemonHooks:
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True, tryfirst=True)
     def pytest_runtest_setup_begins(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Attribute to this test what is made from here on."""
+        self._item, self._left = item, []
         self.leaks.begin_test(item.nodeid)
         return (yield)
 
@@ -193,7 +206,9 @@ class DaemonHooks:
         return (yield from self._explained(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
         """Look at what a test leaves in the daemon, when its fixtures have ended.
 
         Raises:
@@ -202,10 +217,24 @@ class DaemonHooks:
         try:
             result = yield from self._explained(item)
         finally:
-            found = self.leaks.after_test(item)
+            found = self._left or self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self._records())
         self.leaks.report(item, found)
         return result
+
+    def _left_by(self, item: pytest.Item, *, last: bool) -> list[str]:
+        """Return what a test leaves; the run's end, which begins with the last, has a bound."""
+        if not last or self._run is None:
+            return self.leaks.after_test(item)
+        return self._looked_at(self._run, partial(self.leaks.after_test, item))
+
+    def _looked_at(self, run: Run, look: Callable[[], list[str]]) -> list[str]:
+        """Return what a look at what is left finds; nothing where the daemon does not answer."""
+        found: list[str] = []
+        if not run.patience.within(lambda: found.extend(look()), at_most=_LOOK_SECONDS):
+            self.leaks.give_up()
+            self._progress("what tests left is not known: the daemon does not answer")
+        return found
 
     def _records(self) -> list[Record]:
         """Return the records of the daemons that this process has used."""
@@ -246,6 +275,22 @@ class DaemonHooks:
 
     # after the tests
 
+    def end_before_fixtures(self, session: pytest.Session) -> None:
+        """End the daemons before the fixtures that the settings rest on, if this process ends them.
+
+        A network of the outer engine, for one, can't be removed while a daemon is in it. What
+        other processes use stays to the end of the run.
+        """
+        if self._run is None or not self._run.is_ended_here:
+            return
+        if self._item is not None:
+            self._left = self._left_by(self._item, last=True)
+            # The test itself fails when its teardown has ended.
+            with suppress(DindError):
+                self.leaks.report(self._item, self._left)
+            self._binds.warn(self._item, self._records())
+        self._leave(self._run, failed=bool(session.testsfailed))
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Leave the run, after the fixtures have ended, and also if one of them fails."""
@@ -259,7 +304,8 @@ class DaemonHooks:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
         try:
-            leaks = self.leaks.finish()
+            # Without a look, there are the lines on earlier tests.
+            leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
             kept = run.close(failed=failed)

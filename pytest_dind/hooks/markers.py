@@ -61,6 +61,9 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
     if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEAN_ARGUMENTS):
         evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEAN_ARGUMENTS))}."
         return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
+    if mark.name == CLEAN and any(not isinstance(one, bool) for one in mark.kwargs.values()):
+        evidence = "Each of its arguments is True or False."
+        return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
     if mark.name == "dind_modes" and (
         mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Generator
 from types import FrameType, TracebackType
 from typing import Any
@@ -16,15 +17,20 @@ _PLUGIN = {__name__.partition(".")[0]}
 
 
 def shortened(
-    config: pytest.Config, info: pytest.ExceptionInfo[BaseException], error: DindError
+    config: pytest.Config, info: pytest.ExceptionInfo[BaseException], error: BaseException
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make the report of a test that failed on this error, without the plugin's own lines.
 
     It is the body of a wrapper of `pytest_runtest_makereport`.
+
+    Args:
+        config: pytest's configuration.
+        info: The error, as pytest has it.
+        error: The error: the plugin's, or that of a command, which may not be the plugin's.
     """
     # Without pytest's terminal there are no such options.
     style = config.getoption("tbstyle", "auto")
-    if style == "native" or config.getoption("fulltrace", False):
+    if style == "native" or config.getoption("fulltrace", False) or not _is_ours(error):
         return (yield)
     last = _last(info.tb)
     if last is None:
@@ -46,8 +52,17 @@ def shortened(
             shown.chain = shown.chain[-1:]
     if getattr(shown, "reprcrash", None) is not None:
         # The line of the summary is cut where the terminal ends.
-        shown.reprcrash.message = f"{type(error).__name__}: {error.what}"
+        what = error.what if isinstance(error, DindError) else str(error).partition("\n")[0]
+        shown.reprcrash.message = f"{type(error).__name__}: {what}"
     return report
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Tell whether an error is the plugin's by its kind, or was raised by the plugin's own line."""
+    if isinstance(error, DindError):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and _package(frames[-1]) in _PLUGIN
 
 
 def _last(entry: TracebackType | None) -> TracebackType | None:

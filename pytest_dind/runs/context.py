@@ -15,6 +15,7 @@ from ..lifetime import directories, reaper
 from ..lifetime.layout import LEASE
 from ..lifetime.lease import Lease
 from ..settings import Settings
+from .ending import Patience
 from .places import Places
 
 
@@ -39,10 +40,10 @@ class Engines:
                 self._by_host[host] = next(same, engine)
             return self._by_host[host]
 
-    def close(self) -> None:
-        """Close the connections to all of them."""
+    def close(self, *, waits: bool = True) -> None:
+        """Close the connections to all of them; `Engine.close` says what `waits` is."""
         for engine in self._by_host.values():
-            engine.close()
+            engine.close(waits=waits)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Context:
         progress: Where a line on what takes long goes.
         shaper: The hook that may change the containers of daemons.
         engines: The outer engines.
+        patience: How long the end waits for engines that don't answer.
     """
 
     directory: Path
@@ -65,6 +67,7 @@ class Context:
     progress: streams.Progress
     shaper: Shaper | None = None
     engines: Engines = field(default_factory=Engines)
+    patience: Patience = field(default_factory=Patience)
 
     def engine(self, settings: Settings) -> Engine:
         """Return the outer engine of these settings.

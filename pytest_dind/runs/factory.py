@@ -8,14 +8,16 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..backends import names, subnets
 from ..backends.registry import isolates
+from ..daemon import arguments
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, layout
-from ..validation import bad
+from ..validation import bad, shown
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
@@ -69,33 +71,35 @@ class Factory:
             image: The daemon's image; by default that of `dind_daemon`.
             mode: The daemon's mode; by default that of `dind_daemon`.
             args: Further dockerd arguments.
-            settings: Further settings, named as the options are, such as `load` or `memory`.
+            settings: Further settings, named as the options are, such as `load` or `memory`; not
+                those of the whole run, such as `keep` or `reuse`.
 
         Raises:
+            SettingsError: an argument has a value that it can't have, or no effect.
             DindError: the daemon can't be had; its start has left nothing behind.
         """
-        if isinstance(args, str):
-            raise bad("arg", args, [f"a list of values, such as [{args!r}]"])
+        arguments.demand("dind_factory", name=name, image=image, mode=mode)
+        if not isinstance(args, (list, tuple)):
+            raise bad("arg", args, [f"a list of values, such as [{shown(args)}]"])
         name = name or f"extra-{next(self._numbers)}"
         if not _NAME.fullmatch(name) or name in _TAKEN:
             raise SettingsError(
-                f"dind_factory: {name!r} is not a valid name.",
+                f"dind_factory: {shown(name)} is not a valid name.",
                 evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
                 f"{', '.join(sorted(_TAKEN))}.",
                 remedy=["Give a valid name, or none."],
             )
-        chosen = self._settings.replace(
+        # Two daemons can't have the same port of the engine's machine.
+        usual = self._settings.replace(publish=[], reuse="", keep="never")
+        chosen = usual.replace(
             **{
-                # Two daemons can't have the same port of the engine's machine.
-                "publish": [],
-                "reuse": "",
-                "keep": "never",
-                "arg": [*self._settings.arg, *args],
+                "arg": [*usual.arg, *args],
                 **({"image": image} if image else {}),
                 **({"mode": mode} if mode else {}),
                 **settings,
             }
         )
+        _demand_effect(usual, chosen)
         with self._unavailable(chosen):
             daemon = self._run.start(name, chosen)
         try:
@@ -166,16 +170,43 @@ class Factory:
         """End all daemons of the factory, and remove their network."""
         from docker.errors import APIError
 
+        patience = self._run.patience
         try:
             for daemon in self._run.daemons:
-                daemon.stop()
+                # What is not ended now, the end of the run tells of.
+                patience.within(daemon.stop)
             for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
-                    engine.client.api.remove_network(layout.network_name(self._run.path))
+                    name = layout.network_name(self._run.path)
+                    patience.within(partial(engine.client.api.remove_network, name))
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
             self._run.close()
+
+
+def _demand_effect(usual: Settings, chosen: Settings) -> None:
+    """Check that no setting is given that is one of the whole run: it would have no effect.
+
+    Args:
+        usual: The settings that a daemon has unless told otherwise.
+        chosen: Those that it is to have.
+
+    Raises:
+        SettingsError: one is.
+    """
+    for name in usual.of_run():
+        value = getattr(chosen, name)
+        if value != getattr(usual, name):
+            raise SettingsError(
+                f"dind_factory: {name}={value!r} can't be had for a further daemon.",
+                evidence="It is a setting of the run, or of the daemon that dind_daemon gives; "
+                "the factory's daemons end with the session.",
+                remedy=[
+                    f"Leave {name} out.",
+                    f"Set it for the run: --dind-{name}, or dind_config.",
+                ],
+            )
 
 
 def _has(api: Any, name: str, ours: Mapping[str, str]) -> bool:

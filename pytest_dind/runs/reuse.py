@@ -52,7 +52,8 @@ class Reuse:
                 supply.ensure(name)
         # Containers are named after the directory: another user's, or another temp dir's, daemon
         # of the same name and settings has another name on the engine.
-        shape = json.dumps([settings.shape(), image, labels.owner(), str(base)], sort_keys=True)
+        made = self._starter.resolved(settings)
+        shape = json.dumps([made.shape(), image, labels.owner(), str(base)], sort_keys=True)
         digest = hashlib.sha256(shape.encode()).hexdigest()
         path = directories.reused(base, settings.reuse, digest)
         with directories.locked(base, directories.reuse_lock(settings.reuse)):
@@ -69,7 +70,7 @@ class Reuse:
                     self._holdings.take(path, starts=True)
                 (home.path / layout.KEPT).unlink(missing_ok=True)
                 found = directories.all_reused(base, settings.reuse)
-                self._retire([other for other in found if other != path], settings)
+                self._retire([other for other in found if other != path], made)
                 daemon = self._starter.start(home, settings, pulled=supply.pulled)
                 self._starter.keep(daemon.record, settings)
             return daemon
@@ -112,7 +113,8 @@ class Reuse:
             if found is None:
                 continue
             record, started_with = found
-            changes = differences(started_with, settings) or "its image is another one now"
+            before = started_with.replace(mode=record.mode)
+            changes = differences(before, settings) or "its image is another one now"
             in_use = is_held(path / LEASE)
             rest = "stays while another run uses it" if in_use else "is removed"
             self._context.progress(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import time
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from ..lifetime.layout import Home
 from ..settings import MAIN, Settings
 from .background import BackgroundStart
 from .context import Context, Holdings
+from .ending import Patience
 from .modes import Modes
 from .places import Places
 from .reuse import Reuse
@@ -64,6 +67,7 @@ class Run:
         beside: Path | None = None,
         places: Places | None = None,
         shaper: Shaper | None = None,
+        patience: Patience | None = None,
     ) -> Run:
         """Begin a run; what it starts lives until `close`, or until its processes are gone.
 
@@ -73,10 +77,14 @@ class Run:
                 about modes, and that it has swept, holds for both.
             places: What the words of `--dind-mount` stand for; by default nothing.
             shaper: The hook that may change the containers of daemons.
+            patience: How long the ends of this and of other runs wait for engines that don't
+                answer; by default this run's alone.
         """
         places = places or Places()
         directory = directories.base() / uuid4().hex[:8]
         context = Context(directory, beside or directory, places, progress, shaper)
+        if patience is not None:
+            context = dataclasses.replace(context, patience=patience)
         holdings = Holdings()
         try:
             holdings.take(directory, starts=True)
@@ -104,6 +112,16 @@ class Run:
     def progress(self) -> streams.Progress:
         """Where a line on what takes long goes."""
         return self._context.progress
+
+    @property
+    def is_ended_here(self) -> bool:
+        """Whether this process has begun the run, so that its daemons end with it."""
+        return self._ends_in == os.getpid()
+
+    @property
+    def patience(self) -> Patience:
+        """How long the end waits for engines that don't answer."""
+        return self._context.patience
 
     @property
     def choices(self) -> list[Choice]:
@@ -204,6 +222,9 @@ class Run:
         Args:
             failed: Whether a test failed, which keeps a daemon with `keep="on-failure"`.
 
+        It waits no longer than `ending.SECONDS` in all for engines that don't answer, and says what
+        it has left to the reaper then.
+
         Returns:
             The daemons that stay on purpose, of those that this process ended or used.
         """
@@ -211,20 +232,22 @@ class Run:
         self._finish_start()
         late: list[tuple[str, str]] = []
         try:
-            if self._ends_in == os.getpid():
+            if self.is_ended_here:
                 kept += self._starter.end_or_keep_all(failed=failed)
                 # What a process of the run that was killed left is not a daemon's, or not yet.
-                late = reaper.finish(self.path)
+                # The reaper itself does it in this one's place, once nobody holds the lease.
+                self.patience.within(lambda: late.extend(reaper.finish(self.path)))
                 self._starter.release()
             else:
                 # Another process may not have asked for them yet: they are held to this one's end.
                 self._mark_kept(failed=failed)
         finally:
             try:
-                self._context.engines.close()
+                self._context.engines.close(waits=not self.patience.is_out)
             finally:
                 self._holdings.release()
-        reaper.remove_late(self.path, late)
+        if late:
+            self.patience.within(lambda: reaper.remove_late(self.path, late))
         return kept
 
     def _start_under_way(self) -> BackgroundStart | None:
@@ -240,8 +263,10 @@ class Run:
         home = Home(self.path / MAIN)
         deadline = time.monotonic() + _FINISH_SECONDS
         while not background.wait(_ABORT_SECONDS) and time.monotonic() < deadline:
-            if self._ends_in == os.getpid():
-                self._starter.abort(home, background.settings)
+            if self.is_ended_here:
+                abort = partial(self._starter.abort, home, background.settings)
+                if not self.patience.within(abort):
+                    break
 
     def _mark_kept(self, *, failed: bool) -> None:
         """Keep, if they are to stay, the daemons that nobody may hold any more at the run's end."""

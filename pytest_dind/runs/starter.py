@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from functools import partial
 
 from ..backends import records
 from ..backends.protocol import Backend, Record
@@ -15,7 +16,7 @@ from ..errors import SettingsError
 from ..forwarder import launch
 from ..lifetime import directories, layout
 from ..lifetime.layout import LEASE, Home
-from ..settings import Settings
+from ..settings import AUTO, Settings
 from .context import Context
 from .modes import Modes
 from .sweep import sweep
@@ -119,6 +120,16 @@ class Starter:
         self.forward(daemon, settings)
         return daemon
 
+    def resolved(self, settings: Settings) -> Settings:
+        """Return the settings with the mode in force in place of `auto`.
+
+        Raises:
+            DindError: no mode can be had.
+        """
+        if settings.mode != AUTO:
+            return settings
+        return settings.replace(mode=self._modes.choice(settings, proved=False).mode)
+
     def forward(self, daemon: Daemon, settings: Settings) -> None:
         """Have a daemon's published ports opened on this machine, unless that is off."""
         if settings.forward == "off":
@@ -159,12 +170,13 @@ class Starter:
     def end_or_keep_all(self, *, failed: bool) -> list[Record]:
         """End the daemons of the run, but for those that stay on purpose, which are returned.
 
-        A daemon that can't be ended now is told of, and left to the lease and the next run's sweep.
+        A daemon that can't be ended now is told of, and left to the lease and the next run's sweep;
+        one on an engine that doesn't answer, to the reaper too.
 
         Args:
             failed: Whether a test failed.
         """
-        context, kept = self._context, []
+        context, kept = self._context, list[Record]()
         for path in sorted(self._context.directory.glob("*")):
             found = records.read(Home(path)) if path.is_dir() else None
             if found is None:
@@ -176,15 +188,30 @@ class Starter:
                     f"loopback: {why} (--dind-forward)"
                 )
             try:
-                if is_kept(settings, failed=failed):
-                    self.keep(record, settings)
-                    kept.append(record)
+                stays = is_kept(settings, failed=failed)
+                if self._end_or_keep(record, settings, stays=stays):
+                    kept += [record] if stays else []
                 else:
-                    self.end(record, settings)
+                    context.progress(
+                        f"{record.home.label} is left to its lease, the reaper and the next run's "
+                        f"sweep: the engine at {context.engine(settings).url} does not answer"
+                    )
             except Exception as error:
                 label = record.home.label
                 context.progress(f"{label} could not be ended or kept: {error}")
         return kept
+
+    def _end_or_keep(self, record: Record, settings: Settings, *, stays: bool) -> bool:
+        """End or keep a daemon; tell whether its engine answered."""
+        if stays and not record.certificates:
+            # Without a word to the engine.
+            self.keep(record, settings)
+            return True
+        engine = self._context.engine(settings)
+        return self._context.patience.within(
+            partial(self.keep if stays else self.end, record, settings),
+            answered=lambda: engine.answered,
+        )
 
     def _backend(self, record: Record, settings: Settings) -> Backend:
         """Return the backend that started a daemon."""

@@ -75,13 +75,14 @@ class _Relay(socketserver.BaseRequestHandler):
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(slow.engine.url.removeprefix("unix://"))
             engine.sendall(head.replace(b"Connection: keep-alive\r\n", b"Connection: close\r\n"))
-            back = threading.Thread(target=_pump, args=(engine, client), daemon=True)
+            back = threading.Thread(target=pump, args=(engine, client), daemon=True)
             back.start()
-            _pump(client, engine)
+            pump(client, engine)
             back.join()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Hand on what comes from one side to the other, to its end."""
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             target.sendall(data)

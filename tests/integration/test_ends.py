@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 
 import pytest
 
 from conftest import NESTED_IMAGE
+from pytest_dind.engine.engine import Engine
 
 from ..support import until
+from .hung import hung_engine
 from .projects import CUT_SHORT, Project, Run
 from .traces import Traces
 
@@ -194,3 +198,43 @@ def test_end_that_fails(project: Project, traces: Traces) -> None:
     assert "could not be ended or kept: the engine is gone" in output
     assert "1 passed" in output
     traces.assert_nothing_left(seconds=3)
+
+
+_IN_HASTE = """
+    from pytest_dind.runs import ending
+
+    ending.SECONDS = 3
+"""
+
+
+def test_engine_that_hangs(project: Project, traces: Traces, engine: Engine) -> None:
+    """An engine that hangs holds the end of a run up no longer than it may; the rest is told."""
+    mark = project.path / "hang"
+    project.write(_IN_HASTE, "conftest.py")
+    project.write(
+        """
+        from pathlib import Path
+
+        def test_it(dind_client):
+            dind_client.networks.create("of-ends")
+            Path("hang").touch()
+        """
+    )
+    with hung_engine(engine, project.path.parent, mark) as hung:
+        process = project.start(f"--dind-host={hung.url}")
+        until(lambda: mark.exists() or process.poll() is not None, 60, "the test has run")
+        began = time.monotonic()
+        output, _ = process.communicate(timeout=60)
+        seconds = time.monotonic() - began
+
+        assert "1 passed" in output
+        assert hung.asked
+        assert re.search(
+            r"dind: pytest-dind-\w+-main is left to its lease, the reaper and the next run's "
+            rf"sweep: the engine at {hung.url} does not answer",
+            output,
+        )
+        # A single call may take a minute.
+        assert seconds < 30
+        hung.wake()
+        traces.assert_nothing_left(seconds=10)

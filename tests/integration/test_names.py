@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import docker
 import pytest
+from docker.errors import NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
@@ -216,3 +217,39 @@ def test_network_of_an_engine_elsewhere(project: Project, other: OtherHost) -> N
         made.remove(force=True)
         network.remove()
     assert not other.client.api.containers(filters={"label": labels.RUN})
+
+
+@pytest.mark.requires_isolation
+def test_settings_that_rest_on_a_fixture(project: Project, engine: Engine, traces: Traces) -> None:
+    """A fixture that `dind_config` asks for ends after the daemon, as a network of it has to."""
+    name = f"foreign-rests-{uuid4().hex[:8]}"
+    project.write(
+        f"""
+        import docker
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def network():
+            client = docker.DockerClient({engine.url!r})
+            made = client.networks.create({name!r})
+            yield made.name
+            made.remove()
+            client.close()
+
+        @pytest.fixture(scope="session")
+        def dind_config(dind_config, network):
+            return dind_config.replace(network=network)
+        """,
+        "conftest.py",
+    )
+    project.write("def test_it(dind_client): dind_client.networks.create('left')")
+    try:
+        output = project.run()
+    finally:
+        with contextlib.suppress(NotFound):
+            engine.client.networks.get(name).remove()
+
+    assert "1 passed" in output
+    assert "test_it.py::test_it: network left" in output
+    assert "dind: daemon 'main' ready in" in output
+    traces.assert_nothing_left()

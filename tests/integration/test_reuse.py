@@ -97,6 +97,18 @@ def test_changed_settings(project: Project, traces: Traces) -> None:
     assert traces.containers() == [ids[1]]
 
 
+def test_mode_that_auto_stands_for(project: Project, traces: Traces) -> None:
+    """What `auto` has started is taken up by who names the mode, and the other way round."""
+    output = project.run(_REUSE, "--dind-mode=auto")
+    mode = re.search(r"^dind: auto: (\w+), because", output, re.MULTILINE)
+    assert mode is not None
+    project.run(_REUSE, f"--dind-mode={mode[1]}")
+    project.run(_REUSE, "--dind-mode=auto")
+    (id_,) = set(_ids(project))
+
+    assert traces.containers() == [id_]
+
+
 def test_name_that_another_begins_with(project: Project, traces: Traces) -> None:
     """A daemon of another name stays, also where its name begins with this one's."""
     project.run(f"{_REUSE}-2")

@@ -91,3 +91,45 @@ def test_own_cause_of_a_test(pytester: pytest.Pytester) -> None:
 
     assert "assert 1 == 2" in text
     assert "It is gone." in text
+
+
+# A call of the plugin that raises as `Daemon.exec` does, and a command of the suite's own.
+_COMMANDS = """
+    import subprocess
+    from types import SimpleNamespace
+
+    from pytest_dind.daemon import commands
+    from pytest_dind.engine.exec import Command
+
+    DONE = subprocess.CompletedProcess(["x"], 3, b"said", b"why")
+
+    def helper():
+        backend = SimpleNamespace(exec=lambda record, command: DONE)
+        commands.run(backend, None, Command(["x"]), check=True, text=True)
+
+    def test_daemon(): helper()
+
+    def test_own(): subprocess.run(["false"], check=True)
+    """
+
+
+def test_command_that_fails(pytester: pytest.Pytester) -> None:
+    """A command that fails in a daemon shows the test's lines and its outputs, and no more."""
+    pytester.makepyfile(_COMMANDS)
+    result = pytester.runpytest_subprocess("-k", "daemon")
+    text = "\n".join(_shown(result))
+
+    assert "commands.run(backend, None" in text
+    assert "CommandFailed: Command '['x']' returned non-zero exit status 3." in text
+    assert "E       stdout: said" in text
+    assert "E       stderr: why" in text
+    assert "commands.py" not in text
+    assert "::test_daemon - CommandFailed: Command '['x']' returned non" in result.stdout.str()
+
+
+def test_own_command_that_fails(pytester: pytest.Pytester) -> None:
+    """A command of the suite's own is shown as ever."""
+    pytester.makepyfile(_COMMANDS)
+    text = "\n".join(_shown(pytester.runpytest_subprocess("-k", "own")))
+
+    assert "subprocess.py:" in text

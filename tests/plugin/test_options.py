@@ -8,6 +8,9 @@ import pytest
 
 from pytest_dind.settings import MODES
 
+# From 9 on pytest has TOML tables of its own, in which values have types.
+_TYPED = pytest.version_tuple >= (9,)
+
 # The contract: each option with what its help says of its default.
 _OPTIONS = {
     "mode": "(default: auto)",
@@ -36,7 +39,8 @@ def test_help(pytester: pytest.Pytester, name: str) -> None:
     assert found is not None
     assert "--dind-" not in found[1]
     assert _OPTIONS[name] in found[1]
-    assert re.search(rf" dind_{name} \((string|linelist)\): ", text)
+    kind = "float" if name == "timeout" and _TYPED else "(string|linelist)"
+    assert re.search(rf" dind_{name} \({kind}\): ", text)
 
 
 def test_help_names_every_mode(pytester: pytest.Pytester) -> None:
@@ -168,3 +172,88 @@ def test_bad_override(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*Settings have no images.", "*Valid: mode, image, *"])
+
+
+@pytest.mark.parametrize("value", [None, {"image": "x"}, 5], ids=str)
+def test_override_that_gives_no_settings(pytester: pytest.Pytester, value: object) -> None:
+    """An override that gives something else, as without `return`, is told by its name."""
+    pytester.makeconftest(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def dind_config():
+            return {value!r}
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_mode(dind_mode): pass
+        def test_daemon(dind_daemon): pass
+        def test_factory(dind_factory): pass
+
+        @pytest.mark.requires_sysbox
+        def test_mark(): pass
+        """
+    )
+    result = pytester.runpytest()
+
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(
+        [
+            f"*The fixture dind_config gives {value!r} instead of settings.",
+            "*Have its override return dind_config.replace(...), or dind_config.",
+        ]
+    )
+
+
+@pytest.mark.skipif(not _TYPED, reason="Before 9, pytest has no TOML tables of its own.")
+@pytest.mark.parametrize("value", ["5", "5.5"])
+def test_number_in_toml(pytester: pytest.Pytester, value: str) -> None:
+    """In pytest's own TOML table, a number is written as a number."""
+    pytester.makepyprojecttoml(
+        f"""
+        [tool.pytest]
+        dind_timeout = {value}
+        dind_cpus = "1.5"
+        dind_publish = ["8080"]
+        """
+    )
+    pytester.makepyfile(
+        f"""
+        def test_it(dind_config):
+            assert (dind_config.timeout, dind_config.cpus) == ({value}, "1.5")
+            assert dind_config.publish == ("8080",)
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
+@pytest.mark.skipif(not _TYPED, reason="Before 9, pytest has no TOML tables of its own.")
+@pytest.mark.parametrize(
+    ("key", "value"), [("cpus", "1.5"), ("publish", "[8080]"), ("load", '"x"'), ("timeout", '"5"')]
+)
+def test_other_type_in_toml(pytester: pytest.Pytester, key: str, value: str) -> None:
+    """A value of another type is a usage error that says how to write it."""
+    pytester.makepyprojecttoml(f"[tool.pytest]\ndind_{key} = {value}")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stderr.str()
+    assert f"The ini key dind_{key} has a value of a type that it can't have." in text
+    assert f"config option 'dind_{key}' expects" in text
+    assert "Write a number of seconds as a number" in text
+
+
+def test_number_that_is_none_in_ini(pytester: pytest.Pytester) -> None:
+    """So is a text in an ini file that is no number."""
+    pytester.makeini("[pytest]\ndind_timeout = soon")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "soon" in result.stderr.str()
+    assert "To fix this" in result.stderr.str()

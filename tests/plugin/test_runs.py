@@ -260,10 +260,17 @@ def test_no_engine_for_a_factory(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("host", ["tcp://localhost:abc", "ssh://h:70000"])
-def test_host_that_is_none(pytester: pytest.Pytester, host: str) -> None:
-    """A URL that is none fails the tests that need an engine, and no others."""
+def test_host_that_is_none(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """A URL that is none fails the tests that need an engine, and no others.
+
+    Where the environment has it, that is: as an option, it is a usage error.
+    """
     pytester.makepyfile("def test_it(dind_client): pass\ndef test_other(): pass")
-    result = pytester.runpytest_subprocess(f"--dind-host={host}")
+    assert pytester.runpytest_subprocess(f"--dind-host={host}").ret == pytest.ExitCode.USAGE_ERROR
+    monkeypatch.setenv("DOCKER_HOST", host)
+    result = pytester.runpytest_subprocess()
 
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines([f"*EngineUnavailable: The Docker engine at {host} cannot be *"])

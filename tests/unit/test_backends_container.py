@@ -564,3 +564,22 @@ def test_label_of_the_container_of_the_tests() -> None:
     ]
     assert data_root["VolumeOptions"]["Labels"][labels.CONTAINER] == "c0ffee"
     assert labels.CONTAINER not in _spec().arguments(api)["labels"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"publish": ["8080"], "scope": "worker"}, True),
+        ({"publish": ["8080"]}, False),
+        ({"scope": "worker"}, False),
+    ],
+    ids=str,
+)
+def test_port_of_each_worker(settings: dict[str, Any], told: bool) -> None:
+    """Where each worker's daemon publishes the same port, that is told as the way out."""
+    text = "Bind for 0.0.0.0:8080 failed: port is already allocated"
+    error = engine_errors.refused(_HOME, Settings(image="i:t", **settings), text)
+
+    assert isinstance(error, SettingsError)
+    assert ("--dind-scope session" in error.remedy[0]) == told
+    assert "Name another port: --dind-publish PORT." in error.remedy

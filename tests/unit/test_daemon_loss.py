@@ -154,3 +154,14 @@ def test_loss_behind_a_failed_call(short_path: Path) -> None:
     error = call("tcp://127.0.0.1:1")
     record = dataclasses.replace(two.record, host="tcp://127.0.0.1:1")
     assert _behind(error, one, dataclasses.replace(two, record=record)) is not None
+
+
+def test_directory_that_was_removed(short_path: Path) -> None:
+    """A daemon whose directory somebody removed is lost for that, which is said."""
+    text = _text(_lost(_daemon(short_path / "gone")))
+
+    assert f"Its directory {short_path / 'gone'}, by which it is reached, was removed" in text
+    assert "Set TMPDIR to a directory that nobody clears while tests run." in text
+    assert "exit code" not in text
+    (short_path / "there").mkdir()
+    assert "was removed" not in _text(_lost(_daemon(short_path / "there")))

@@ -214,3 +214,17 @@ def test_info_that_is_not_given(short_path: Path) -> None:
         engine = Engine(fake.host)
         assert engine.info() == {}
         engine.close()
+
+
+def test_when_it_has_answered(short_path: Path) -> None:
+    """An engine notes when it has answered last; before, it has not."""
+    with (
+        FakeEngine(short_path / "s", _VERSION) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        assert engine.answered == 0
+        engine.client.version()
+        first = engine.answered
+        engine.client.version()
+
+    assert 0 < first < engine.answered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +317,25 @@ def test_no_bind_at_all(tmp_path: Path) -> None:
     """Without any mount, the refusal says so."""
     with pytest.raises(Refusal, match="which is of no --dind-mount"):
         Policy("own", frozenset(), (), "/e", "/s", "/base").bind(str(tmp_path))
+
+
+@pytest.mark.parametrize("allowed", [(), ("bind:/",)], ids=["none", "all"])
+def test_bind_whose_link_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...]
+) -> None:
+    """A link that the guard may not follow could lead anywhere, and the engine follows it."""
+
+    def refuse(path: object, **how: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "link").symlink_to("/")
+    policy = _policy(tmp_path, *allowed)
+    monkeypatch.setattr(os, "readlink", refuse)
+    with pytest.raises(Refusal) as caught:
+        policy.bind(str(tmp_path / "link" / "etc"))
+
+    assert caught.value.status == 403
+    assert "link/etc, which can't be followed (Permission denied), is refused" in str(caught.value)
 
 
 def test_allowed_bind(tmp_path: Path) -> None:

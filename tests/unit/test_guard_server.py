@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -406,3 +407,29 @@ def test_name_that_a_failed_load_took(failure: dict[str, Any]) -> None:
 
     assert b"the image x:latest was loaded, but the name is the host's" in answer
     assert f"POST /images/{had}/tag" in asked
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), False),
+        (BrokenPipeError(errno.EPIPE, "broken"), False),
+        (OSError(errno.ENOTCONN, "not connected"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_error_of_the_guards_own(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, told: bool
+) -> None:
+    """An error of a file is told to the client; one of a connection means that a side has left."""
+
+    async def fail(self: Server, exchange: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Server, "_handle", fail)
+    answer = _play(_nothing, _sent(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n"))
+
+    assert answer.startswith(b"HTTP/1.1 500") == told
+    assert (answer == b"") == (not told)

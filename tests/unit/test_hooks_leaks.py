@@ -1,12 +1,13 @@
-"""Where the fixture dind_clean stands among a test's fixtures."""
+"""Where the fixture dind_clean stands among a test's fixtures, and whose leftovers are whose."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from pytest_dind.hooks.leaks import place_fixture
+from pytest_dind.hooks.leaks import Leaks, place_fixture
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,43 @@ def test_place(names: list[str], placed: list[str]) -> None:
 
     assert item.fixturenames == placed
     assert names == before, "the list is shared by the parameter sets of a function"
+
+
+class _Ledger:
+    """A ledger in which a test, and a fixture of a wider scope, have made one thing each."""
+
+    is_lost = False
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def begin_test(self, test: str) -> None:
+        """Nothing."""
+
+    def end_test(self) -> list[str]:
+        """The test's; it is not told again."""
+        self.ended = True
+        return ["container of the test"]
+
+    def leftovers_of_wider(self) -> list[str]:
+        """All that was not told."""
+        return ["network"] if self.ended else ["container of the test", "network"]
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_run_that_ends_in_a_test(looked_at: bool) -> None:
+    """What a test leaves that the run ended in, as by `--pdb`, is that test's."""
+    leaks = Leaks(cast(Any, None), test="", wider=0)
+    leaks._ledger, leaks._chosen = cast(Any, _Ledger()), "report"
+    item: Any = SimpleNamespace(nodeid="t.py::test_it", fixturenames=["dind_daemon"])
+    leaks.begin_test(item.nodeid)
+    if looked_at:
+        leaks.report(item, leaks.after_test(item))
+
+    assert leaks.finish() == [
+        "t.py::test_it: container of the test",
+        "fixtures of a wider scope: network",
+    ]

@@ -278,3 +278,12 @@ def test_bad_wishes_for_cleaning(mark: pytest.Mark) -> None:
 
     assert "the marker dind_clean(" in text
     assert "Valid arguments, by name: build_cache, images." in text
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None], ids=str)
+def test_wish_for_cleaning_that_is_no_switch(value: object) -> None:
+    """What dind_clean is to remove is said by True or False alone."""
+    (text,) = _mistakes(_Node([_mark("dind_clean", images=value)]))
+
+    assert f"the marker dind_clean(images={value!r}) is not valid" in text
+    assert "Each of its arguments is True or False." in text

@@ -12,9 +12,10 @@ import pytest
 import requests
 from docker.errors import APIError, NotFound
 
-from pytest_dind import DindError, Settings
+from pytest_dind import DindError, Settings, SettingsError
 from pytest_dind.backends import names
 from pytest_dind.lifetime import labels, layout
+from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
 
 
@@ -27,6 +28,7 @@ def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
 
     run: Any = SimpleNamespace(
         path=tmp_path,
+        patience=Patience(),
         daemons=[SimpleNamespace(stop=fail)],
         close=lambda: ended.append("the run"),
     )
@@ -126,3 +128,38 @@ def test_network_of_others(tmp_path: Path) -> None:
     assert "already exists" in caught.value.evidence
     assert not networks.connected
     assert not factory._run.daemons
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("reuse", "mine"), ("keep", "always"), ("scope", "worker"), ("leaks", "off")),
+        *(("require", ["all"]), ("doctor", "quick")),
+    ],
+)
+def test_setting_of_the_run(tmp_path: Path, name: str, value: Any) -> None:
+    """A setting that is the run's has no effect for one daemon more, which is said."""
+    factory = _factory(tmp_path, _Networks())
+    with pytest.raises(SettingsError) as caught:
+        factory(**{name: value})
+
+    assert caught.value.what.startswith(f"dind_factory: {name}=")
+    assert f"--dind-{name}" in str(caught.value)
+
+
+def test_setting_of_the_run_as_it_is(tmp_path: Path) -> None:
+    """One that changes nothing is taken, as where a daemon is to have all that the first has."""
+    started: list[Settings] = []
+
+    def start(name: str, chosen: Settings) -> None:
+        started.append(chosen)
+        raise DindError("It is not started.", remedy=["Nothing."])
+
+    run: Any = SimpleNamespace(path=tmp_path, start=start)
+    factory = Factory(
+        run, Settings(keep="always", leaks="fail"), lambda chosen: contextlib.nullcontext()
+    )
+    with pytest.raises(DindError, match="It is not started"):
+        factory(keep="never", reuse="", leaks="fail")
+
+    assert (started[0].keep, started[0].leaks) == ("never", "fail")

@@ -6,6 +6,8 @@ import errno
 import gc
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,8 +21,8 @@ from pytest_dind.lifetime import directories
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.lifetime.layout import LEASE, Home
 from pytest_dind.lifetime.lease import is_held
+from pytest_dind.runs import ending, starter
 from pytest_dind.runs import run as run_module
-from pytest_dind.runs import starter
 from pytest_dind.runs.run import Run
 from pytest_dind.settings import MAIN
 
@@ -44,6 +46,8 @@ class Backend:
         self.certificates = ""
         self.held = 0
         self.forwarded: list[Path] = []
+        # Set: the engine answers no more.
+        self.hangs = threading.Event()
 
     def start(self, home: Home, settings: Settings, *given: object) -> Record:
         """Start one."""
@@ -79,6 +83,8 @@ class Backend:
 
     def stop(self, home: Home) -> None:
         """Remove one."""
+        if self.hangs.is_set():
+            threading.Event().wait()
         self.there.discard(home.path)
 
 
@@ -361,3 +367,69 @@ def test_one_engine_by_many_names(run: Run, temp: Path, monkeypatch: pytest.Monk
     assert {*found, run.engine(Settings())} == found
     assert len(found) == 1
     assert run.engine(Settings(host="unix:///elsewhere")) not in found
+
+
+def test_engine_that_answers_no_more(
+    temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of several runs waits in all no longer than it may, and says what it has left."""
+    monkeypatch.setattr(ending, "SECONDS", 1.0)
+    said: list[str] = []
+    run = Run.begin(said.append)
+    other = Run.begin(said.append, beside=run.path, patience=run.patience)
+    run.daemon(SETTINGS)
+    run.start("more", SETTINGS)
+    other.daemon(SETTINGS)
+    backend.hangs.set()
+    began = time.monotonic()
+    other.close()
+    run.close()
+
+    # Three daemons, with one wait.
+    assert time.monotonic() - began < 2.5
+    label = f"pytest-dind-{other.path.name}-main"
+    assert said[0] == (
+        f"{label} is left to its lease, the reaper and the next run's sweep: "
+        "the engine at unix:///nonexistent.sock does not answer"
+    )
+    assert [line.partition(" is left")[0] for line in said[1:]] == [
+        f"pytest-dind-{run.path.name}-main",
+        f"pytest-dind-{run.path.name}-more",
+    ]
+    assert not is_held(run.path / LEASE)
+
+
+def test_kept_on_an_engine_that_answers_no_more(
+    temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to stay is marked without the engine."""
+    monkeypatch.setattr(ending, "SECONDS", 0.1)
+    run = Run.begin(print)
+    run.start("gone", SETTINGS)
+    run.start("kept", SETTINGS.replace(keep="always"))
+    backend.hangs.set()
+
+    assert [record.home.name for record in run.close()] == ["kept"]
+
+
+def test_start_under_way_on_an_engine_that_answers_no_more(
+    temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a start waited for that can't be broken off."""
+    monkeypatch.setattr(ending, "SECONDS", 1.0)
+    under_way = threading.Event()
+
+    def start(*given: object) -> Record:
+        backend.hangs.set()
+        under_way.set()
+        threading.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(backend, "start", start)
+    run = Run.begin(print)
+    run.start_in_background(SETTINGS)
+    assert under_way.wait(10)
+    began = time.monotonic()
+    run.close()
+
+    assert time.monotonic() - began < 2.5

@@ -121,6 +121,22 @@ def test_false_value_on_the_command_line_wins(pytester: pytest.Pytester) -> None
         ("--dind-mode=dnid", [AUTO, *MODES]),
         ("--dind-mode=", [AUTO, *MODES]),
         ("--dind-image=", ["an image's name, such as docker:dind"]),
+        ("--dind-image=UPPER", ["lower case", "an image's name, such as docker:dind"]),
+        ("--dind-image=a b", ["an image's name, such as docker:dind"]),
+        ("--dind-load=UPPER:1", ["lower case", "an image's name, such as docker:dind"]),
+        ("--dind-load=a:b:c", ["an image's name, such as docker:dind"]),
+        ("--dind-host=tcp://", ["It names no host", "tcp://HOST:PORT"]),
+        ("--dind-host=tcp://:2375", ["It names no host", "tcp://HOST:PORT"]),
+        ("--dind-host=tcp://h:99999", ["Port out of range", "tcp://HOST:PORT"]),
+        ("--dind-host=ssh://", ["It names no host", "ssh://[USER@]HOST"]),
+        ("--dind-host=unix://", ["It names no socket", "unix://PATH"]),
+        ("--dind-host=ftp://h", ["no way to an engine by ftp://", "a context's name"]),
+        ("--dind-host=h:2375", ["No context has such a name", "tcp://HOST:PORT"]),
+        ("--dind-memory=9999999999999t", ["a size such as 512m or 2g"]),
+        ("--dind-cache-size=9999999999999t", ["a size such as 500m or 10g"]),
+        ("--dind-cpus=" + "9" * 400, ["a number above 0, such as 1.5"]),
+        ("--dind-arg=\udcff", ["a text that UTF-8 has"]),
+        ("--dind-timeout=1e300", ["not above 1000000"]),
         ("--dind-timeout=soon", ["a number of seconds above 0, such as 60"]),
         ("--dind-timeout=-1", ["a number of seconds above 0, such as 60"]),
         ("--dind-timeout=nan", ["a number of seconds above 0, such as 60"]),
@@ -342,3 +358,35 @@ def test_settings_are_values() -> None:
     assert "timeout=1" in repr(other)
     with pytest.raises(SettingsError, match=r"no imgae\.[^$]*Valid: mode, image"):
         Settings(imgae="x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "busybox",
+            "docker:28-dind",
+            "a/b_c/d__e/f-g.h:T_1.x-y",
+            "localhost:5000/a",
+            "R.example/a",
+        ),
+        *("[fd00::1]:5000/a", "UPPER/a", "a@sha256:" + "0f" * 32, "a:1@sha256:" + "0f" * 32),
+        *("sha256:" + "0f" * 32, "0f" * 32, "0f0f0f0f0f0f"),
+    ],
+)
+def test_names_of_images(name: str) -> None:
+    """What the engine takes as an image's name, digest or id is taken."""
+    assert Settings(image=name, load=[name]).image == name
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "default", "my-context_1.x", "unix:///var/run/docker.sock", "unix://x"),
+        *("tcp://h", "tcp://h:2376", "tcp://[fd00::1]:2375", "ssh://h", "ssh://me@h:22/run/d.sock"),
+        "http://h:2375",
+    ],
+)
+def test_hosts(host: str) -> None:
+    """A URL that leads somewhere is taken, and what may be a context's name."""
+    assert Settings(host=host).host == host

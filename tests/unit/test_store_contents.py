@@ -68,6 +68,20 @@ def test_ls(store: _Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert total.startswith("319 MB in all")
 
 
+def test_ls_of_many_images(store: _Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of many names a line has the first ones, and digests by their first digits."""
+    digest = "registry.example/a@sha256:" + "0f" * 32
+    names = (digest, *(f"registry.example/team/image:{number}" for number in range(20)))
+    store.roots = [Root("d-1", 1, 0, names, held=False, daemons=())]
+    assert command.main(["cache", "ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert max(map(len, lines)) <= 100
+    assert "   registry.example/a@sha256:0f0f0f0f0f0f, +20   " in lines[1]
+    assert command.main(["cache", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["roots"][0]["images"] == list(names)
+
+
 def test_ls_of_an_unknown_user(store: _Store, capsys: pytest.CaptureFixture[str]) -> None:
     """A golden root that is held by a container without labels is in use all the same."""
     store.roots = [Root("d-1", 1, 0, (), held=True, daemons=())]

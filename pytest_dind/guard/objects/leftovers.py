@@ -37,7 +37,8 @@ def purge(engine: Engine, home: Path, container: str = "") -> None:
     # Where no guard has begun, nothing is known to be this run's.
     since = (journal and journal.since()) or float("inf")
     patience = iter(_PATIENCE_SECONDS)
-    _end_swarm(api, str(home), journal)
+    if journal:
+        _end_swarm(api, str(home), journal)
     for _ in range(_PASSES):
         went = [*_purge(api, (str(home), container), since)]
         if journal:

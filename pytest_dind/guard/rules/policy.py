@@ -82,13 +82,18 @@ class Policy:
         """
         if not self.own:
             return source
-        real = os.path.realpath(source)
-        if not os.path.lexists(real):
+        try:
+            real = os.path.realpath(source, strict=True)
+        except (FileNotFoundError, NotADirectoryError):
             # Without this, an engine makes an empty directory, as root, on the host.
             raise Refusal(
                 400,
                 'invalid mount config for type "bind": bind source path does not exist: ' + source,
-            )
+            ) from None
+        except OSError as error:
+            # The engine, which is root, may read what the guard may not.
+            why = error.strerror or str(error)
+            raise forbidden(f"a bind of {source}, which can't be followed ({why}),") from error
         there = self._shared(source, real, writes=writes)
         if real != os.path.realpath(self.socket):
             self._demand(source, real, there, writes=writes)
