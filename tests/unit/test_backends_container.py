@@ -441,6 +441,7 @@ def _slow(short_path: Path, home: Home) -> Iterator[Engine]:
 
     home.path.mkdir()
     answers: dict[str, Any] = {
+        "GET /version": Answer(body={"ApiVersion": "1.41"}),
         "GET /images/i:t/json": found,
         "GET /images/l:t/json": found,
         "POST /images/create": pull,

@@ -17,15 +17,16 @@ import _packages
 import _programs
 import _roots
 
-# A docker CLI that has the plugins in its --config alone, as one without them.
+# A docker CLI without plugins.
 _DOCKER = """\
 #!/bin/sh
 case $1 in
     --version) exit 0 ;;
-    --config) [ -e "$2/cli-plugins/docker-$3" ] && echo "$3 of $2" ;;
     *) exit 1 ;;
 esac
 """
+
+_PLUGIN = '#!/bin/sh\necho "$0 $*"\n'
 
 
 def _script(path: Path, text: str = "#!/bin/sh\nexit 0\n") -> Path:
@@ -52,7 +53,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def fetch(wanted: Sequence[_programs.Program], scratch: Path, places: _programs.Places) -> None:
         for one in wanted:
             names.append(one.file)
-            _script(places.of(one), _DOCKER if one.file == "docker" else "#!/bin/sh\n")
+            _script(places.of(one), _DOCKER if one.file == "docker" else _PLUGIN)
         _programs.write_wrapper(places)
 
     monkeypatch.setattr(_programs, "fetch", fetch)
@@ -72,7 +73,8 @@ def test_what_the_machine_lacks_is_fetched_once(
     said = subprocess.run([wrapper, "compose", "up"], capture_output=True, text=True).stdout
 
     assert fetched == ["docker-compose", "docker-buildx"]
-    assert said == f"compose of {tmp_path}/ours/config\n"
+    # By itself, so that it has the docker config of whoever runs it.
+    assert said == f"{tmp_path}/ours/config/cli-plugins/docker-compose up\n"
     assert f"exec {machine}/docker" in wrapper.read_text()
 
 
