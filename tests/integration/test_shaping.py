@@ -20,7 +20,7 @@ def test_container_that_a_hook_changes(project: Project) -> None:
             assert config.rootpath.name == "p" and mode in ("dind", "sysbox")
             create["hostname"] = f"host-of-{daemon}"
             create["labels"]["mine"] = daemon
-            limit = docker.types.Ulimit(name="nofile", soft=1024, hard=2048)
+            limit = docker.types.Ulimit(name="nofile", soft=2048, hard=2048)
             create["host_config"]["Ulimits"] = [limit]
             create["command"].append("--label=added=yes")
         """,
@@ -35,7 +35,7 @@ def test_container_that_a_hook_changes(project: Project) -> None:
             assert dind_client.info()["Labels"] == ["added=yes"]
             assert dind_daemon.container.labels["mine"] == "main"
             told = dind_daemon.exec(["sh", "-c", "hostname; ulimit -n; ulimit -Hn"]).stdout
-            assert told.split() == ["host-of-main", "1024", "2048"]
+            assert told.split() == ["host-of-main", "2048", "2048"]
 
         def test_factory(dind_factory):
             assert dind_factory("other").container.labels["mine"] == "other"

@@ -167,7 +167,7 @@ def test_controller_ends_it(project: Project, traces: Traces) -> None:
             with open("ids") as file:
                 daemon = file.readline().split()[1]
             client = docker.from_env()
-            found = [c for c in client.containers.list(all=True) if c.id == daemon]
+            found = [c for c in client.api.containers(all=True) if c["Id"] == daemon]
             client.close()
             with open("looks", "a") as file:
                 print(when, len(found), file=file)
