@@ -7,6 +7,7 @@ ALL = (
     dind.CASE,
     dind.BARE,
     dind.ENVIRONMENT,
+    dind.AUTHORITY,
     floor.LOADED,
     dind.LOADED,
     dind.DOUBLE,

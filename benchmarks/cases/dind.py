@@ -27,11 +27,15 @@ def _bare(bench: Bench) -> Sample:
 
 
 def _environment(bench: Bench) -> Sample:
+    files = ("--dind-mount=project", "--dind-mount=tmp")
+    return _sample(bench, *files, "--dind-forward=auto", "--dind-env=GIVEN=value")
+
+
+def _authority(bench: Bench) -> Sample:
     authority = bench.directory / "authority.pem"
     if not authority.exists():
         trustme.CA().cert_pem.write_to_path(str(authority))
-    given = (f"--dind-ca={authority}", "--dind-env=GIVEN=value", "--dind-mount=project")
-    return _sample(bench, *given, "--dind-mount=tmp", "--dind-forward=auto")
+    return _sample(bench, "--dind-mount=", "--dind-forward=off", f"--dind-ca={authority}")
 
 
 CASE = Case(
@@ -55,8 +59,16 @@ BARE = Case(
 
 ENVIRONMENT = Case(
     name="environment",
-    about="The same with all of it: files, the forwarder, an authority, a variable.",
+    about="The same with files, the forwarder and a variable.",
     sample=_environment,
+    figures={"start": AtMostAbove(0.03), "teardown": None},
+    floor="dind-bare",
+)
+
+AUTHORITY = Case(
+    name="dind-authority",
+    about="The same without these, with an authority that the daemon trusts.",
+    sample=_authority,
     figures={"start": AtMostAbove(0.03), "teardown": None},
     floor="dind-bare",
 )
