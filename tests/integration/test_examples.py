@@ -27,7 +27,6 @@ _HOSTILE = {
     "DOCKER_API_VERSION": "1.24",
     "DOCKER_TLS_VERIFY": "1",
     "DOCKER_CERT_PATH": "/no/such/certificates",
-    "DOCKER_CONFIG": "/no/such/config",
     "BUILDX_BUILDER": "no-such-builder",
     "CONTAINER_HOST": "tcp://127.0.0.1:9",
     "BUILDKIT_HOST": "tcp://127.0.0.1:9",
@@ -64,13 +63,15 @@ def _ran(*options: str, env: Mapping[str, str]) -> set[str]:
 # Compose and buildx make control groups in their own ways.
 @pytest.mark.cgroups
 @pytest.mark.requires_isolation
-def test_tools_in_a_hostile_environment(engine: Engine, mode: str) -> None:
+def test_tools_in_a_hostile_environment(engine: Engine, mode: str, tmp_path: Path) -> None:
     """Each tool finds the daemon, whatever is inherited that leads elsewhere.
 
     None of them is missing: `tools/engine.py programs` brings those that no Python package is.
     """
     tools = {path.stem for path in (_ROOT / "examples" / "tools").glob("test_*.py")}
-    assert _ran("--dind-mode", mode, "--dind-host", engine.url, env=_HOSTILE) == tools
+    # Tools write to their configuration, which is the user's own; here there is none yet.
+    env = {**_HOSTILE, "DOCKER_CONFIG": str(tmp_path / "config")}
+    assert _ran("--dind-mode", mode, "--dind-host", engine.url, env=env) == tools
 
 
 def test_tools_over_tls(other: OtherHost) -> None:
