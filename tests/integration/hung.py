@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_dind.engine.engine import Engine
 
-from .slow import pump
+from .slow import relay
 
 _CHUNK = 65536
 
@@ -59,13 +59,7 @@ class _Relay(socketserver.BaseRequestHandler):
         if hung.mark.exists():
             hung.asked.append(head.partition(b"\r\n")[0])
             hung.awake.wait()
-        with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(hung.engine.url.removeprefix("unix://"))
-            engine.sendall(head.replace(b"Connection: keep-alive\r\n", b"Connection: close\r\n"))
-            back = threading.Thread(target=pump, args=(engine, client), daemon=True)
-            back.start()
-            pump(client, engine)
-            back.join()
+        relay(client, head, hung.engine)
 
 
 @contextlib.contextmanager

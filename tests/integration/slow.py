@@ -72,13 +72,18 @@ class _Relay(socketserver.BaseRequestHandler):
             slow.pull()
             client.sendall(_ANSWER)
             return
-        with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(slow.engine.url.removeprefix("unix://"))
-            engine.sendall(head.replace(b"Connection: keep-alive\r\n", b"Connection: close\r\n"))
-            back = threading.Thread(target=pump, args=(engine, client), daemon=True)
-            back.start()
-            pump(client, engine)
-            back.join()
+        relay(client, head, slow.engine)
+
+
+def relay(client: socket.socket, head: bytes, to: Engine) -> None:
+    """Relay a request, of which the first bytes have been read, as the last of its connection."""
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.connect(to.url.removeprefix("unix://"))
+        engine.sendall(head.replace(b"Connection: keep-alive\r\n", b"Connection: close\r\n"))
+        back = threading.Thread(target=pump, args=(engine, client), daemon=True)
+        back.start()
+        pump(client, engine)
+        back.join()
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
