@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import shutil
 import socketserver
 import threading
@@ -17,13 +18,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# Tests that run side by side share the processors. A bound here says that something comes about at
+# all, and not hangs; how long it takes is measured in benchmarks.
+_PATIENCE = 3 if "PYTEST_XDIST_WORKER" in os.environ else 1
+
 
 def until(condition: Callable[[], T], seconds: float, what: str) -> T:
     """Poll `condition` until it is true, and fail when it is not in `seconds`.
 
-    It may look at what others remove meanwhile, such as the files of a process in /proc: where
-    one vanishes under it, it looks again.
+    `seconds` are those of a test that runs alone; beside others it gets three times as many. The
+    condition may look at what others remove meanwhile, such as the files of a process in /proc:
+    where one vanishes under it, it looks again.
     """
+    seconds *= _PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         vanished: OSError | None = None
