@@ -94,7 +94,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     doctor.set_defaults(call=_doctor)
+    _add_conformance(
+        commands.add_parser(
+            "conformance", parents=[engine], help="show what works on an engine, by a small suite"
+        )
+    )
     return parser
+
+
+def _add_conformance(conformance: argparse.ArgumentParser) -> None:
+    """Add the options of `conformance`."""
+    conformance.add_argument(
+        "--mode",
+        action="append",
+        default=[],
+        choices=("dind", "sysbox", "socket"),
+        help="a mode to try, repeatable (default: dind, socket, and sysbox where it is)",
+    )
+    image = settings.Settings().image
+    conformance.add_argument("--image", default=image, help=f"of the daemons (default: {image})")
+    conformance.add_argument(
+        "--nested",
+        default="busybox",
+        help="of the containers in them: a busybox or the like (default: busybox)",
+    )
+    form = conformance.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    form.add_argument("--markdown", action="store_true", help="print a table of Markdown")
+    conformance.set_defaults(call=_conformance)
 
 
 def _add_cache(cache: argparse.ArgumentParser, engine: argparse.ArgumentParser) -> None:
@@ -138,6 +165,21 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
     # Else it speaks of pytest's options, which a test run is to be given.
     print(_in_own_terms(text, options) if found.error else text)
     return found.exit_code
+
+
+def _conformance(options: argparse.Namespace, engine: Engine) -> int:
+    from .conformance import examination, table
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    modes = options.mode or examination.usual(engine)
+    found = examination.examine(engine, modes, options.image, options.nested, tell)
+    if options.json:
+        print(json.dumps(examination.data(found), indent=2))
+    else:
+        print(*(table.markdown if options.markdown else table.text)(found), sep="\n")
+    return int(any(one.failed for one in found))
 
 
 def _ps(options: argparse.Namespace, engine: Engine) -> int:
