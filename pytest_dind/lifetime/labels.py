@@ -83,10 +83,14 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """A process's start time in clock ticks since boot (proc(5), stat, field 22); "" if gone."""
+    """A process's start time in clock ticks since boot (proc(5), stat, field 22); "" if gone.
+
+    One that has ended is gone, also before its parent has asked for its exit code (state Z).
+    """
     try:
         # The second field, the command's name in brackets, may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 

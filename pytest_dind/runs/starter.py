@@ -187,6 +187,11 @@ class Starter:
                     f"{record.home.label}: its port {port} was not opened on this machine's "
                     f"loopback: {why} (--dind-forward)"
                 )
+            if launch.is_on(path) and not launch.is_alive(path):
+                context.progress(
+                    f"{record.home.label}: its forwarder ended before the run; ports published "
+                    f"after that were not opened on this machine's loopback (--dind-forward)"
+                )
             try:
                 stays = is_kept(settings, failed=failed)
                 if self._end_or_keep(record, settings, stays=stays):

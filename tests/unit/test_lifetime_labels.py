@@ -11,6 +11,8 @@ import pytest
 
 from pytest_dind.lifetime import labels
 
+from ..support import until
+
 
 def test_labels_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every container has the run, owner (host and user), role and time of its making."""
@@ -53,6 +55,18 @@ def test_process_that_is_gone() -> None:
 
     assert labels.is_gone(f"{machine} {ended.pid} {started}")
     assert labels.is_gone(f"{machine} {pid} {int(started) - 1}")
+
+
+def test_process_that_has_ended() -> None:
+    """A process that was killed is gone before its parent has asked for its exit code."""
+    machine = labels.process().rsplit(" ", 2)[0]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+        label = f"{machine} {process.pid} {stat.rpartition(')')[2].split()[19]}"
+        assert not labels.is_gone(label)
+        process.kill()
+        until(lambda: labels.is_gone(label), 10, "it is gone")
+        assert process.returncode is None
 
 
 @pytest.mark.parametrize("label", ["", "another-boot/pid:[1] 1 1"])
