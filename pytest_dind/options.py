@@ -23,6 +23,9 @@ DAEMON_FIXTURES = frozenset(
 # In pytest's own TOML tables ([tool.pytest], from 9 on) values have types.
 _HAS_TYPES = pytest.version_tuple >= (9,)
 
+AHEAD = "dind/ahead"
+"""The name of pytest's cache that has which runs needed the daemon."""
+
 CLEAN = "dind_clean"
 """The name of a fixture and of a marker."""
 MARKERS = {

@@ -18,6 +18,7 @@ import pytest
 from . import settings
 from .errors import DindError, SettingsError
 from .options import (
+    AHEAD,
     CLEAN,
     DAEMON_FIXTURES,
     MARKERS,
@@ -138,6 +139,19 @@ def _daemon_hooks(config: pytest.Config) -> DaemonHooks:
 def _registered_hooks(config: pytest.Config) -> DaemonHooks | None:
     hooks: DaemonHooks | None = config.pluginmanager.get_plugin(_DAEMON_HOOKS)
     return hooks
+
+
+# Before xdist starts its workers.
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin the daemon's start, where the last run like this one needed it."""
+    config = session.config
+    cache = getattr(config, "cache", None)
+    if cache is not None and cache.get(AHEAD, None):
+        from .hooks import ahead
+
+        if ahead.is_expected(config):
+            _daemon_hooks(config).start_ahead()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -196,6 +196,15 @@ class Settings:
         shapes=False,
         run_only=True,
     )
+    ahead: str = option(
+        "auto",
+        "whether the daemon's start begins with the session, beside collection, where the last "
+        "run with the same options needed it (pytest's cache knows): auto or off",
+        metavar="WHEN",
+        choices=("auto", "off"),
+        shapes=False,
+        run_only=True,
+    )
     keep: str = option(
         "never",
         "keep the daemon after the run, and say how to attach: never, on-failure or always",

@@ -12,7 +12,7 @@ import pytest
 
 from ..errors import DindError
 from ..options import DAEMON_FIXTURES, SETTINGS, Unavailable, unavailable
-from . import markers, terminal
+from . import ahead, markers, terminal
 from .binds import Binds
 from .leaks import Leaks
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _XDIST_KEY = "pytest_dind"
 """The name under which xdist hands a value of this plugin's to a worker, and back."""
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+"""How a run ends that says something about the next."""
+_NEEDED_KEY = "pytest_dind_needed"
+"""Likewise, for whether a worker's tests were certain to need the daemon."""
 # Half of what the end of a run waits in vain: the other half is for the daemons' ends.
 _LOOK_SECONDS = 5
 
@@ -58,6 +62,8 @@ class DaemonHooks:
         self._left: list[str] = []
         self._header: list[str] = []
         self._summary = terminal.Summary([], [])
+        # Whether the start began with the session, and whether a test was certain to need it.
+        self._guessed = self._needed = False
 
     def run(self, settings: Settings) -> Run:
         """Return the run that this process takes part in; the first call begins or joins it."""
@@ -74,6 +80,14 @@ class DaemonHooks:
                 else Run.begin(self._progress, beside=invited, places=self._places(), shaper=shaper)
             )
         return self._run
+
+    def start_ahead(self) -> None:
+        """Begin the daemon's start on a guess, before the tests are collected."""
+        # What it fails on, the first test that asks for the daemon says.
+        with suppress(DindError):
+            settings = self._config.stash[SETTINGS]
+            self.run(settings).start_in_background(settings)
+            self._guessed = True
 
     def daemon(self, settings: Settings, session: pytest.Session) -> Daemon:
         """Return the daemon of these settings, as the tests of a session are to have it.
@@ -139,8 +153,10 @@ class DaemonHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over the lines that an xdist worker has for the summary."""
-        told, leaks = getattr(node, "workeroutput", {}).get(_XDIST_KEY, ((), ()))
+        output = getattr(node, "workeroutput", {})
+        told, leaks = output.get(_XDIST_KEY, ((), ()))
         self._summary.add(told, leaks)
+        self._needed = self._needed or output.get(_NEEDED_KEY, False)
 
     # before the tests
 
@@ -158,14 +174,27 @@ class DaemonHooks:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the daemon in the background, while tests run that don't need it."""
         config, settings = self._config, self._config.stash[SETTINGS]
+        fails = session.testsfailed and not config.option.continue_on_collection_errors
+        self._needed = not fails and self._needs_daemon(session.items)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[_NEEDED_KEY] = self._needed
+        if self._guessed:
+            # The process that has xdist's workers has no tests; it knows in the end.
+            if self._run is not None and not self._needed and not self._has_workers:
+                self._run.undo_start()
+            return
         worker = getattr(config, "workerinput", {}).get("workerid", "")
         # Of the workers that share a daemon one is enough; which of those that have a daemon each
         # need theirs can't be known.
         starts = not worker or (worker == "gw0" and settings.scope == "session")
-        fails = session.testsfailed and not config.option.continue_on_collection_errors
-        if starts and not fails and self._needs_daemon(session.items):
+        if starts and self._needed:
             with suppress(DindError):
                 self.run(settings).start_in_background(settings)
+
+    @property
+    def _has_workers(self) -> bool:
+        """Whether this process has xdist's workers."""
+        return bool(self._config.pluginmanager.hasplugin("dsession"))
 
     def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
         """Tell whether the run is certain to start a daemon that the options describe."""
@@ -297,6 +326,8 @@ class DaemonHooks:
         try:
             return (yield)
         finally:
+            if session.exitstatus in _WHOLE:
+                ahead.note(self._config, needed=self._needed)
             if self._run is not None:
                 self._leave(self._run, failed=bool(session.testsfailed))
 
@@ -310,10 +341,15 @@ class DaemonHooks:
             self._run = None
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
-            told = terminal.summary(run.choices, run.records, kept)
+            # A guess that was wrong is undone without a word.
+            told = [] if self._is_wrong(run) else terminal.summary(run.choices, run.records, kept)
             self._summary.add([*pending, *told], leaks)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
+
+    def _is_wrong(self, run: Run) -> bool:
+        """Tell whether the daemon started on a guess, and no test has used it."""
+        return self._guessed and not self._needed and (self._has_workers or not run.records)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what tests left, which daemons there were, how long each took, and which stay."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import os
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -56,6 +58,8 @@ class Run:
         self._reuse = Reuse(context, holdings, self._starter)
         self._daemons: dict[str, Daemon] = {}
         self._background: BackgroundStart | None = None
+        self._asked = False
+        self._undoing: threading.Thread | None = None
         self._loss: DaemonLost | None = None
         # A forked child has the run too, but must not end it.
         self._ends_in = os.getpid() if begins else None
@@ -158,6 +162,26 @@ class Run:
 
         self._background = BackgroundStart(settings, self._daemon)
 
+    def undo_start(self) -> None:
+        """Undo the start in the background, which nobody has asked for: in the background too.
+
+        A daemon of `--dind-reuse` stays, as after any run.
+        """
+        background = self._start_under_way()
+        if background is not None and self.is_ended_here and not background.settings.reuse:
+            self._background = None
+            self._undoing = threading.Thread(target=self._undo, args=(background,), daemon=True)
+            self._undoing.start()
+
+    def _undo(self, background: BackgroundStart) -> None:
+        self._finish(background)
+        # What failed has left nothing; what can't be ended now, the lease ends.
+        with contextlib.suppress(Exception):
+            if background.wait(0):
+                daemon = background.result()
+                del self._daemons[daemon.id]
+                self._starter.end(daemon.record, background.settings)
+
     def daemon(self, settings: Settings) -> Daemon:
         """Return the daemon of these settings: the first who asks starts it, others attach to it.
 
@@ -166,7 +190,13 @@ class Run:
         """
         background = self._start_under_way()
         if background is not None and background.settings == settings:
+            self._asked = True
             return background.result()
+        if background is not None and not self._asked:
+            # It began on a guess, before a project's own settings were known.
+            self.undo_start()
+        if self._undoing is not None:
+            self._undoing.join()
         return self._daemon(settings)
 
     def _daemon(self, settings: Settings) -> Daemon:
@@ -258,8 +288,12 @@ class Run:
     def _finish_start(self) -> None:
         """Wait for a start in the background; abort it where nobody else may wait for it."""
         background = self._start_under_way()
-        if background is None:
-            return
+        if background is not None:
+            self._finish(background)
+        if self._undoing is not None:
+            self._undoing.join(_FINISH_SECONDS)
+
+    def _finish(self, background: BackgroundStart) -> None:
         home = Home(self.path / MAIN)
         deadline = time.monotonic() + _FINISH_SECONDS
         while not background.wait(_ABORT_SECONDS) and time.monotonic() < deadline:

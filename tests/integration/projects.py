@@ -30,6 +30,9 @@ class Project:
     Args:
         room: The directory for both.
         options: What each of its runs is given.
+
+    Attributes:
+        has_cache: Whether its runs have pytest's cache.
     """
 
     def __init__(self, room: Path, *options: str) -> None:
@@ -37,6 +40,7 @@ class Project:
         self.temp = room / "t"
         self.options = options
         self.env: Mapping[str, str] = {}
+        self.has_cache = False
         self._started: list[Run] = []
         for path in (self.path, self.temp):
             path.mkdir()
@@ -95,8 +99,9 @@ class Project:
         variables = {name: value for name, value in changed.items() if value is not None}
         arguments = [
             *("-W", "error", "--strict-markers"),
+            *([] if self.has_cache else ["-p", "no:cacheprovider"]),
             # Hypothesis takes longer to load than pytest and the plugin together.
-            *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest"),
+            *("-p", "no:randomly", "-p", "no:hypothesispytest"),
             *self.options,
             *options,
         ]

@@ -129,3 +129,96 @@ def test_interrupt_while_it_starts(project: Project, traces: Traces, derive: Der
     process.communicate(timeout=20)
 
     assert process.returncode == 2
+
+
+_ASKS = "def test_with(dind_client): assert dind_client.ping()"
+# Ends as soon as the daemon is there, before any test is collected.
+_COLLECTED_LATE = f"""
+    {_WAITS_FOR_THE_DAEMON.strip().replace("test_without", "wait")}
+
+    wait()
+    {_ASKS}
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_start_beside_collection(project: Project, workers: str) -> None:
+    """Where the last run with these options needed the daemon, it starts with the session."""
+    project.has_cache = True
+    project.write(_ASKS)
+    project.run("-n", workers)
+    project.write(_COLLECTED_LATE)
+    assert "1 passed" in project.run("-n", workers)
+
+
+def test_other_options(project: Project) -> None:
+    """A run with other options, or with `--dind-ahead=off`, is not guessed about."""
+    project.has_cache = True
+    project.write(_ASKS)
+    project.run()
+    # At the time of collection nothing is there, nor about to be.
+    project.write(
+        f"""
+        import threading
+        assert "pytest-dind" not in {{thread.name for thread in threading.enumerate()}}
+        {_ASKS}
+        """
+    )
+    project.run("-v")
+    project.run("--dind-ahead=off")
+
+
+def test_wrong_guess(project: Project, traces: Traces) -> None:
+    """A guess that was wrong is undone without a word, while the run goes on."""
+    project.has_cache = True
+    project.write(_ASKS)
+    project.run()
+    project.write(
+        """
+        import glob, os, time
+
+        def test_without():
+            pattern = os.environ["TMPDIR"] + "/pytest-dind-*/*/main"
+            deadline = time.monotonic() + 30
+            while glob.glob(pattern):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        """
+    )
+    output = project.run()
+    assert "1 passed" in output
+    assert "dind: " not in output
+    traces.assert_nothing_left()
+
+    # And it is not made again.
+    project.write(
+        """
+        import threading
+        assert "pytest-dind" not in {thread.name for thread in threading.enumerate()}
+        def test_without(): pass
+        """
+    )
+    project.run()
+
+
+@pytest.mark.requires_isolation
+def test_settings_that_came_since(project: Project, traces: Traces) -> None:
+    """A conftest.py that has settings of its own since the last run gets a daemon with them."""
+    project.has_cache = True
+    project.write(_ASKS)
+    project.run()
+    project.write(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def dind_config(dind_config):
+            return dind_config.replace(arg=["--label=of=conftest"])
+        """,
+        "conftest.py",
+    )
+    project.write(
+        'def test_with(dind_client): assert "of=conftest" in dind_client.info()["Labels"]'
+    )
+    assert "1 passed" in project.run()
+    traces.assert_nothing_left()
