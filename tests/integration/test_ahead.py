@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import textwrap
 
 import pytest
 
@@ -132,13 +133,10 @@ def test_interrupt_while_it_starts(project: Project, traces: Traces, derive: Der
 
 
 _ASKS = "def test_with(dind_client): assert dind_client.ping()"
-# Ends as soon as the daemon is there, before any test is collected.
-_COLLECTED_LATE = f"""
-    {_WAITS_FOR_THE_DAEMON.strip().replace("test_without", "wait")}
-
-    wait()
-    {_ASKS}
-"""
+# Collection ends as soon as the daemon is there.
+_COLLECTED_LATE = (
+    textwrap.dedent(_WAITS_FOR_THE_DAEMON).replace("test_without", "wait") + "\nwait()\n"
+)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -147,7 +145,7 @@ def test_start_beside_collection(project: Project, workers: str) -> None:
     project.has_cache = True
     project.write(_ASKS)
     project.run("-n", workers)
-    project.write(_COLLECTED_LATE)
+    project.write(_COLLECTED_LATE + _ASKS)
     assert "1 passed" in project.run("-n", workers)
 
 
@@ -174,16 +172,14 @@ def test_wrong_guess(project: Project, traces: Traces) -> None:
     project.write(_ASKS)
     project.run()
     project.write(
-        """
-        import glob, os, time
-
-        def test_without():
-            pattern = os.environ["TMPDIR"] + "/pytest-dind-*/*/main"
-            deadline = time.monotonic() + 30
-            while glob.glob(pattern):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-        """
+        _COLLECTED_LATE
+        + """
+def test_without():
+    deadline = time.monotonic() + 30
+    while glob.glob(os.environ["TMPDIR"] + "/pytest-dind-*/*/main"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+"""
     )
     output = project.run()
     assert "1 passed" in output
