@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,12 +87,21 @@ def module(bench: Bench, name: str, *arguments: str) -> Sample:
     return _read(result)
 
 
-def suite(bench: Bench, name: str, *options: str, **variables: str) -> Sample:
-    """The sample that a pytest run writes, of a file, or a test of it, in `suites/`."""
+def suite(bench: Bench, name: str, *options: str, cached: bool = False, **variables: str) -> Sample:
+    """The sample that a pytest run writes, of a file, or a test of it, in `suites/`.
+
+    Args:
+        bench: What the case works with.
+        name: The file's name.
+        options: Those of pytest.
+        cached: Whether it has pytest's cache.
+        variables: What its environment has besides.
+    """
     result = bench.directory / "sample.json"
     result.unlink(missing_ok=True)
-    given = {RESULT: str(result), IMAGE: bench.image, **variables}
-    run(pytest(bench, *options, str(_SUITES / name)), bench.directory, **given)
+    given = {RESULT: str(result), IMAGE: bench.image, **(variables or {})}
+    command = pytest(bench, *options, str(_SUITES / name), cached=cached)
+    run(command, bench.directory, **given)
     return _read(result)
 
 
@@ -110,7 +119,7 @@ def together(bench: Bench, name: str, count: int, *options: str) -> float:
     return max(s["in hand"] for s in samples) - min(s["requested"] for s in samples)
 
 
-def pytest(bench: Bench, *arguments: str) -> list[str]:
+def pytest(bench: Bench, *arguments: str, cached: bool = False) -> list[str]:
     """A pytest command that no settings file of a project has a part in."""
     settings = bench.directory / "pytest.ini"
     settings.write_text("[pytest]\n")
@@ -118,8 +127,7 @@ def pytest(bench: Bench, *arguments: str) -> list[str]:
     others = [flag for name in _OTHERS for flag in ("-p", f"no:{name}")]
     own = [
         *others,
-        "-p",
-        "no:cacheprovider",
+        *([] if cached else ["-p", "no:cacheprovider"]),
         "-q",
         "-c",
         str(settings),

@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import at_once, dind, floor, peers, reset, reuse, socket, sysbox, unused
+from . import ahead, at_once, dind, floor, peers, reset, reuse, socket, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -20,5 +20,6 @@ ALL = (
     at_once.CASE,
     reset.CASE,
     reuse.CASE,
+    ahead.CASE,
     unused.CASE,
 )

@@ -26,7 +26,7 @@ def _testcontainers(bench: Bench, *, settings: str) -> Sample:
     variables = {"TESTCONTAINERS_RYUK_DISABLED": "true"}
     if settings == "defaults" and _has_ryuk():
         variables = {}
-    return suite(bench, f"test_testcontainers.py::test_start[{settings}]", **variables)
+    return suite(bench, f"test_testcontainers.py::test_start[{settings}]", variables=variables)
 
 
 def _has_ryuk() -> bool:
