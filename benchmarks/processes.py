@@ -87,7 +87,13 @@ def module(bench: Bench, name: str, *arguments: str) -> Sample:
     return _read(result)
 
 
-def suite(bench: Bench, name: str, *options: str, cached: bool = False, **variables: str) -> Sample:
+def suite(
+    bench: Bench,
+    name: str,
+    *options: str,
+    cached: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Sample:
     """The sample that a pytest run writes, of a file, or a test of it, in `suites/`.
 
     Args:
