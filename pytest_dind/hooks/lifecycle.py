@@ -360,9 +360,13 @@ class DaemonHooks:
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
+            outer = run.outer_apis()
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
-            told = terminal.summary(run.choices, [*run.ended, *run.records], kept)
+            used = [*run.ended, *run.records]
+            told = terminal.summary(run.choices, used, kept)
+            if self._config.get_verbosity() > 0:
+                told += terminal.unread_apis(outer, used)
             self._summary.add([*pending, *told], leaks)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)

@@ -151,6 +151,10 @@ class Run:
         """Return the outer engine of these settings; see `Context.engine`."""
         return self._context.engine(settings)
 
+    def outer_apis(self) -> dict[str, str]:
+        """Return the newest API of each outer engine; see `Engines.api_versions`."""
+        return self._context.engines.api_versions()
+
     def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
         """Return the mode in force; see `Modes.choice`."""
         return self._modes.choice(settings, proved=proved)
