@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -28,29 +31,39 @@ AHEAD = "dind/ahead"
 
 CLEAN = "dind_clean"
 """The name of a fixture and of a marker."""
+IMAGES_MARKER = "dind_images"
+IMAGE_FIXTURE = "_dind_image"
+"""The fixture that has the image on which a test runs as its parameter, where there are several."""
 MARKERS = {
     "requires_sysbox": ": skipped, with the cause, unless the daemon is Sysbox's",
     "requires_isolation": ": skipped in socket mode, where the daemon is the machine's own engine",
     "requires_engine": "(specifier): skipped unless the daemon's engine is of this version, "
     'such as ">=28"',
     "dind_modes": f"(mode, ...): skipped in other modes than these ({', '.join(MODES)})",
+    IMAGES_MARKER: "(image, ...): run on a daemon of each of these images, whatever --dind-image "
+    "says; the test's id has the image's short name",
     CLEAN: "(images=False, build_cache=False): after the test everything that it added to the "
     "daemon is removed, as by the fixture dind_clean; on request new images and build cache too.",
 }
 """The arguments and the meaning of each marker, by its name."""
+REQUIREMENTS = tuple(name for name in MARKERS if name not in (CLEAN, IMAGES_MARKER))
+"""The markers for requirements."""
+IMAGES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
+"""The images of the options, in a run's `config.stash`."""
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register an option and an ini key for each setting."""
     group = parser.getgroup("dind", "a Docker daemon for tests (pytest-dind)")
     for field in dataclasses.fields(Settings):
-        repeat = field.metadata["repeatable"]
+        repeatable = field.metadata["repeatable"]
+        repeat = repeatable or field.metadata["several"]
         text = field.metadata["text"]
-        if repeat:
+        if repeatable:
             text += "; repeatable"
         if field.default:
             default: Any = field.default
-            default = ", ".join(default) if repeat else default
+            default = ", ".join(default) if repeatable else default
             text += f" (default: {default})"
         bare = field.metadata["bare"]
         group.addoption(
@@ -79,11 +92,11 @@ def from_config(config: pytest.Config) -> Settings:
     """
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):
-        raw = config.getoption(f"dind_{field.name}")
-        if raw is None:
-            raw = _of_file(config, f"dind_{field.name}")
+        raw = _given(config, field.name)
         if raw is None:
             continue
+        if field.metadata["several"]:
+            raw = next(iter(raw), "")
         # Not at the top: a run in which no setting is given does not load the validation.
         from . import validation
 
@@ -110,6 +123,54 @@ def _of_file(config: pytest.Config, key: str) -> Any:
                 'once as a list of texts, as in dind_publish = ["8080"].',
             ],
         ) from error
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    """Return what the command line, else the ini file, gives for a setting; None for nothing."""
+    raw = config.getoption(f"dind_{name}")
+    if raw is None:
+        return _of_file(config, f"dind_{name}")
+    return _nearest_images(config, raw) if name == "image" else raw
+
+
+def _nearest_images(config: pytest.Config, images: list[str]) -> list[str]:
+    """Return the images of the command line, where some are, without those that `addopts` gives.
+
+    pytest puts the ini file's `addopts`, the variable PYTEST_ADDOPTS and the command line together,
+    so that the last one wins; of an option that may be given several times, all would remain.
+    """
+    if len(images) == 1:
+        return images
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, exit_on_error=False, fromfile_prefix_chars="@"
+    )
+    parser.add_argument("--dind-image", action="append")
+    variable = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    for arguments in (config.invocation_params.args, variable):
+        found: list[str] | None = parser.parse_known_args([*map(str, arguments)])[0].dind_image
+        if found:
+            return found
+    return images
+
+
+def images_from_config(config: pytest.Config, settings: Settings) -> tuple[str, ...]:
+    """Return the images that tests run on; mostly there is one, that of the settings.
+
+    Raises:
+        SettingsError: one is not valid, or there are several in a mode that takes none.
+    """
+    images = tuple(dict.fromkeys(_given(config, "image") or (settings.image,)))
+    if len(images) == 1:
+        return images
+    for image in images:
+        settings.replace(image=image)
+    if settings.mode == "socket":
+        raise SettingsError(
+            f"--dind-image: {len(images)} images are given, in mode socket.",
+            evidence="There the tests use the outer engine itself, which is of one version.",
+            remedy=["Give one image, or none.", "Choose another mode: --dind-mode=auto."],
+        )
+    return images
 
 
 class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]

@@ -21,10 +21,15 @@ from .options import (
     AHEAD,
     CLEAN,
     DAEMON_FIXTURES,
+    IMAGE_FIXTURE,
+    IMAGES,
+    IMAGES_MARKER,
     MARKERS,
+    REQUIREMENTS,
     SETTINGS,
     add_options,
     from_config,
+    images_from_config,
     unavailable,
 )
 
@@ -66,7 +71,7 @@ class HookSpecs:
 
         Args:
             config: pytest's configuration.
-            daemon: The daemon's name: "main", or that of `dind_factory`.
+            daemon: The daemon's name: "main", that of `dind_factory`, or of a further image's.
             mode: The mode in force: "dind" or "sysbox".
             create: What docker-py's `create_container` takes, to be changed in place; its
                 `host_config` has the names of the engine's API, as in `create["host_config"]
@@ -114,6 +119,7 @@ def _settings(config: pytest.Config) -> settings.Settings:
         try:
             found = from_config(config)
             found.check_files()
+            config.stash[IMAGES] = images_from_config(config, found)
         except SettingsError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[SETTINGS] = found
@@ -160,6 +166,15 @@ def pytest_configure_node(node: Any) -> None:
     _daemon_hooks(node.config).invite(node)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have tests run on each of several images, where the options or their marker name them."""
+    images = metafunc.config.stash[IMAGES]
+    if len(images) > 1 or metafunc.definition.get_closest_marker(IMAGES_MARKER):
+        from .hooks import matrix
+
+        matrix.parametrize(metafunc, images)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
@@ -191,7 +206,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
             from .hooks import leaks
 
             leaks.place_fixture(item)
-        if marked - {CLEAN}:
+        if marked.intersection(REQUIREMENTS):
             # A list of its own: the parameter sets of a function share theirs.
             item.fixturenames = [_REQUIREMENTS, *item.fixturenames]
         asks = asks or not _ASKING.isdisjoint(item.fixturenames)
@@ -250,49 +265,69 @@ def pytest_runtest_makereport(
 # ------------------------------------------------------------------ fixtures
 
 
+@pytest.fixture(scope="session", name=IMAGE_FIXTURE)
+def dind_image(request: pytest.FixtureRequest) -> str:
+    """The image that a test's parameter names; an empty text where it has none."""
+    return getattr(request, "param", "")
+
+
+def _on_image(given: settings.Settings, image: str) -> settings.Settings:
+    """Return settings with the image that the parameter names, if it names one."""
+    return given.replace(image=image) if image else given
+
+
 @pytest.fixture(scope="session")
-def dind_config(pytestconfig: pytest.Config) -> settings.Settings:
+def dind_config(pytestconfig: pytest.Config, _dind_image: str) -> settings.Settings:
     """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
-    return pytestconfig.stash[SETTINGS]
+    return _on_image(pytestconfig.stash[SETTINGS], _dind_image)
 
 
 @pytest.fixture(scope="session")
-def dind_mode(dind_config: settings.Settings, pytestconfig: pytest.Config) -> str:
+def dind_mode(dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind", "sysbox" or "socket"."""
-    with unavailable(dind_config):
-        run = _daemon_hooks(pytestconfig).run(dind_config)
-        return run.choice(dind_config, proved=False).mode
+    chosen = _on_image(dind_config, _dind_image)
+    with unavailable(chosen):
+        run = _daemon_hooks(pytestconfig).run(chosen)
+        return run.choice(chosen, proved=False).mode
 
 
 @pytest.fixture(scope="session")
-def dind_daemon(dind_config: settings.Settings, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def dind_daemon(
+    dind_config: settings.Settings, _dind_image: str, request: pytest.FixtureRequest
+) -> Iterator[Daemon]:
     """The daemon: a handle with its address, its client, and commands to run in it."""
     hooks = _daemon_hooks(request.config)
     with unavailable(dind_config):
-        daemon = hooks.daemon(dind_config, request.session)
+        daemon = hooks.daemon(dind_config, request.session, _dind_image)
     yield daemon
-    if request.config.stash.get(_rests, False):
+    # Of several daemons the first one's end is not the last one's.
+    if request.config.stash.get(_rests, False) and not _dind_image:
         hooks.end_before_fixtures(request.session)
 
 
 @pytest.fixture(name=_REQUIREMENTS)
-def dind_requirements(request: pytest.FixtureRequest, dind_config: settings.Settings) -> None:
+def dind_requirements(
+    request: pytest.FixtureRequest, dind_config: settings.Settings, _dind_image: str
+) -> None:
     """Skip a test whose markers ask for what isn't there, or fail it with --dind-require."""
     from .hooks import markers
 
+    chosen = _on_image(dind_config, _dind_image)
     # A test that needs a daemon has the proof of the mode in that.
     proved = DAEMON_FIXTURES.isdisjoint(request.fixturenames)
-    with unavailable(dind_config):
-        run = _daemon_hooks(request.config).run(dind_config)
-        choice = run.choice(dind_config, proved=proved)
-    markers.apply(request, dind_config, choice)
+    with unavailable(chosen):
+        run = _daemon_hooks(request.config).run(chosen)
+        choice = run.choice(chosen, proved=proved)
+    markers.apply(request, chosen, choice)
 
 
 @pytest.fixture(scope="session")
-def dind_factory(dind_config: settings.Settings, pytestconfig: pytest.Config) -> Iterator[Factory]:
+def dind_factory(
+    dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config
+) -> Iterator[Factory]:
     """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
     with unavailable(dind_config):
-        factory = _daemon_hooks(pytestconfig).factory(dind_config)
+        factory = _daemon_hooks(pytestconfig).factory(_on_image(dind_config, _dind_image))
     yield factory
     factory.close()
 

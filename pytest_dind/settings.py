@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         daemon_only: bool
         run_only: bool
         bare: str
+        several: bool
 
 
 Mode = Literal["sysbox", "dind", "socket"]
@@ -53,7 +54,8 @@ def option(
             setting; the outer engine itself, which mode socket gives to tests, has not.
             `run_only`: whether it is of the run, or of the daemon that it shares, so that further
             daemons of `dind_factory` have none. `bare`: the value of the option when it is given
-            without one, where that is allowed.
+            without one, where that is allowed. `several`: whether the option may be given several
+            times for one value each, with which the tests run in turn; the setting has one of them.
     """
     return dataclasses.field(
         default=default,
@@ -67,6 +69,7 @@ def option(
             "daemon_only": False,
             "run_only": False,
             "bare": None,
+            "several": False,
             **traits,
         },
     )
@@ -91,7 +94,11 @@ class Settings:
         choices=(AUTO, *MODES),
     )
     image: str = option(
-        "docker:dind", "the daemon's image; pulled when it is missing", metavar="IMAGE"
+        "docker:dind",
+        "the daemon's image; pulled when it is missing; given several times: each test runs on a "
+        "daemon of each",
+        metavar="IMAGE",
+        several=True,
     )
     host: str = option(
         "",

@@ -1,4 +1,4 @@
-"""The two images the tests use, pulled if a registry answers, else made from Debian packages."""
+"""The images the tests use, pulled if a registry answers, else made from Debian packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from _console import Problem, Step, say, step
 
 DAEMON = "pytest-dind/daemon:test"
 NESTED = "pytest-dind/nested:test"
-SOURCES = {DAEMON: "docker:dind", NESTED: "busybox:latest"}
+# Of Docker's older releases there are those that Debian's suites have; DAEMON has the newest one's.
+SUITES = {"pytest-dind/daemon:20.10": "bookworm", "pytest-dind/daemon:26.1": "trixie"}
+SOURCES = {
+    DAEMON: "docker:dind",
+    NESTED: "busybox:latest",
+    "pytest-dind/daemon:20.10": "docker:20.10-dind",
+    "pytest-dind/daemon:26.1": "docker:26.1-dind",
+}
 REGISTRY_SECONDS = 5
 
 
@@ -34,14 +41,14 @@ def image_id(client: docker.DockerClient, name: str) -> str | None:
         return None
 
 
-def ensure(client: docker.DockerClient, *, rebuild: bool = False) -> None:
-    """Make sure of both images.
+def ensure(client: docker.DockerClient, *, rebuild: bool = False, versions: bool = False) -> None:
+    """Make sure of both images, and of those of older releases if asked.
 
     Raises:
         Problem: one is missing, and can be neither pulled nor made here.
     """
     reachable: bool | None = None
-    for name in (DAEMON, NESTED):
+    for name in (DAEMON, NESTED, *(SUITES if versions else ())):
         before = image_id(client, name)
         if before and not rebuild:
             say(f"{name}: there")
@@ -91,8 +98,8 @@ def pull(client: docker.DockerClient, name: str) -> bool:
 def build(client: docker.DockerClient, name: str) -> None:
     """Make an image from Debian packages, in a directory that is gone afterwards."""
     with _roots.scratch_directory() as scratch:
-        if name == DAEMON:
-            archive = _roots.daemon(scratch)
+        if name != NESTED:
+            archive = _roots.daemon(scratch, [SUITES[name]] if name in SUITES else _roots.SUITES)
             changes = ['CMD ["dockerd"]', "VOLUME /var/lib/docker"]
         else:
             archive = _roots.nested(scratch)

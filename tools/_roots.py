@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _packages
@@ -19,6 +19,8 @@ from _daemon import program
 
 # sid has the newest Docker; stable is there when sid is broken, as it may be any day.
 SUITES = ("sid", "stable")
+# There the command line is part of docker.io.
+WITHOUT_CLI = ("bookworm",)
 DAEMON_PACKAGES = ("docker.io", "docker-cli", "iptables", "ca-certificates", "busybox-static")
 APPLETS = ("sh", "httpd", "nc", "sleep", "wget")
 UNNEEDED = (
@@ -58,8 +60,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=time.monotonic() < deadline)
 
 
-def daemon(scratch: Path) -> Path:
-    """Bootstrap a root with Docker in it, and pack it."""
+def daemon(scratch: Path, suites: Sequence[str] = SUITES) -> Path:
+    """Bootstrap a root with Docker in it, from the first suite that can be had, and pack it."""
     if os.geteuid() != 0:
         raise Problem(
             "the daemon image is missing, and can't be made",
@@ -71,13 +73,13 @@ def daemon(scratch: Path) -> Path:
         _packages.update()
         keyring = ["debian-archive-keyring"] if _packages.exists("debian-archive-keyring") else []
         _packages.install("debootstrap", *keyring)
-    for suite in SUITES:
+    for suite in suites:
         root = scratch / suite
         try:
             bootstrap(suite, root)
             break
         except Problem as problem:
-            if suite == SUITES[-1]:
+            if suite == suites[-1]:
                 raise
             say(f"Debian {suite} can't be had now, the next suite then:\n{problem}")
             shutil.rmtree(root, ignore_errors=True)
@@ -92,11 +94,14 @@ def daemon(scratch: Path) -> Path:
 
 def bootstrap(suite: str, root: Path) -> None:
     """Run debootstrap in namespaces of its own: its mounts and processes end with it."""
+    packages = [
+        name for name in DAEMON_PACKAGES if name != "docker-cli" or suite not in WITHOUT_CLI
+    ]
     with step(f"making the daemon image from Debian {suite}") as shown:
         run(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"),
-                *("--variant=minbase", f"--include={','.join(DAEMON_PACKAGES)}", suite, str(root)),
+                *("--variant=minbase", f"--include={','.join(packages)}", suite, str(root)),
                 *debian_mirror(),
             ],
             shown,

@@ -94,6 +94,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             command.add_argument(
                 "--rebuild", action="store_true", help="make the images anew, also if they exist"
             )
+            command.add_argument(
+                "--versions",
+                action="store_true",
+                help=f"those of older releases of Docker too: {', '.join(_images.SUITES)}",
+            )
         if action is programs:
             command.add_argument(
                 "--directory",
@@ -144,10 +149,10 @@ def _bring_up(places: _daemon.Places) -> docker.DockerClient:
 
 
 def images(places: _daemon.Places, options: argparse.Namespace) -> int:
-    """Make sure of both images."""
+    """Make sure of the images."""
     client = require_engine()
     with lock(places, "images"):
-        _images.ensure(client, rebuild=options.rebuild)
+        _images.ensure(client, rebuild=options.rebuild, versions=options.versions)
     return 0
 
 
@@ -167,7 +172,7 @@ def status(places: _daemon.Places, _options: argparse.Namespace) -> int:
     answer = client.version()
     say(f"engine {answer['Version']} (API {answer['ApiVersion']}) at {address()}")
     say(f"started by us: {'yes' if 'dockerd' in _daemon.ours(places) else 'no'}")
-    for name in (_images.DAEMON, _images.NESTED):
+    for name in _images.SOURCES:
         say(f"{name}: {'there' if _images.present(client, name) else 'missing'}")
     return 0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import denials
+from ..engine import denials, versions
 from ..engine.polling import poll
 from ..errors import (
     DaemonExited,
@@ -38,9 +38,6 @@ _PING_SECONDS = 1
 
 # moby's storage drivers that have no copy-on-write: each layer is a whole copy of the one below.
 _COPYING_DRIVERS = ("vfs", "native")
-
-# docker.constants.MINIMUM_DOCKER_API_VERSION, here so that the text can name a remedy.
-_OLDEST_API = (1, 24)
 
 
 def log(files: Files, tail: int | None = _LAST_LINES) -> str:
@@ -190,8 +187,8 @@ def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
     Warns:
         DindWarning: its storage driver copies whole layers.
     """
-    if tuple(map(int, api_version.split("."))) < _OLDEST_API:
-        oldest = ".".join(map(str, _OLDEST_API))
+    if versions.api(api_version) < versions.OLDEST_API:
+        oldest = versions.dotted(versions.OLDEST_API)
         raise DaemonUnhealthy(
             f"{subject} speaks an API too old to work with.",
             evidence=f"Its API version is {api_version}; the oldest supported is {oldest}.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
 from ..engine import exec as exec_module
-from ..engine import own_container
+from ..engine import own_container, versions
 from ..engine.containers import SUPERUSER
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
@@ -305,11 +305,9 @@ class SocketBackend:
 
 def _tell_of_newer_api(version: str, progress: Progress) -> None:
     """Tell that clients get an older API than the engine's, where the guard does not know that."""
-    from ..guard.http.head import NEWEST, dotted
-
-    major, minor = (int(number) for number in version.split("."))
-    if (major, minor) > NEWEST:
-        progress(f"the engine's API is {version}; clients of the guard have {dotted(NEWEST)}")
+    if versions.unread(version):
+        newest = versions.dotted(versions.READ_API)
+        progress(f"the engine's API is {version}; clients of the guard have {newest}")
 
 
 def _refuse_settings_of_daemons(settings: Settings) -> None:

@@ -195,7 +195,8 @@ class ContainerSpec:
     def _insecure_registries(self) -> tuple[str, ...]:
         """The registries that need no TLS.
 
-        Those on loopback need none, from Docker 29.10 on only as long as no other is named.
+        Those on loopback need none; with newer engines (see `versions`) only as long as no other is
+        named.
         """
         found = self.settings.insecure_registry
         given = any(argument.partition("=")[0] == _INSECURE for argument in self.settings.arg)

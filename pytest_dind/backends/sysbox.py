@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import denials
+from ..engine import denials, versions
 from ..errors import ImageUnavailable
 from ..lifetime import layout
 from .container import ContainerBackend
@@ -32,7 +32,7 @@ _EMULATED = "sysboxfs"
 
 # runc 1.3.3, which Docker has from 28.5.2 on, checks its /proc mounts more strictly than releases
 # of Sysbox before 0.7.0 can stand.
-_STRICT_DOCKER = (28, 5, 2)
+_STRICT_DOCKER = versions.NEEDS_SYSBOX_0_7.since
 _STRICT_SYSBOX = (0, 7, 0)
 _ASK_DOCKER = "timeout 5 dockerd --version"
 

@@ -166,6 +166,6 @@ def restore_images(
 def _cache(api: Any) -> Iterable[str]:
     answer = api._get(api._url("/system/df"), params={"type": "build-cache", "verbose": "1"})
     found = api._result(answer, True)
-    # From API 1.53 on it is in another place.
+    # In one place before `versions.DISK_USAGE`, in the other since, in both for a while.
     items = (found.get("BuildCacheUsage") or {}).get("Items") or found.get("BuildCache") or []
     return [item["ID"] for item in items]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..engine import denials
+from ..engine import denials, versions
 from ..errors import EngineUnavailable
 from ..settings import AUTO
 from .kernel import HERE
@@ -85,6 +85,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
     users = ["rootless"] * engine.rootless + ["userns-remap"] * engine.userns_remap
     others = [name for name in engine.runtimes if name != engine.default_runtime]
     nested = {True: "run", False: "do not run", None: "not tried"}
+    newer = versions.unread(engine.api_max) if engine.api_max else ""
     privileged = {True: "allowed", False: "refused", None: "not tried"}[report.privileged]
     if report.unprivileged is False:
         privileged += "; neither does it run other containers"
@@ -93,7 +94,8 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         (
             "version",
             f"{engine.product} {engine.version}".strip()
-            + f" (API {engine.api_min} to {engine.api_max}), {engine.os}",
+            + f" (API {engine.api_min} to {engine.api_max}), {engine.os}"
+            + (f"\n{newer}" if newer else ""),
         ),
         (
             "storage",

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import BuildFailed, SettingsError
 from ..validation import is_text, shown
-from . import build_context, build_trace, streams, tars
+from . import build_context, build_trace, streams, tars, versions
 from .build_context import BuildContext
 
 if TYPE_CHECKING:
     import docker
 
 _LAST_LINES = 20
-_BUILDKIT_API = "1.39"
 _NO_SESSION = "no active session"
 _NETWORKS = ("", "default", "none", "host")
 
@@ -188,12 +187,10 @@ def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress
     Raises:
         BuildFailed: the directory can't be read, or a step fails.
     """
-    from docker.utils import version_lt
-
     version = daemon.api.api_version
     if build.older:
         return _by_older_builder(daemon, build, progress, f"BuildKit can't do {build.older}")
-    if version_lt(version, _BUILDKIT_API):
+    if not versions.BUILDKIT.holds(version):
         return _by_older_builder(daemon, build, progress, f"the API {version} has no BuildKit")
     try:
         return _ask(daemon, build, Output(build, progress), buildkit=True)

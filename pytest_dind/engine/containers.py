@@ -42,7 +42,7 @@ def inspect(client: docker.DockerClient, name: str) -> dict[str, Any]:
 def address(details: Mapping[str, Any]) -> str:
     """The container's address in the first network that gave it one; empty without any.
 
-    Since API 1.52 the details have no other address than those of the networks.
+    In newer engines (see `versions`) the details have no other address than those of the networks.
     """
     networks = details["NetworkSettings"]["Networks"].values()
     return next((net["IPAddress"] for net in networks if net.get("IPAddress")), "")

@@ -138,6 +138,11 @@ class Engine:
         return found or None  # type: ignore[return-value]
 
     @property
+    def api_version(self) -> str:
+        """The newest API that it speaks; empty while nobody has asked it anything."""
+        return str(self._client.api.api_version) if self._client is not None else ""
+
+    @property
     def client(self) -> docker.DockerClient:
         """A docker client on it.
 

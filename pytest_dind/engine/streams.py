@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-# An engine names a failure by the first from API 1.48 on, where the second is deprecated. The third
-# is its refusal of a whole request, which docker-py takes for an event too.
+# Engines name a failure by the second, newer ones by the first (see `versions`). The third is their
+# refusal of a whole request, which docker-py takes for an event too.
 _FAILURES = ("errorDetail", "error", "message")
 
 SILENCE_SECONDS = 600

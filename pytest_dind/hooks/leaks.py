@@ -58,15 +58,21 @@ class Leaks:
         self._chosen = _OFF
         # There while what tests make in the daemon is noted.
         self._ledger: Ledger | None = None
+        # The ids of the daemons for which there was one.
+        self._attended: set[str] = set()
 
     def attend(self, daemon: Daemon, settings: Settings, *, cleans: bool) -> Daemon:
         """Keep a ledger of what tests make in the daemon; return the daemon for them to use.
+
+        Another daemon must have been left before.
 
         Args:
             daemon: The daemon.
             settings: The daemon's settings.
             cleans: Whether a test of this process is to be cleaned up after.
         """
+        used = bool(settings.reuse) or daemon.id in self._attended
+        self._attended.add(daemon.id)
         self._chosen = settings.leaks
         if settings.leaks == _OFF and not cleans:
             return daemon
@@ -86,7 +92,7 @@ class Leaks:
             proxy,
             test=self._test,
             wider=self._wider,
-            used=bool(settings.reuse),
+            used=used,
         )
         return daemon
 
@@ -167,21 +173,32 @@ class Leaks:
             )
 
     def finish(self) -> list[str]:
-        """Return a line for each test that left something, and one for the fixtures of all.
+        """Return a line for each test that left something, and for the fixtures of all.
 
         The fixtures must have ended.
         """
+        self._leave(self._under_way)
+        return self._lines
+
+    def leave(self) -> None:
+        """Leave the daemon for another, if there is one.
+
+        The fixtures that use it must have ended, and so has the last test that used it: the one
+        under way is the first that asks for the other daemon.
+        """
+        self._leave("")
+
+    def _leave(self, test: str) -> None:
         with self._attempt() as ledger:
             if ledger is not None:
-                by_test = ledger.end_test() if self._under_way else []
+                by_test = ledger.end_test() if test else []
                 for whose, found in (
-                    (self._under_way, by_test),
+                    (test, by_test),
                     (_WIDER, ledger.leftovers_of_wider()),
                 ):
                     if found and self._chosen != _OFF:
                         self._lines.append(f"{whose}: {', '.join(found)}")
         self._close_ledger()
-        return self._lines
 
     def give_up(self) -> None:
         """Look no more: the daemon does not answer, and is not to be waited for again."""

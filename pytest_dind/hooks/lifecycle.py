@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import DindError
-from ..options import DAEMON_FIXTURES, SETTINGS, Unavailable, unavailable
-from . import ahead, markers, terminal
+from ..options import DAEMON_FIXTURES, IMAGES, SETTINGS, Unavailable, unavailable
+from ..settings import MAIN
+from . import ahead, markers, matrix, terminal
 from .binds import Binds
 from .leaks import Leaks
 
@@ -57,6 +58,8 @@ class DaemonHooks:
         self._factory_runs: list[Run] = []
         self._binds = Binds()
         self._environment: Environment | None = None
+        # By the image that the tests' parameter names, which is empty where they have none.
+        self._daemons: dict[str, Daemon] = {}
         self._item: pytest.Item | None = None
         # What the last test left, where the daemon's end came before the look at that.
         self._left: list[str] = []
@@ -89,14 +92,43 @@ class DaemonHooks:
             self.run(settings).start_in_background(settings)
             self._guessed = True
 
-    def daemon(self, settings: Settings, session: pytest.Session) -> Daemon:
+    def daemon(self, settings: Settings, session: pytest.Session, image: str) -> Daemon:
         """Return the daemon of these settings, as the tests of a session are to have it.
+
+        Args:
+            settings: The daemon's settings.
+            session: The session.
+            image: The image that the tests' parameter names; empty where they have none.
 
         Raises:
             DindError: the daemon can't be had.
         """
         cleans = any("dind_clean" in getattr(item, "fixturenames", ()) for item in session.items)
-        return self.leaks.attend(self.run(settings).daemon(settings), settings, cleans=cleans)
+        name = MAIN
+        if image:
+            settings, name = matrix.of(settings, image, self._config.stash[SETTINGS].image)
+        # What tests left in another daemon is looked for while that is there.
+        self.leaks.leave()
+        run = self.run(settings)
+        if image and image not in self._daemons:
+            self._make_room(run, settings)
+        self._daemons[image] = daemon = run.daemon(settings, name)
+        return self.leaks.attend(daemon, settings, cleans=cleans)
+
+    def _make_room(self, run: Run, settings: Settings) -> None:
+        """End the daemons of other images, where one more can't be beside them.
+
+        Other workers may still need those of a run that they share.
+        """
+        if hasattr(self._config, "workerinput") and settings.scope == "session":
+            return
+        others = {daemon.id: daemon for daemon in self._daemons.values()}
+        # Two daemons can't have the same port of the engine's machine.
+        if others and (settings.publish or matrix.is_short_of_memory([*others.values()][-1])):
+            for daemon in others.values():
+                run.end(daemon)
+            left = {daemon.id for daemon in run.daemons}
+            self._daemons = {key: one for key, one in self._daemons.items() if one.id in left}
 
     def factory(self, settings: Settings) -> Factory:
         """Return a factory of further daemons, in a run of its own.
@@ -199,7 +231,9 @@ class DaemonHooks:
     def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
         """Tell whether the run is certain to start a daemon that the options describe."""
         only_plans = self._config.option.collectonly or self._config.getoption("setupplan", False)
-        return not only_plans and markers.needs_daemon(items, DAEMON_FIXTURES)
+        image = self._config.stash[SETTINGS].image
+        of_options = [item for item in items if matrix.image_of(item) in ("", image)]
+        return not only_plans and markers.needs_daemon(of_options, DAEMON_FIXTURES)
 
     # around each test
 
@@ -291,7 +325,11 @@ class DaemonHooks:
     def _loss(self, item: pytest.Item, *, failed: bool) -> DindError | None:
         """Return the error for a daemon that this test needs and that is gone."""
         needs = DAEMON_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        return self._run.lost(asks=failed) if self._run is not None and needs else None
+        if self._run is None or not needs:
+            return None
+        used = self._daemons.get(matrix.image_of(item))
+        others = {daemon.id for daemon in self._daemons.values()} - {used.id if used else ""}
+        return self._run.lost(asks=failed, but=others)
 
     def _loss_of_factory(self, error: Exception) -> DindError | None:
         """Return the error for a factory's daemon that is gone, if a client on it failed so."""
@@ -301,6 +339,20 @@ class DaemonHooks:
 
         daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
         return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note in a test's report on which of several engines it ran; xdist hands it on."""
+        report = yield
+        image = matrix.image_of(item)
+        if image:
+            daemon = self._daemons.get(image)
+            images = self._config.stash[IMAGES]
+            test = matrix.without_image(item, image, images)
+            vars(report)["dind_engine"] = (image, daemon.version if daemon else "", test)
+        return report
 
     # after the tests
 
@@ -339,10 +391,14 @@ class DaemonHooks:
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
+            outer = run.outer_apis()
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
+            used = [*run.ended, *run.records]
             # A guess that was wrong is undone without a word.
-            told = [] if self._is_wrong(run) else terminal.summary(run.choices, run.records, kept)
+            told = [] if self._is_wrong(run) else terminal.summary(run.choices, used, kept)
+            if self._config.get_verbosity() > 0:
+                told += terminal.unread_apis(outer, used)
             self._summary.add([*pending, *told], leaks)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
@@ -353,6 +409,10 @@ class DaemonHooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what tests left, which daemons there were, how long each took, and which stay."""
+        images = self._config.stash[IMAGES]
+        verbose = self._config.get_verbosity() > 0
+        for line in matrix.tables(terminalreporter.stats, images, verbose=verbose):
+            terminalreporter.write_line(line)
         told, leaks = self._summary
         if leaks:
             terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import SettingsError
-from ..options import CLEAN, MARKERS
+from ..options import CLEAN, IMAGES_MARKER, REQUIREMENTS
 from ..settings import MODES
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ class Unmet(NamedTuple):
 
 
 _CLEAN_ARGUMENTS = {"images", "build_cache"}
-NAMES = tuple(name for name in MARKERS if name != CLEAN)
-"""The markers for requirements."""
 
 
 def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsError]:
@@ -64,6 +62,12 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
     if mark.name == CLEAN and any(not isinstance(one, bool) for one in mark.kwargs.values()):
         evidence = "Each of its arguments is True or False."
         return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
+    if mark.name == IMAGES_MARKER:
+        from . import matrix
+
+        if evidence := matrix.problem(mark):
+            example = f'@pytest.mark.{mark.name}("docker:28-dind", "docker:29-dind")'
+            return _bad(node, mark, evidence, example)
     if mark.name == "dind_modes" and (
         mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
     ):
@@ -114,7 +118,7 @@ def apply(request: pytest.FixtureRequest, settings: Settings, choice: Choice) ->
 
 def required(item: pytest.Item, require: Sequence[str]) -> list[str]:
     """Return the markers of a test whose requirements `--dind-require` names."""
-    names = [name for name in NAMES if item.get_closest_marker(name)]
+    names = [name for name in REQUIREMENTS if item.get_closest_marker(name)]
     return [name for name in names if {name.rpartition("_")[2], "all"}.intersection(require)]
 
 
@@ -190,7 +194,9 @@ def needs_daemon(items: Sequence[pytest.Item], fixtures: frozenset[str]) -> bool
     using = [item for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))]
     if any(_overrides(item) for item in using):
         return False
-    return any(not any(map(item.get_closest_marker, (*NAMES, "skip", "skipif"))) for item in using)
+    return any(
+        not any(map(item.get_closest_marker, (*REQUIREMENTS, "skip", "skipif"))) for item in using
+    )
 
 
 def _overrides(item: pytest.Item) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -93,6 +93,25 @@ def summary(
     lines += [f"dind: {record.because}" for record in used if record.because]
     told = [("", line) for line in lines] + [(record.id, _ready(record)) for record in used]
     return told + [(record.id, line) for record in kept for line in _kept(record)]
+
+
+def unread_apis(outer: Mapping[str, str], used: Iterable[Record]) -> list[Told]:
+    """Return the lines on engines whose API is newer than the plugin knows; all else is as ever.
+
+    Args:
+        outer: The newest API of each outer engine, by its URL.
+        used: The daemons that the run used.
+    """
+    from ..engine import versions
+
+    found = [("", f"the outer engine at {url}", version) for url, version in outer.items()]
+    # In mode socket a record has what the guard says, which is never newer.
+    found += [(one.id, f"daemon {one.home.name!r}", one.api_version) for one in used]
+    return [
+        (id_, f"dind: {who}: {versions.unread(version)}")
+        for id_, who, version in found
+        if versions.unread(version)
+    ]
 
 
 def _ready(record: Record) -> str:

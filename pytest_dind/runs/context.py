@@ -40,6 +40,11 @@ class Engines:
                 self._by_host[host] = next(same, engine)
             return self._by_host[host]
 
+    def api_versions(self) -> dict[str, str]:
+        """Return the newest API of each that has been asked something, by its URL."""
+        known = {engine.url: engine.api_version for engine in self._by_host.values()}
+        return {url: version for url, version in known.items() if version}
+
     def close(self, *, waits: bool = True) -> None:
         """Close the connections to all of them; `Engine.close` says what `waits` is."""
         for engine in self._by_host.values():

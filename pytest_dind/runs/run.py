@@ -8,6 +8,7 @@ import dataclasses
 import os
 import threading
 import time
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -60,7 +61,10 @@ class Run:
         self._background: BackgroundStart | None = None
         self._asked = False
         self._undoing: threading.Thread | None = None
-        self._loss: DaemonLost | None = None
+        # Those that ended before the run's end, where memory was short.
+        self._ended: list[Record] = []
+        # By the id of the daemon.
+        self._losses: dict[str, DaemonLost] = {}
         # A forked child has the run too, but must not end it.
         self._ends_in = os.getpid() if begins else None
 
@@ -139,12 +143,21 @@ class Run:
 
     @property
     def records(self) -> list[Record]:
-        """The records of the daemons that this process has used."""
+        """The records of the daemons that this process has used, but for those that `end` ended."""
         return [daemon.record for daemon in self.daemons]
+
+    @property
+    def ended(self) -> list[Record]:
+        """The records of the daemons that `end` ended."""
+        return list(self._ended)
 
     def engine(self, settings: Settings) -> Engine:
         """Return the outer engine of these settings; see `Context.engine`."""
         return self._context.engine(settings)
+
+    def outer_apis(self) -> dict[str, str]:
+        """Return the newest API of each outer engine; see `Engines.api_versions`."""
+        return self._context.engines.api_versions()
 
     def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
         """Return the mode in force; see `Modes.choice`."""
@@ -182,29 +195,36 @@ class Run:
                 del self._daemons[daemon.id]
                 self._starter.end(daemon.record, background.settings)
 
-    def daemon(self, settings: Settings) -> Daemon:
+    def daemon(self, settings: Settings, name: str = MAIN) -> Daemon:
         """Return the daemon of these settings: the first who asks starts it, others attach to it.
+
+        Args:
+            settings: The daemon's settings.
+            name: Its name; for `reuse` the settings have another.
 
         Raises:
             DindError: the daemon can't be had; a start that failed has left nothing behind.
         """
         background = self._start_under_way()
-        if background is not None and background.settings == settings:
-            self._asked = True
-            return background.result()
-        if background is not None and not self._asked:
-            # It began on a guess, before a project's own settings were known.
-            self.undo_start()
+        if background is not None and name == MAIN:
+            if background.settings == settings:
+                self._asked = True
+                daemon = background.result()
+                if daemon.id in self._daemons:
+                    return daemon
+            elif not self._asked:
+                # It began on a guess, before a project's own settings were known.
+                self.undo_start()
         if self._undoing is not None:
             self._undoing.join()
-        return self._daemon(settings)
+        return self._daemon(settings, name)
 
-    def _daemon(self, settings: Settings) -> Daemon:
+    def _daemon(self, settings: Settings, name: str = MAIN) -> Daemon:
         settings = self._resolved(settings)
         if settings.reuse:
             daemon = self._reuse.daemon(settings)
         else:
-            home = Home(self.path / MAIN)
+            home = Home(self.path / name)
             with directories.locked(self.path, home.name):
                 attached = self._starter.attach(home, settings)
                 daemon = attached or self._starter.start(home, settings)
@@ -230,21 +250,43 @@ class Run:
         self._daemons[daemon.id] = daemon
         return daemon
 
+    def end(self, daemon: Daemon) -> None:
+        """End a daemon before the run's end; who asks for it then gets a new one.
+
+        One that is to stay stays, and one that can't be ended now is left to the run's end.
+        """
+        home = daemon.record.home
+        found = records.read(home)
+        if found is None or found[1].reuse or found[1].keep != "never":
+            return
+        with directories.locked(self.path, home.name):
+            try:
+                self._starter.end(*found)
+            except Exception as error:
+                self.progress(f"{home.label} could not be ended: {error}")
+                return
+        del self._daemons[daemon.id]
+        self._ended.append(daemon.record)
+
     def _resolved(self, settings: Settings) -> Settings:
         return self._context.places.resolve(settings, self._context.progress)
 
-    def lost(self, *, asks: bool = False) -> DaemonLost | None:
+    def lost(self, *, asks: bool = False, but: Collection[str] = ()) -> DaemonLost | None:
         """Return the error for a daemon that this process used and that is gone, if one is.
 
         Args:
             asks: Whether a daemon may have been killed just now; see `loss.lost`.
+            but: The ids of daemons that do not matter.
         """
-        if self._loss is None:
-            daemons = self._daemons.values()
-            found = (lost(daemon.record, daemon._backend, asks=asks) for daemon in daemons)
-            self._loss = next(filter(None, found), None)
-        # A copy each time: an error that is raised again and again gathers all the tracebacks.
-        return copy.copy(self._loss)
+        for daemon in self.daemons:
+            if daemon.id in but:
+                continue
+            loss = self._losses.get(daemon.id) or lost(daemon.record, daemon._backend, asks=asks)
+            if loss is not None:
+                self._losses[daemon.id] = loss
+                # A copy each time: an error that is raised again and again gathers all tracebacks.
+                return copy.copy(loss)
+        return None
 
     def close(self, *, failed: bool = False) -> list[Record]:
         """Leave the run; the process that began it ends its daemons too.

@@ -92,6 +92,11 @@ class Project:
             env: Changes to the environment; None takes a variable away.
             before: A command that runs the command that follows it, such as `setpriv`.
         """
+        own = list(self.options)
+        if "--dind-image" in own and any(one.startswith("--dind-image") for one in options):
+            # Given once more, it would be one more image.
+            at = own.index("--dind-image")
+            del own[at : at + 2]
         # Where pytest sees that it runs in CI, its summary repeats the errors in full.
         local: Mapping[str, str | None] = {"CI": None, "BUILD_NUMBER": None}
         temp = {"TMPDIR": str(self.temp)}
@@ -102,7 +107,7 @@ class Project:
             *([] if self.has_cache else ["-p", "no:cacheprovider"]),
             # Hypothesis takes longer to load than pytest and the plugin together.
             *("-p", "no:randomly", "-p", "no:hypothesispytest"),
-            *self.options,
+            *own,
             *options,
         ]
         process: Run

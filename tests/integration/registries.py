@@ -1,4 +1,4 @@
-"""A real registry, Debian's docker-registry, in the container of a daemon."""
+"""A real registry, Debian's docker-registry: in the container of a daemon, or on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,10 @@ from uuid import uuid4
 
 import pytest
 
+from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Daemon
+from pytest_dind.engine.engine import Engine
+from pytest_dind.store.contents import Cache
 
 from ..support import until
 
@@ -88,3 +92,48 @@ def _log(daemon: Daemon, home: str) -> str:
     text = daemon.exec(["cat", f"{home}/log"]).stdout
     assert "fatal" not in text, text
     return text
+
+
+@contextlib.contextmanager
+def served(program: str, directory: Path) -> Iterator[str]:
+    """A registry on this machine's loopback, where engines ask for no certificate."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{found.getsockname()[1]}"
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
+        "http": {"addr": host},
+    }
+    (directory / "config.yml").write_text(json.dumps(config))
+    with (directory / "log").open("w") as log:
+        server = subprocess.Popen(
+            [program, "serve", str(directory / "config.yml")], stdout=log, stderr=log
+        )
+    try:
+        yield host
+    finally:
+        server.kill()
+        server.wait()
+
+
+def pushed(engine: Engine, name: str) -> str:
+    """Push the nested image; its digest."""
+    image = engine.client.images.get(NESTED_IMAGE)
+    image.tag(name)
+    try:
+
+        def answer() -> str | None:
+            events = list(engine.client.images.push(name, stream=True, decode=True))
+            return next((event["aux"]["Digest"] for event in events if "aux" in event), None)
+
+        return str(until(answer, 20, "the registry takes the image"))
+    finally:
+        engine.client.images.remove(name)
+
+
+def forget(engine: Engine, name: str) -> None:
+    """Remove an image, and its golden root."""
+    engine.client.images.remove(name)
+    cache = Cache(engine, DAEMON_IMAGE)
+    cache.remove([root.key for root in cache.roots()[0] if name in root.images])

@@ -21,7 +21,8 @@ def test_examples_pass(pytester: pytest.Pytester) -> None:
     """Put into the files that they name, all examples pass in one run."""
     assert len(EXAMPLES) == README.count("```python"), "an example's first line names its file"
     for name, code in EXAMPLES.items():
-        (pytester.path / name).write_text(code.replace("busybox", NESTED_IMAGE))
+        code = code.replace("busybox", NESTED_IMAGE).replace("docker:dind", DAEMON_IMAGE)
+        (pytester.path / name).write_text(code)
     options = [] if shutil.which("docker") else ["--deselect=test_cli.py::test_cli_of_this_machine"]
 
     result = pytester.runpytest_subprocess(

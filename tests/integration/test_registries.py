@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import DAEMON_IMAGE, NESTED_IMAGE
+from conftest import NESTED_IMAGE
 from pytest_dind.engine.engine import Engine
-from pytest_dind.store.contents import Cache
 
-from ..support import until
 from .projects import Project
-from .registries import program
+from .registries import forget, program, pushed, served
 from .traces import Traces
 
 
@@ -95,44 +88,6 @@ def test_registry(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left()
 
 
-@contextlib.contextmanager
-def _served(program: str, directory: Path) -> Iterator[str]:
-    """A registry on this machine's loopback, where engines ask for no certificate."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{found.getsockname()[1]}"
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
-        "http": {"addr": host},
-    }
-    (directory / "config.yml").write_text(json.dumps(config))
-    with (directory / "log").open("w") as log:
-        server = subprocess.Popen(
-            [program, "serve", str(directory / "config.yml")], stdout=log, stderr=log
-        )
-    try:
-        yield host
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _push(engine: Engine, name: str) -> str:
-    """Push the nested image; its digest."""
-    image = engine.client.images.get(NESTED_IMAGE)
-    image.tag(name)
-    try:
-
-        def pushed() -> str | None:
-            events = list(engine.client.images.push(name, stream=True, decode=True))
-            return next((event["aux"]["Digest"] for event in events if "aux" in event), None)
-
-        return str(until(pushed, 20, "the registry takes the image"))
-    finally:
-        engine.client.images.remove(name)
-
-
 @pytest.mark.requires_isolation
 def test_by_digest(project: Project, engine: Engine, traces: Traces, tmp_path: Path) -> None:
     """An image that is named by its digest is pulled once, warm then, and found by that name."""
@@ -147,14 +102,14 @@ def test_by_digest(project: Project, engine: Engine, traces: Traces, tmp_path: P
             assert bare in dind_client.images.list()[0].attrs["RepoDigests"]
         """
     )
-    with _served(program()[0], tmp_path) as host:
+    with served(program()[0], tmp_path) as host:
         name = f"{host}/mine/pinned:1"
-        name = f"{name}@{_push(engine, name)}"
+        name = f"{name}@{pushed(engine, name)}"
         try:
             output = project.run("--dind-load", name)
             assert "dind: making a warm data-root of the images, once" in output
         except BaseException:
-            _forget(engine, name)
+            forget(engine, name)
             raise
     try:
         # The registry is gone.
@@ -173,12 +128,5 @@ def test_by_digest(project: Project, engine: Engine, traces: Traces, tmp_path: P
         output = project.run()
         assert f"the daemon has {name} by {name.partition('@')[0]}, not by its digest" in output
     finally:
-        _forget(engine, name)
+        forget(engine, name)
     traces.assert_nothing_left()
-
-
-def _forget(engine: Engine, name: str) -> None:
-    """Remove an image, and its golden root."""
-    engine.client.images.remove(name)
-    cache = Cache(engine, DAEMON_IMAGE)
-    cache.remove([root.key for root in cache.roots()[0] if name in root.images])

@@ -19,7 +19,7 @@ from pytest_dind import (
     StartTimeout,
 )
 from pytest_dind.backends import readiness
-from pytest_dind.engine import http
+from pytest_dind.engine import http, versions
 from pytest_dind.lifetime import layout
 from pytest_dind.lifetime.files import Directory
 
@@ -253,5 +253,5 @@ def test_oldest_api_is_docker_pys() -> None:
     """The oldest API that passes is docker-py's own."""
     from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-    assert ".".join(map(str, readiness._OLDEST_API)) == MINIMUM_DOCKER_API_VERSION
+    assert versions.dotted(versions.OLDEST_API) == MINIMUM_DOCKER_API_VERSION
     readiness.check(_SUBJECT, {"Driver": "overlay2"}, MINIMUM_DOCKER_API_VERSION)

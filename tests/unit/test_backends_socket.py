@@ -80,9 +80,9 @@ def test_socket_that_no_container_can_have() -> None:
     ("version", "said"),
     [
         ("1.41", []),
-        ("1.56", []),
-        ("1.57", ["the engine's API is 1.57; clients of the guard have 1.56"]),
-        ("1.100", ["the engine's API is 1.100; clients of the guard have 1.56"]),
+        ("1.57", []),
+        ("1.58", ["the engine's API is 1.58; clients of the guard have 1.57"]),
+        ("1.100", ["the engine's API is 1.100; clients of the guard have 1.57"]),
     ],
 )
 def test_newer_api(version: str, said: list[str]) -> None:

@@ -433,6 +433,17 @@ def test_text(on_engine: _Examine) -> None:
     assert not [line for line in text.splitlines() if line != line.rstrip()]
 
 
+def test_newer_api(on_engine: _Examine, answers: dict[str, Any]) -> None:
+    """An API newer than the plugin knows is one more line of the engine, and no problem."""
+    version = answers["GET /version"]
+    assert "is newer" not in render(on_engine())
+    answers["GET /version"] = Answer(body={**version.body, "ApiVersion": "1.99"})
+    report = on_engine()
+
+    assert "API 1.99 is newer than the newest that is known, 1.57" in render(report)
+    assert report.exit_code == 0
+
+
 def test_options_of_a_security_module(on_engine: _Examine) -> None:
     """Of an engine under AppArmor the text says what that means, and the options."""
     text = " ".join(render(on_engine()).split())

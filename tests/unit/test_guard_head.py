@@ -46,14 +46,14 @@ def test_no_version() -> None:
     assert _parse(_get("/images/v1.2/json")).path == "/images/v1.2/json"
 
 
-@pytest.mark.parametrize("version", ["1.24", "1.41", "1.56"])
+@pytest.mark.parametrize("version", ["1.24", "1.41", "1.57"])
 def test_known_versions(version: str) -> None:
     """Versions from the oldest to the newest that is known are taken."""
     assert _parse(_get(f"/v{version}/info")).path == "/info"
 
 
 @pytest.mark.parametrize(
-    "version", ["1.23", "1.57", "1.0", "2.0", "1.041", "1", "1.41.1", ".", "1."]
+    "version", ["1.23", "1.58", "1.0", "2.0", "1.041", "1", "1.41.1", ".", "1."]
 )
 def test_unknown_versions(version: str) -> None:
     """Others are not."""

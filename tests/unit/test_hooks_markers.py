@@ -10,6 +10,7 @@ import pytest
 
 from pytest_dind.backends.registry import Choice
 from pytest_dind.hooks import markers
+from pytest_dind.options import REQUIREMENTS
 from pytest_dind.settings import MODES
 
 
@@ -261,7 +262,7 @@ def test_version_that_will_not_do(version: str, specifier: str) -> None:
 
 def test_names() -> None:
     """Every marker has a description, and the other way round."""
-    assert markers.NAMES == (
+    assert REQUIREMENTS == (
         "requires_sysbox",
         "requires_isolation",
         "requires_engine",

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_dind.backends.protocol import Record
-from pytest_dind.hooks.terminal import Progress, summary
+from pytest_dind.hooks.terminal import Progress, summary, unread_apis
 from pytest_dind.lifetime.layout import Home
 
 
 def _record(id_: str, **more: Any) -> Record:
     home = Home(Path("/h/0123abcd/main"))
-    fields: dict[str, Any] = dict.fromkeys(["host", "address", "api_version"], "")
+    fields: dict[str, Any] = dict.fromkeys(["host", "address"], "") | {"api_version": "1.51"}
     return Record(
         mode="dind", home=home, id=id_, published=(), version="1", driver="overlay2",
-        user_namespace=False, seconds=0.5, **fields, **more,
+        user_namespace=False, seconds=0.5, **{**fields, **more},
     )  # fmt: skip
 
 
@@ -42,6 +42,21 @@ def test_pull_is_told_apart() -> None:
             "dind: daemon 'main' pulled in 71.50 s, ready in 0.50 s "
             "(mode dind, Docker 1, overlay2)",
         )
+    ]
+
+
+def test_newer_apis() -> None:
+    """An engine or daemon whose API is newer than the plugin knows is told of, no other is."""
+    outer = {"unix:///old": "1.41", "unix:///new": "1.99"}
+    used = [_record("a", api_version="1.51"), _record("b", api_version="1.98")]
+
+    assert unread_apis(outer, used) == [
+        (
+            "",
+            "dind: the outer engine at unix:///new: API 1.99 is newer than the newest that is "
+            "known, 1.57",
+        ),
+        ("b", "dind: daemon 'main': API 1.98 is newer than the newest that is known, 1.57"),
     ]
 
 

@@ -227,6 +227,79 @@ def test_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first is not second
 
 
+def test_loss_of_one_of_several(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test is told of the loss of its daemon, not of another's."""
+    first, second = run.daemon(SETTINGS), run.daemon(SETTINGS, "second")
+
+    def lost(record: Record, backend: object, *, asks: bool) -> DaemonLost | None:
+        gone = record == first.record
+        return DaemonLost("Lost.", evidence="seen", remedy=["none"]) if gone else None
+
+    monkeypatch.setattr(run_module, "lost", lost)
+    assert run.lost(but=[first.id]) is None
+    assert run.lost(but=[second.id]) is not None
+    assert run.lost(but=[first.id]) is None
+
+
+def test_several_daemons(run: Run, other: Run, backend: Backend) -> None:
+    """Each name has a daemon of its own, for all processes of the run."""
+    ids = [run.daemon(SETTINGS.replace(image=name), name).id for name in ("main", "b", "c")]
+
+    assert len(set(ids)) == 3
+    assert [other.daemon(SETTINGS.replace(image=name), name).id for name in ("c", "main")] == [
+        ids[2],
+        ids[0],
+    ]
+    assert [path.name for path in backend.started] == ["main", "b", "c"]
+
+
+def test_end_of_one_of_several(run: Run, backend: Backend) -> None:
+    """One that ends before the run is gone, and told of; who asks for it again gets a new one."""
+    first, second = run.daemon(SETTINGS), run.daemon(SETTINGS, "second")
+    run.end(first)
+
+    assert backend.there == {second.record.home.path}
+    assert not first.record.home.path.exists()
+    assert (run.records, run.ended) == ([second.record], [first.record])
+    assert run.daemon(SETTINGS).id not in (first.id, second.id)
+
+
+def test_end_of_one_that_is_kept(run: Run, backend: Backend) -> None:
+    """A daemon that may have to stay after the run is not ended before."""
+    daemon = run.daemon(SETTINGS.replace(keep="on-failure"))
+    run.end(daemon)
+
+    assert backend.there == {daemon.record.home.path}
+    assert (run.daemons, run.ended) == ([daemon], [])
+
+
+def test_end_that_fails(
+    run: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that the engine does not remove now stays the run's, and that is told."""
+    daemon = run.daemon(SETTINGS)
+
+    def stop(home: Home) -> NoReturn:
+        raise RuntimeError("busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "stop", stop)
+        run.end(daemon)
+
+    assert (run.daemons, run.ended) == ([daemon], [])
+    assert f"{daemon.record.home.label} could not be ended: busy" in capsys.readouterr().out
+
+
+def test_end_after_a_start_in_the_background(run: Run, backend: Backend) -> None:
+    """One that was started in the background is not handed out again once it has ended."""
+    run.start_in_background(SETTINGS)
+    first = run.daemon(SETTINGS)
+    run.end(first)
+
+    assert run.daemon(SETTINGS).id != first.id
+    assert len(backend.started) == 2
+
+
 def test_corrupt_state(run: Run, other: Run, backend: Backend) -> None:
     """A state that can't be read, in a run, means a new daemon instead of a wait."""
     other.daemon(SETTINGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,57 @@ def test_images_are_pulled_if_a_registry_answers_and_else_built(
     client: Any = None
     _images.ensure(client, rebuild=rebuild)
     assert done == expected
+
+
+@pytest.mark.parametrize("versions", [False, True])
+def test_images_of_older_releases_are_made_on_request(
+    monkeypatch: pytest.MonkeyPatch, versions: bool
+) -> None:
+    """Each is of the Debian suite that has the release, and of the image that Docker publishes."""
+    made: list[str] = []
+    monkeypatch.setattr(_images, "image_id", lambda _client, _name: None)
+    monkeypatch.setattr(_images, "registry_answers", lambda _client: False)
+    monkeypatch.setattr(_images, "build", lambda _client, name: made.append(name))
+    client: Any = None
+    _images.ensure(client, versions=versions)
+
+    older = ["pytest-dind/daemon:20.10", "pytest-dind/daemon:26.1"]
+    assert made == [_images.DAEMON, _images.NESTED, *(older if versions else [])]
+    assert [_images.SOURCES[name] for name in older] == ["docker:20.10-dind", "docker:26.1-dind"]
+
+
+@pytest.mark.parametrize(
+    ("name", "suites"),
+    [(_images.DAEMON, ("sid", "stable")), ("pytest-dind/daemon:20.10", ["bookworm"])],
+)
+def test_suite_of_an_image(
+    monkeypatch: pytest.MonkeyPatch, name: str, suites: Sequence[str]
+) -> None:
+    """An older release is made of its suite alone."""
+    asked: list[object] = []
+
+    def daemon(_scratch: Path, of: Sequence[str]) -> Path:
+        asked.append(of)
+        return Path()
+
+    monkeypatch.setattr(_roots, "daemon", daemon)
+    monkeypatch.setattr(_images, "import_archive", lambda *_given: None)
+    client: Any = None
+    _images.build(client, name)
+    assert asked == [suites]
+
+
+@pytest.mark.parametrize(("suite", "has_cli"), [("bookworm", False), ("trixie", True)])
+def test_packages_of_a_suite(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suite: str, has_cli: bool
+) -> None:
+    """The command line is a package of its own in newer suites alone."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(_roots, "run", lambda command, *_given, **_how: commands.append(command))
+    monkeypatch.setattr(_roots, "debian_mirror", list)
+    _roots.bootstrap(suite, tmp_path)
+    (included,) = (word for word in commands[0] if word.startswith("--include="))
+    assert ("docker-cli" in included.split(",")) is has_cli
 
 
 def test_only_root_can_build_the_daemon_image(

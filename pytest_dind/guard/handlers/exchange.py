@@ -10,10 +10,11 @@ from typing import Any
 
 import h11
 
+from ...engine import versions
 from ..http import relay
 from ..http.chunks import Chunks, Length
 from ..http.client import Client
-from ..http.head import Head, dotted
+from ..http.head import Head
 from ..http.refusal import Refusal, malformed
 from ..http.reply import Reply, dump, reply_to
 from ..http.source import BUFFER
@@ -81,9 +82,9 @@ class Exchange:
     async def answer_pruned(self, report: Json) -> None:
         """Answer with the report of a prune, which is a stream's last line where one is asked for.
 
-        Engines have such streams from API 1.56 on.
+        Engines have such streams since `versions.STREAMED_PRUNE`.
         """
-        if self.match.flag("stream") and self.version >= (1, 56):
+        if self.match.flag("stream") and self.version >= versions.STREAMED_PRUNE.since:
             return await self.answer_lines([{"aux": report}])
         return await self.answer(200, report)
 
@@ -139,7 +140,7 @@ class Exchange:
             async with self._sending(connection, writer, streams):
                 first, rest = await relay.read_head(reader)
                 if newest is not None:
-                    first = _NEWEST.sub(rb"\g<1>" + dotted(newest).encode(), first)
+                    first = _NEWEST.sub(rb"\g<1>" + versions.dotted(newest).encode(), first)
                 status = int(first[9:12])
                 if lines is not None and status == 200:
                     await self._filter(connection, first + rest, reader, lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from ..http.head import dotted
+from ...engine.versions import dotted
 from ..http.refusal import Refusal, forbidden, malformed
 from ..objects.run_labels import CONTAINER, NETWORK, VOLUME
 from ..rules.body import Json
@@ -99,7 +99,7 @@ class ReadHandlers(Handlers):
             return await exchange.reply(reply)
         found = reply.json()
         for kind, role in (("Container", CONTAINER), ("Volume", VOLUME)):
-            # The forms up to API 1.51, and since.
+            # The forms before and since versions.DISK_USAGE.
             for usage, key in ((found, f"{kind}s"), (found.get(f"{kind}Usage") or {}, "Items")):
                 if usage.get(key):
                     usage[key] = [

@@ -1,7 +1,7 @@
 """The calls of the Engine API that the guard knows, each with its handler.
 
 Read off the engine's own routers (moby, api/server/router) and the API's description (swagger.yaml)
-up to version 1.56. A call that is not here is refused, and so is a parameter: it can do harm, as
+up to version 1.57. A call that is not here is refused, and so is a parameter: it can do harm, as
 the directory of a checkpoint can.
 """
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import h11
 
+from ...engine.versions import OLDEST_API, READ_API, api, dotted
 from .refusal import malformed
 
 LIMIT = 64 * 1024
@@ -29,11 +30,6 @@ _PASSED = {
     b"x-registry-config",
 }
 _PASSED_PREFIXES = (b"x-docker-expose-session-", b"x-meta-", b"sec-websocket-")
-
-OLDEST = (1, 24)
-"""The oldest API version that is understood; before it, a start had a body with host settings."""
-NEWEST = (1, 56)
-"""The newest API version whose calls were read for this guard."""
 
 
 @dataclass(frozen=True)
@@ -168,18 +164,13 @@ def _path(raw: str) -> tuple[tuple[int, int] | None, str]:
         if re.match(r"/v[0-9.]+(/|$)", path):
             raise malformed("the path begins with an API version that is not 1.x")
         return None, path
-    major, minor = (int(number) for number in match[1].split("."))
-    if not OLDEST <= (major, minor) <= NEWEST or match[1] != f"{major}.{minor}":
+    major, minor = api(match[1])
+    if not OLDEST_API <= (major, minor) <= READ_API or match[1] != f"{major}.{minor}":
         raise malformed(
-            f"the API version {match[1]} is not known; known are {dotted(OLDEST)} to "
-            f"{dotted(NEWEST)}"
+            f"the API version {match[1]} is not known; known are {dotted(OLDEST_API)} to "
+            f"{dotted(READ_API)}"
         )
     return (major, minor), match[2]
-
-
-def dotted(version: tuple[int, int]) -> str:
-    """An API version in its written form, such as 1.41."""
-    return ".".join(map(str, version))
 
 
 def _query(raw: str) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import h11
 
-from .head import NEWEST
+from ...engine import versions
 from .head import target as written_target
 from .refusal import Refusal
 from .reply import Reply, dump
@@ -50,13 +50,12 @@ class Upstream:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.version = NEWEST
+        self.version = versions.READ_API
 
     async def negotiate_version(self) -> None:
         """Find the API version for the guard's own calls, and for requests that name none."""
         newest = (await self.ask(Request("GET", "/version"))).json()["ApiVersion"]
-        major, minor = (int(number) for number in newest.split("."))
-        self.version = min(NEWEST, (major, minor))
+        self.version = min(versions.READ_API, versions.api(newest))
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[Source, asyncio.StreamWriter]]:
