@@ -16,6 +16,8 @@ from pathlib import Path
 
 LOCK = "base.lock"
 """Held to begin a run and to remove one."""
+PROVED = "proved.json"
+"""What probes have proved of a runtime; see `backends.memory`."""
 
 # In a run's directory.
 
