@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterable, Mapping
 
 from .. import validation
@@ -30,24 +28,15 @@ def variables(authorities: Iterable[str], given: Mapping[str, str]) -> dict[str,
     return {_VARIABLE: f"{given.get(_VARIABLE) or _DIRECTORIES}:/{_FOR_ALL}"}
 
 
-def archive(authorities: Iterable[str]) -> bytes:
-    """An archive of their files for the container's root; empty without any.
+def files(authorities: Iterable[str]) -> dict[str, bytes]:
+    """The contents of their files, by their paths below the container's root.
 
     Raises:
         SettingsError: a file can't be read, or is no certificate.
     """
-    files: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for host, path in validation.authorities(authorities):
         content = validation.certificate(path)
         directory = f"{_OF_REGISTRIES}/{host}" if host else _FOR_ALL
-        files[f"{directory}/{_NAME}-{len(files)}.crt"] = content
-    if not files:
-        return b""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        # Without directories: the engine makes those that the image lacks.
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+        found[f"{directory}/{_NAME}-{len(found)}.crt"] = content
+    return found

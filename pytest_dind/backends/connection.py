@@ -65,6 +65,19 @@ class Connection(Files, Protocol):
     def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
         """The ports of the container by which it is reached: where each is published."""
 
+    def options(self) -> dict[str, Any]:
+        """What else the container needs for it, as docker-py's `create_host_config` takes it."""
+
+    def give(self, files: Mapping[str, bytes]) -> bool:
+        """Have files placed in the container, once it runs, before its daemon starts.
+
+        Args:
+            files: Their contents, by their paths below the container's root.
+
+        Returns:
+            Whether they will be.
+        """
+
     def prepare(self, details: Mapping[str, Any]) -> None:
         """Prepare the connection to a container that has just started.
 
@@ -109,6 +122,18 @@ class SharedDirectory(Directory):
     def bindings(self) -> dict[tuple[int, str], tuple[str, int | None]]:
         """None."""
         return {}
+
+    def options(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def give(self, files: Mapping[str, bytes]) -> bool:
+        """Write files into the directory, from which the first process takes them."""
+        for name, content in files.items():
+            path = self.path / layout.GIVEN / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return True
 
     def prepare(self, details: Mapping[str, Any]) -> None:
         """Note the container's address."""
@@ -161,6 +186,10 @@ class Unsupervised(SharedDirectory):
         super().__init__(home)
         self._engine = engine
         self._label = home.label
+
+    def give(self, files: Mapping[str, bytes]) -> bool:
+        """False: the first process is dockerd itself."""
+        return not files
 
     def read(self, name: str) -> str | None:
         """Read a file, or the engine's log and exit code: it keeps the container."""

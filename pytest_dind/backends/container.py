@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import containers, http
+from ..engine import containers, http, tars
 from ..engine import exec as exec_module
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
@@ -65,24 +66,18 @@ class StartingDaemon:
         Args:
             spent: Seconds of its time-out that are gone already.
         """
-        # A daemon that is about to end, to be published, answers too.
-        self._wait(
-            lambda: not self._spec.preload.seed.key or bool(seeding.outcome(self.files)), spent
-        )
-
-    def _wait(self, counts: Callable[[], bool], spent: float = 0) -> None:
-        connection = self._spec.connection
-        watched = readiness.Watched(
-            subject=self._spec.subject,
-            files=self.files,
-            ping=connection.ping,
-            is_gone=lambda: not containers.inspect(self._engine.client, self._spec.home.label),
-            poll_seconds=connection.poll_seconds,
-            counts=counts,
-            remedy=connection.remedy,
-        )
+        watched = self._watched
+        if self._spec.preload.seed.key:
+            # A daemon that is about to end, to be published, answers too.
+            counts = partial(seeding.outcome, self.files)
+            watched = dataclasses.replace(watched, counts=counts)
         timeout = self._spec.settings.timeout
         self.api_version = readiness.wait_until_ready(watched, timeout=timeout, spent=spent)
+
+    @property
+    def _watched(self) -> readiness.Watched:
+        spec = self._spec
+        return _watched(self._engine, spec.home, spec.subject, spec.connection)
 
     @contextmanager
     def client(self) -> Iterator[docker.DockerClient]:
@@ -99,11 +94,9 @@ class StartingDaemon:
 
     def restart(self) -> None:
         """Start a new daemon on its data-root; none without a supervisor, which would have to."""
-        if not self._spec.connection.supervised:
-            return
-        self.files.write(layout.RESTARTED, "")
-        self._engine.client.api.kill(self._spec.home.label, "SIGALRM")
-        self._wait(lambda: bool(self.files.read(layout.RESTARTED)))
+        if self._spec.connection.supervised:
+            label, timeout = self._spec.home.label, self._spec.settings.timeout
+            self.api_version = _restarted(self._engine, label, self._watched, timeout)
 
 
 class ContainerBackend:
@@ -240,13 +233,15 @@ class ContainerBackend:
 
         spec, home, api = shaped.spec, shaped.spec.home, self._engine.client.api
         try:
-            trusted = authorities.archive(spec.settings.ca)
+            files = authorities.files(spec.settings.ca)
+            placed = spec.connection.give(files)
             containers.create_in_place_of(
                 lambda: self.stop(home), lambda: api.create_container(**shaped.create)
             )
-            if trusted:
-                # Before it runs: an engine can't write into every container that does.
-                api.put_archive(home.label, "/", trusted)
+            if not placed:
+                # Before it runs this works in each mode, while nothing in it could unpack them.
+                entries = (tars.Entry(*file) for file in files.items())
+                api.put_archive(home.label, "/", b"".join(tars.pack(entries)))
             api.start(home.label)
         except APIError as error:
             said = error.explanation or str(error)
@@ -327,17 +322,11 @@ class ContainerBackend:
                     "Start a new daemon instead, with dind_factory.",
                 ],
             )
-        connection.write(layout.RESTARTED, "")
-        self._engine.client.api.kill(record.id, "SIGALRM")
-        watched = readiness.Watched(
-            subject=f"{subject}, restarted,",
-            files=connection,
+        watched = dataclasses.replace(
+            _watched(self._engine, record.home, f"{subject}, restarted,", connection),
             ping=lambda patience: http.ping(record.host, record.certificates, timeout=patience),
-            is_gone=lambda: not containers.inspect(self._engine.client, record.home.label),
-            # The daemon that is about to end answers too.
-            counts=lambda: bool(connection.read(layout.RESTARTED)),
         )
-        readiness.wait_until_ready(watched, timeout=timeout)
+        _restarted(self._engine, record.home.label, watched, timeout)
 
     def post_mortem(self, record: Record) -> int | None:
         """The exit code of a daemon that is gone, from its own file or the engine's events."""
@@ -383,6 +372,29 @@ class ContainerBackend:
         for volume in api.volumes(filters=filters)["Volumes"] or []:
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
+
+
+def _watched(
+    engine: Engine, home: Home, subject: str, connection: connections.Connection
+) -> readiness.Watched:
+    return readiness.Watched(
+        subject=subject,
+        files=connection,
+        ping=connection.ping,
+        is_gone=lambda: not containers.inspect(engine.client, home.label),
+        poll_seconds=connection.poll_seconds,
+        remedy=connection.remedy,
+    )
+
+
+def _restarted(engine: Engine, label: str, watched: readiness.Watched, timeout: float) -> str:
+    """Start a daemon anew in its container, by its first process; gives its API version."""
+    files = watched.files
+    files.write(layout.RESTARTED, "")
+    engine.client.api.kill(label, "SIGALRM")
+    # The daemon that is about to end answers too.
+    watched = dataclasses.replace(watched, counts=lambda: bool(files.read(layout.RESTARTED)))
+    return readiness.wait_until_ready(watched, timeout=timeout)
 
 
 def _without_file(spec: ContainerSpec, path: str, progress: Progress) -> ContainerSpec:

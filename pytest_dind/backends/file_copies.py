@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     import docker
 
 _IGNORE = ".dockerignore"
-# Under Sysbox the engine's own copy fails (nestybox/sysbox#1017); a command works in each mode.
 _UNPACK = """
 [ ! -d "$2" ] || [ "$1" = "$2" ] || { echo "$2 is a directory." >&2; exit 1; }
-mkdir -p "$1" && exec tar -xpf - -C "$1"
+mkdir -p "$1" && exec $tar -xpf - -C "$1"
 """
 
 
@@ -45,7 +44,8 @@ def provide(
             source = Path(mount.source).resolve(strict=True)
             place = target if source.is_dir() else str(Path(target).parent)
             chunks = _counted(tars.pack(entries(source, target), owners=True), sizes)
-            command = exec_module.Command(["sh", "-c", _UNPACK, "sh", place, target], stdin=chunks)
+            script = ["sh", "-c", tars.FIND + _UNPACK, "sh", place, target]
+            command = exec_module.Command(script, stdin=chunks)
             done = exec_module.run(client, container, command)
         except (OSError, tars.Failed) as error:
             raise _failed(mount.source, target, str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
 from ..lifetime import directories, labels, layout
 from ..lifetime.layout import Home
+from . import memory
 from .engine_errors import UNSHARED, UNSHARED_REMEDY
+from .memory import Memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,11 +100,13 @@ class ProbeResult:
         output: Its output; the engine's text when it did not run.
         ran: Whether it ran and ended with exit code 0.
         hangs: Whether it did not end in time.
+        key: By which it is remembered, should it prove something; empty where it is not to be.
     """
 
     output: str
     ran: bool
     hangs: bool = False
+    key: str = ""
 
 
 def sections(output: str) -> dict[str, str]:
@@ -134,13 +139,24 @@ class Probe:
         image: The daemon's image; it has the tools that a daemon's container needs.
         run: The directory of the run that needs to know.
         progress: Writes a progress line.
+        memory: What earlier probes have proved of a runtime; None to run each.
 
     Attributes:
         pulled: Seconds that a pull of the image took; 0 where it was not missing.
+        age: The age of what was remembered, in seconds; None where nothing was.
     """
 
-    def __init__(self, engine: Engine, image: str, run: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        image: str,
+        run: Path,
+        progress: Progress,
+        memory: Memory | None = None,
+    ) -> None:
         self.pulled = 0.0
+        self.age: float | None = None
+        self._memory = memory
         self._engine = engine
         self._image = image
         self._run = run
@@ -166,8 +182,17 @@ class Probe:
             ImageUnavailable: the image is missing and can't be pulled.
         """
         source = ImageSource(self._engine.client, self._progress)
-        source.ensure(self._image)
+        image = source.ensure(self._image)
         self.pulled += source.pulled
+        key = ""
+        if self._memory is not None and "runtime" in host_config:
+            details = {"image": image["Id"], "probe": [list(command), shares, host_config]}
+            details["directory"] = str(self._run.parent)
+            key = memory.key(self._engine, host_config["runtime"], details)
+            shown = self._memory.recall(key)
+            if shown is not None:
+                self.age = shown.age
+                return ProbeResult(shown.output, ran=True)
         if shares:
             from docker.types import Mount
 
@@ -178,7 +203,12 @@ class Probe:
                 # Without the directory the container runs, and shows all else.
                 del host_config["mounts"]
                 result = self._look(engine, command, host_config)
-            return result
+            return dataclasses.replace(result, key=key)
+
+    def keep(self, result: ProbeResult) -> None:
+        """Remember a result, which has proved that its runtime works."""
+        if self._memory is not None and result.key:
+            self._memory.note(result.key, result.output)
 
     def _look(
         self, engine: Engine, command: Sequence[str], host_config: Mapping[str, Any]

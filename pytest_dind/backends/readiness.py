@@ -69,7 +69,8 @@ class Watched:
         ping: Asks it for the newest API version it speaks, for at most so many seconds.
         is_gone: Whether its container has ended without an exit code; asked now and then.
         poll_seconds: The time between two looks.
-        counts: Whether an answer would be that of the awaited daemon.
+        counts: Whether what answers from now on is the awaited daemon; asked once there is an
+            answer. None where any is.
         remedy: Further remedies for a daemon that is not ready in time.
     """
 
@@ -78,7 +79,7 @@ class Watched:
     ping: Callable[[float], str | None]
     is_gone: Callable[[], bool]
     poll_seconds: float = 0.01
-    counts: Callable[[], bool] = lambda: True
+    counts: Callable[[], object] | None = None
     remedy: Sequence[str] = ()
 
 
@@ -105,7 +106,10 @@ def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> s
     def look() -> str | None:
         # dockerd listens long before it serves: a ping may hang until then.
         patience = min(_PING_SECONDS, deadline - time.monotonic())
-        answer = watched.ping(max(patience, every)) if watched.counts() else None
+        answer = watched.ping(max(patience, every))
+        if answer is not None and watched.counts is not None:
+            # What has answered may be the one before, which is gone by now if this one counts.
+            answer = watched.ping(max(patience, every)) if watched.counts() else None
         if answer is not None:
             return answer
         code = exit_code(files)

@@ -51,12 +51,14 @@ class Choice:
         because: For a mode that `auto` picked, why.
         obstacle: Why the mode asked for can't be had.
         connection: How its daemons are reached, and why; empty for a shared directory.
+        remembered: Whether `auto` relied on what an earlier run had proved.
     """
 
     mode: str
     because: str = ""
     obstacle: Obstacle | None = None
     connection: str = ""
+    remembered: bool = False
 
 
 def _module(mode: str) -> Any:

@@ -130,6 +130,7 @@ class ContainerSpec:
                 port_bindings={
                     f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
                 },
+                **connection.options(),
                 **limits(settings),
                 **self.mode.host_config,
             ),

@@ -7,7 +7,7 @@
 # NAME: the container's name.
 # KEY, REFRESH, LIMIT: the golden root, whether it is made anew, the store's limit; KEY may be empty.
 # CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
-# this container's.
+# this container's: the exit code is on its output then, too.
 # MORE: arguments of dockerd's that an older one does not know, with blanks between them; may be empty.
 # It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
 # reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
@@ -41,7 +41,7 @@ finish() {
 # the container then stays for its users to read them, until the last one is gone.
 conclude() {
 	[ "$connection" = shared ] || [ -n "$ended" ] || {
-		echo "$1" >"$home/exit"
+		echo "$1" >&4
 		wait
 	}
 	finish "$1"
@@ -55,6 +55,7 @@ ended=
 	mkfifo "$home/lease"
 }
 [ -p "$home/lease" ] || exit 125
+exec 4>&1
 exec >>"$home/log" 2>&1
 # The test process judges by these whether Sysbox runs this container.
 cat /proc/self/uid_map /proc/self/mountinfo >"$home/sight"
@@ -72,8 +73,17 @@ timer=$!
 ) &
 
 command -v dockerd >/dev/null || conclude 127
-# The certificates come after the start: they name the container's address.
-[ "$connection" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
+# The certificates come after the start: they name the container's address. The process that puts
+# them has to be gone from the group of all processes, which `prepare`, or the image, empties.
+[ "$connection" = shared ] || {
+	until [ -s "$home/tls/ready" ]; do sleep 0.05; done
+	while kill -0 "$(cat "$home/tls/ready")"; do sleep 0.01; done 2>/dev/null
+}
+# Files of the test process's for elsewhere in the container.
+[ ! -d "$home/given" ] || (
+	cd "$home/given" && find . -type f -exec sh -c \
+		'mkdir -p "/${1%/*}" && cp "$1" "/$1" && chmod 644 "/$1"' sh {} \;
+)
 
 # Prepare the container as the official image's entrypoint does, for an image that has none: tell
 # AppArmor that this is a container, share the mounts, and on cgroup v2 move all processes out of the
@@ -182,7 +192,7 @@ seed
 while :; do
 	again='' restart=''
 	# The lock of a golden root is this process's alone.
-	"$@" $more 9<&- &
+	"$@" $more 4>&- 9<&- &
 	daemon=$!
 	await "$daemon"
 	# Docker before 20.10 does not know --ip6tables and --host-gateway-ip, and before 24

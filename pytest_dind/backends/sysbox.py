@@ -65,17 +65,9 @@ def proved_by_start(engine: Engine) -> bool:
 def check(engine: Engine, probe: Probe) -> Obstacle | None:
     """The obstacle to Sysbox on this engine; None where a container proved that it works.
 
+    The container is to see this process's directories, unless daemons are reached over TLS instead.
     Where the runtime isn't registered, this costs one question to the engine.
     """
-    return _tried(engine, probe, shares=False)
-
-
-def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
-    """The same, and whether its containers see this process's directories."""
-    return _tried(engine, probe, shares=True)
-
-
-def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     runtimes = _runtimes(engine)
     if RUNTIME not in runtimes:
         return _obstacle(
@@ -85,11 +77,15 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     sysbox = _installed(runtimes)
     is_old = _is_old(sysbox)
     look = f"{_LOOK}; {_ASK_DOCKER}" if is_old else _LOOK
+    shares = not engine.unshared
     result = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
     if result.ran:
         obstacle = _judge(result.output) or (_too_old(sysbox, result.output) if is_old else None)
-        hidden = shares and obstacle is None and LEASE_SEEN not in result.output
-        return unshared() if hidden else obstacle
+        if obstacle is None and LEASE_SEEN not in result.output:
+            obstacle = unshared()
+        if obstacle is None:
+            probe.keep(result)
+        return obstacle
     if result.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", result.output, _RESTART)
     denial = denials.recognized(result.output)
@@ -105,6 +101,10 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
         if re.search(pattern, result.output):
             return _obstacle(cause, result.output, remedy)
     return _obstacle(f"{RUNTIME} cannot run a container", result.output, _RESTART)
+
+
+check_thoroughly = check
+"""The doctor gives the same answer as `auto`."""
 
 
 def _judge(seen: str) -> Obstacle | None:

@@ -1,24 +1,24 @@
 """The connection to a daemon on an engine that shares no directory with this process.
 
 The daemon serves TLS on one published port, and both sides prove themselves by certificates. Its
-files, the lease among them, are in its container alone; the outer engine's API reads and writes
-them.
+files, the lease among them, are in its container alone, where commands read and write them. The
+first process tells the exit code on the container's output too: a command that runs while the
+daemon starts is in the way of an image that sets up control groups (docker-library/docker#495).
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import socket
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import containers, http, tls
+from ..engine import container_files, containers, http, tars, tls
 from ..engine import exec as exec_module
+from ..errors import DaemonUnhealthy
 from ..lifetime import layout
 from ..lifetime.layout import Home
 from ..lifetime.lease import Held
@@ -103,7 +103,7 @@ def because(engine: Engine) -> str:
 
 
 class TlsConnection:
-    """A port with TLS, and files that the outer engine's API reads and writes."""
+    """A port with TLS, and files that commands in the container read and write."""
 
     name = "tls"
     supervised = True
@@ -115,6 +115,7 @@ class TlsConnection:
         self._home = home
         self._candidates: list[tuple[str, int]] = []
         self._own = ""
+        self._given: Mapping[str, bytes] = {}
         self.because = because(engine)
         self.host = self.address = ""
         self.certificates = str(home.path / layout.CERTIFICATES)
@@ -140,8 +141,23 @@ class TlsConnection:
         """The port, unless both containers are in one network."""
         return {} if self.network else {(PORT, "tcp"): (self.bind, None)}
 
+    def options(self) -> dict[str, Any]:
+        """A log that can be read, whichever the engine's default is: it has the exit code."""
+        from docker.types import LogConfig
+
+        return {"log_config": LogConfig(type=LogConfig.types.JSON)}
+
+    def give(self, files: Mapping[str, bytes]) -> bool:
+        """Have files with the certificates, which the daemon waits for."""
+        self._given = files
+        return True
+
     def prepare(self, details: Mapping[str, Any]) -> None:
-        """Write the certificates into the container; they name the addresses that are dialled."""
+        """Write the certificates into the container; they name the addresses that are dialled.
+
+        Raises:
+            DaemonUnhealthy: they can't be written.
+        """
         self._own = containers.address(details)
         bindings = (details["NetworkSettings"]["Ports"] or {}).get(f"{PORT}/tcp") or []
         self._candidates = [(self.outer, int(item["HostPort"])) for item in bindings[:1]]
@@ -151,10 +167,23 @@ class TlsConnection:
         self.remedy = [f"Let this machine reach {places}: a firewall may be in the way."]
         server, client = tls.make([host for host, _ in self._candidates])
         client.write(Path(self.certificates))
-        home = Path(layout.IN_CONTAINER)
-        self._put(
-            str(home.parent), server.archive(f"{home.name}/{layout.CERTIFICATES}", layout.CERTIFIED)
-        )
+        directory = f"{layout.IN_CONTAINER}/{layout.CERTIFICATES}"
+        entries = [
+            *server.entries(directory.lstrip("/")),
+            *(tars.Entry(name, content) for name, content in self._given.items()),
+        ]
+        mark = f"{directory}/{layout.CERTIFIED}"
+        try:
+            container_files.unpack(self._engine.client, self._home.label, entries, mark)
+        except (tars.Failed, TimeoutError) as error:
+            raise DaemonUnhealthy(
+                f"The daemon {self._home.name!r} can't be given its certificates.",
+                evidence=str(error),
+                remedy=[
+                    "Use an image that has tar, or busybox, as docker:dind has.",
+                    "Look whether the engine's disk has room (docker system df).",
+                ],
+            ) from error
 
     def ping(self, timeout: float) -> str | None:
         """Ask the daemon for the newest API version it speaks; None while it doesn't serve."""
@@ -168,35 +197,31 @@ class TlsConnection:
         return None
 
     def read(self, name: str) -> str | None:
-        """Read a file; None where there is none, or no container any more."""
+        """Read a file; None where there is none, or no container that runs any more."""
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
+        client, label = self._engine.client, self._home.label
         try:
-            stream, _ = self._engine.client.api.get_archive(
-                self._home.label, f"{layout.IN_CONTAINER}/{name}"
-            )
-            with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-                file = tar.extractfile(tar.getmembers()[0])
-                return file.read().decode(errors="replace") if file else None
-        except (APIError, RequestException):
+            if name == layout.EXIT:
+                return str(client.api.logs(label, stderr=False, tail=1).decode())
+            path = f"{layout.IN_CONTAINER}/{name}"
+            return container_files.read(client, label, path).decode(errors="replace")
+        except (APIError, RequestException, tars.Failed, TimeoutError):
             return None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file; without a container, do nothing."""
-        from docker.errors import NotFound
+        """Write a file; without a container that runs, do nothing."""
+        from docker.errors import APIError
 
-        content = io.BytesIO(text.encode())
-        target = io.BytesIO()
-        with tarfile.open(fileobj=target, mode="w") as tar:
-            entry = tarfile.TarInfo(name)
-            entry.mode, entry.size = 0o600, len(content.getvalue())
-            tar.addfile(entry, content)
-        with contextlib.suppress(NotFound):
-            self._put(layout.IN_CONTAINER, target.getvalue())
-
-    def _put(self, path: str, archive: bytes) -> None:
-        self._engine.client.api.put_archive(self._home.label, path, archive)
+        client, label = self._engine.client, self._home.label
+        try:
+            path = f"{layout.IN_CONTAINER}/{name}"
+            container_files.write(client, label, path, text.encode())
+        except APIError:
+            # One that is paused still has a use for it.
+            if containers.inspect(client, label).get("State", {}).get("Running"):
+                raise
 
     def hold(self) -> Held:
         """Keep the daemon alive by a command in its container, which ends with this process."""

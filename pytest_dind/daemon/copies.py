@@ -39,13 +39,13 @@ target=$1
 [ -d "$target" ] || [ ! -e "$target" ] || { echo "$target is no directory." >&2; exit 1; }
 parent=$(dirname "$target")
 [ -d "$parent" ] || { echo "There is no directory $parent." >&2; exit 1; }
-mkdir -p "$target" && exec tar -xpf - -C "$target"
+mkdir -p "$target" && exec $tar -xpf - -C "$target"
 """
 _GIVE = """
 if [ -d "$1" ]; then
-    exec tar -cf - -C "$1" .
+    exec $tar -cf - -C "$1" .
 elif [ -f "$1" ]; then
-    cd "$(dirname "$1")" && exec tar -chf - "./$(basename "$1")"
+    cd "$(dirname "$1")" && exec $tar -chf - "./$(basename "$1")"
 elif [ -e "$1" ]; then
     echo "$1 is neither a file nor a directory." >&2
 else
@@ -70,7 +70,7 @@ def copy_to(run: Run, source: str | os.PathLike[str], target: str | os.PathLike[
         own = path.name if path.name not in ("", "..") else found.name
         name = _name(os.fspath(source), own)
         if found.is_dir():
-            script, details = _TAKE_DIRECTORY, list[str]()
+            script, details = tars.FIND + _TAKE_DIRECTORY, list[str]()
             chunks = tars.pack(tars.tree(found))
         elif found.is_file():
             script, details = (
@@ -107,7 +107,8 @@ def copy_from(run: Run, source: str | os.PathLike[str], target: str | os.PathLik
 
     unpacking = tars.Unpacking(place)
     with unpacking:
-        done = run(Command(["sh", "-c", _GIVE, "sh", there], workdir=_ROOT, stdout=unpacking.write))
+        command = ["sh", "-c", tars.FIND + _GIVE, "sh", there]
+        done = run(Command(command, workdir=_ROOT, stdout=unpacking.write))
     if done.returncode:
         raise _failed(what, _said(done))
     if unpacking.failure is not None:

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..backends import names
+from ..backends.memory import Memory
 from ..backends.probe import DISK, IPTABLES, LEASE_SEEN, LEASES, LOOK, Probe, ProbeResult, sections
 from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
+from ..lifetime import layout
 from ..settings import DOCTOR_FULL, MODES, Settings
 from . import kernel, outer, trial
 from .report import Report
@@ -53,7 +55,9 @@ def _look(
     engine: Engine, found: outer.Outer, run: Run, settings: Settings, progress: streams.Progress
 ) -> Report:
     """Return the report, as far as it goes without starting a daemon."""
-    probe = _CachedProbe(engine, settings.image, run.path, progress)
+    # What works is remembered for runs, and what was remembered doesn't count.
+    memory = Memory(run.path.parent / layout.PROVED, anew=True)
+    probe = _CachedProbe(engine, settings.image, run.path, progress, memory)
     with answering(engine):
         gateway = names.way_back(engine)
     try:

@@ -63,6 +63,8 @@ class Command:
             config; empty for none.
         stdout: Called with what it writes there, as it comes; without, that is kept for the result.
         stderr: The same for its other output.
+        patience: Seconds until it is given up without being killed, where there is no `timeout`:
+            for a command that ends with its input, on an engine that may hang. None for no limit.
     """
 
     argv: Sequence[str]
@@ -74,6 +76,7 @@ class Command:
     credentials: str = field(default="", repr=False)
     stdout: Sink | None = None
     stderr: Sink | None = None
+    patience: float | None = None
 
 
 def run(
@@ -84,6 +87,7 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it did not end in time and was killed; the exception has the
             output so far.
+        TimeoutError: its patience is at an end.
         Exception: what making its input, or taking its output, has raised.
     """
     argv, timeout = list(command.argv), command.timeout
@@ -108,7 +112,9 @@ def run(
         if command.stdin is not None:
             stdin = command.stdin
             stream.feed([stdin] if isinstance(stdin, bytes) else stdin)
-        ended = stream.wait(timeout)
+        ended = stream.wait(command.patience if timeout is None else timeout)
+        if timeout is None and not ended:
+            raise TimeoutError(f"A command in the container ran for {command.patience:g} s.")
         if timeout is not None:
             _in_container(engine, container, _FORGET if ended else _KILL, pid_file, lent)
         if timeout is not None and not ended:

@@ -16,16 +16,33 @@ _BLOCK = 512
 _CHUNK = 256 * 1024
 _END = bytes(2 * _BLOCK)
 
+FIND = """
+tar=tar
+command -v tar >/dev/null || tar='busybox tar'
+[ "$tar" = tar ] || command -v busybox >/dev/null || {
+    echo "The image has no tar, and no busybox, by which files are copied." >&2
+    exit 1
+}
+"""
+"""Shell code of a container, after which `$tar` is what unpacks and makes archives there."""
+
 
 class Failed(Exception):
     """An archive can't be made or unpacked; the text says what of it, and why."""
 
 
 class Entry(NamedTuple):
-    """A file, directory or link of an archive: its name there, and what it is made of."""
+    """A file, directory or link of an archive: its name there, and what it is made of.
+
+    Attributes:
+        name: The name.
+        source: What is there, or the contents of a file.
+        mode: The mode of a file that is given by its contents.
+    """
 
     name: str
     source: Path | bytes
+    mode: int = 0o644
 
 
 def tree(root: Path) -> Iterator[Entry]:
@@ -53,10 +70,10 @@ def pack(entries: Iterable[Entry], *, owners: bool = False) -> Iterator[bytes]:
     """
     # Only its `gettarinfo` is used, which knows hard links; it writes nothing.
     archive = tarfile.TarFile(fileobj=_Nowhere(), mode="w")  # type: ignore[arg-type]
-    for name, source in entries:
+    for name, source, mode in entries:
         if isinstance(source, bytes):
             info = tarfile.TarInfo(name)
-            info.size = len(source)
+            info.size, info.mode = len(source), mode
             yield _head(info) + source + _padding(info)
             continue
         try:

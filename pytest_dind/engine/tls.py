@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModeUnavailable
+from . import tars
 from .http import CA, CERTIFICATE, KEY
 
 if TYPE_CHECKING:
@@ -45,25 +44,11 @@ class Identity:
             file.touch(mode=0o600)
             file.write_bytes(content)
 
-    def archive(self, path: str, last: str) -> bytes:
-        """A tar of the files in the directory `path`, for root alone.
-
-        Args:
-            path: The directory, relative to where the tar is unpacked.
-            last: An empty file that comes after the others.
-        """
-        target = io.BytesIO()
-        with tarfile.open(fileobj=target, mode="w") as tar:
-            parts = Path(path).parts
-            for depth in range(1, len(parts) + 1):
-                entry = tarfile.TarInfo(str(Path(*parts[:depth])))
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o700
-                tar.addfile(entry)
-            for name, content in {**self.files(), last: b""}.items():
-                entry = tarfile.TarInfo(f"{path}/{name}")
-                entry.mode, entry.size = 0o600, len(content)
-                tar.addfile(entry, io.BytesIO(content))
-        return target.getvalue()
+    def entries(self, path: str) -> list[tars.Entry]:
+        """The files as an archive has them, in the directory `path`, for root alone."""
+        return [
+            tars.Entry(f"{path}/{name}", content, 0o600) for name, content in self.files().items()
+        ]
 
 
 def available() -> bool:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 LOCK = "base.lock"
 """Held to begin a run and to remove one."""
+PROVED = "proved.json"
+"""What probes have proved of a runtime; see `backends.memory`."""
 
 # In a run's directory.
 
@@ -72,10 +74,12 @@ IMAGES = "images"
 """The images that came from the outer engine: the id that each has there, and its name, a line."""
 REFERENCES = "references"
 """The names of the daemon's images, those by digest among them, for the next start of dockerd."""
+GIVEN = "given"
+"""The directory of files that the container's first process copies to the same paths below /."""
 CERTIFICATES = "tls"
 """The directory of certificates; the container has the server's, this machine the client's."""
 CERTIFIED = "ready"
-"""In the container's directory of certificates: all of them are there."""
+"""In the container's directory of certificates, when all are there: which process put them."""
 
 # In a daemon's container.
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import records
-from ..backends.registry import Choice, Obstacle, Probe, choose, proved_by_start
+from ..backends.memory import Memory
+from ..backends.registry import AUTO_ORDER, Choice, Obstacle, Probe, choose, proved_by_start
 from ..backends.tls_connection import because
-from ..engine.engine import answering
+from ..engine.engine import Engine, answering
 from ..errors import DindError, ImageUnavailable, ModeUnavailable
 from ..lifetime import directories, layout
-from ..settings import Settings
+from ..lifetime.layout import Home
+from ..settings import AUTO, MAIN, Settings
 from .context import Context
 
 _LOCK = "modes"
@@ -38,13 +40,14 @@ class Modes:
         """The modes that this process found to be in force."""
         return [choice for choice in self._found.values() if choice.obstacle is None]
 
-    def choice(self, settings: Settings, *, proved: bool = True) -> Choice:
+    def choice(self, settings: Settings, *, proved: bool = True, anew: bool = False) -> Choice:
         """Return the mode in force.
 
         Args:
             settings: The daemon's settings, with the mode asked for.
             proved: Whether the mode must be proved to work, also where a daemon's start is the
                 proof.
+            anew: Whether what an earlier run proved does not count.
 
         Raises:
             ModeUnavailable: the mode asked for can't be had here.
@@ -54,6 +57,8 @@ class Modes:
         with directories.locked(shared, _LOCK):
             if key not in self._found:
                 self._found |= read(shared)
+            if anew and key in self._found and self._found[key].remembered:
+                del self._found[key]
             if key not in self._found:
                 # The engine is not asked again: the start follows soon.
                 if not proved and key in self._unproved:
@@ -63,9 +68,10 @@ class Modes:
                     if not proved and proved_by_start(settings.mode, engine):
                         self._unproved[key] = Choice(settings.mode, connection=because(engine))
                         return self._unproved[key]
-                    context = self._context
-                    probe = Probe(engine, settings.image, context.directory, context.progress)
-                    choice = choose(settings.mode, engine, probe)
+                    probe = self._probe(engine, settings, anew=anew)
+                    choice = self._of_reused(settings, anew=anew) or _told(
+                        choose(settings.mode, engine, probe), probe.age
+                    )
                 self._pulled[key] = probe.pulled
                 self._found[key] = dataclasses.replace(choice, connection=because(engine))
                 write(shared, self._found)
@@ -73,6 +79,27 @@ class Modes:
         if choice.obstacle is not None:
             raise choice.obstacle.error(choice.mode)
         return choice
+
+    def _probe(self, engine: Engine, settings: Settings, *, anew: bool) -> Probe:
+        context = self._context
+        memory = Memory(context.directory.parent / layout.PROVED, anew=anew)
+        return Probe(engine, settings.image, context.directory, context.progress, memory)
+
+    def _of_reused(self, settings: Settings, *, anew: bool) -> Choice | None:
+        """Return the mode of the daemon that is there already, if these settings reuse one."""
+        if settings.mode != AUTO or not settings.reuse or anew:
+            return None
+        for path in directories.all_reused(self._context.directory.parent, settings.reuse):
+            found = records.read(Home(path / MAIN))
+            if found is None:
+                continue
+            record, made = found
+            # That `auto` would not take a more isolated mode now is known of that one alone.
+            same = (made.host, made.image) == (settings.host, settings.image)
+            if same and (record.mode == AUTO_ORDER[0] or made.mode == AUTO):
+                because = f"the daemon {record.home.run} is there already"
+                return Choice(record.mode, because, remembered=True)
+        return None
 
     def take_pulled(self, settings: Settings) -> float:
         """Return the seconds that the pull of the image for a choice took; to the first who asks.
@@ -94,7 +121,7 @@ class Modes:
     def obstacle(self, settings: Settings) -> DindError | None:
         """Return why a daemon did not start, if its mode or its image cannot be had here at all."""
         try:
-            self.choice(settings)
+            self.choice(settings, anew=True)
         except (ModeUnavailable, ImageUnavailable) as error:
             return error
         except DindError:
@@ -105,7 +132,16 @@ class Modes:
 
 def _key(settings: Settings) -> str:
     """Return what a choice depends on."""
-    return json.dumps([settings.mode, settings.host, settings.image])
+    reuse = settings.reuse if settings.mode == AUTO else ""
+    return json.dumps([settings.mode, settings.host, settings.image, reuse])
+
+
+def _told(choice: Choice, age: float | None) -> Choice:
+    """Return a choice that says whether it was made by what an earlier run had proved."""
+    if age is None or choice.obstacle is not None:
+        return choice
+    because = choice.because and f"{choice.because}, {age / 60:.0f} min ago"
+    return dataclasses.replace(choice, because=because, remembered=True)
 
 
 def read(shared: Path) -> dict[str, Choice]:

@@ -12,7 +12,7 @@ from ..backends.protocol import Backend, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
-from ..errors import SettingsError
+from ..errors import DindError, SettingsError
 from ..forwarder import launch
 from ..lifetime import directories, layout
 from ..lifetime.layout import LEASE, Home
@@ -83,11 +83,23 @@ class Starter:
         Raises:
             DindError: the daemon can't be had; the start has left nothing behind.
         """
+        if self._is_first():
+            sweep(directories.base(), self._context.engine(settings))
+        choice = self._modes.choice(settings, proved=False)
+        try:
+            return self._started(home, settings, choice.mode, pulled)
+        except DindError:
+            # By now what an earlier run had proved, and `auto` relied on, has been tried anew.
+            now = self._modes.choice(settings, proved=False)
+            if not choice.remembered or now.mode == choice.mode:
+                raise
+        self._context.progress(f"mode {choice.mode} works no more: {now.because}")
+        return self._started(home, settings, now.mode, pulled)
+
+    def _started(self, home: Home, settings: Settings, mode: str, pulled: float) -> Daemon:
         context = self._context
         engine = context.engine(settings)
-        if self._is_first():
-            sweep(directories.base(), engine)
-        starting = backend(self._modes.choice(settings, proved=False).mode, engine)
+        starting = backend(mode, engine)
         if home.path.exists():
             starting.stop(home)
             directories.remove(home.path)

@@ -35,14 +35,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a daemon, by whatever fixture, in the modes under test.
 
     These are mode dind, or the one that this run is told: `pytest tests/integration --dind-mode
-    sysbox` runs all the same tests on Sysbox. Those that need Sysbox run on it wherever it is.
+    sysbox` runs all the same tests on Sysbox. Those that need Sysbox run on it wherever it is, and
+    those that are marked `sysbox_too` do so besides.
     """
     if "mode" in metafunc.fixturenames:
         asked = from_config(metafunc.config).mode
+        modes = [asked]
         if asked == AUTO:
-            needs_sysbox = metafunc.definition.get_closest_marker("requires_sysbox") is not None
-            asked = "sysbox" if needs_sysbox and has_sysbox() else "dind"
-        metafunc.parametrize("mode", [asked], indirect=True, scope="session")
+            needs, too = map(
+                metafunc.definition.get_closest_marker, ("requires_sysbox", "sysbox_too")
+            )
+            modes = [] if needs else ["dind"]
+            modes += ["sysbox"] if (needs or too) and has_sysbox() else []
+        metafunc.parametrize("mode", modes or ["dind"], indirect=True, scope="session")
 
 
 def pytest_xdist_auto_num_workers() -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind.engine import http, images
+from pytest_dind.engine import container_files, http, images
 from pytest_dind.engine import tls as certificates
 from pytest_dind.engine.engine import Engine
 
@@ -59,7 +59,7 @@ class OtherHost:
         self.certificates = str(room / "tls")
         server, client = certificates.make([self.address])
         client.write(Path(self.certificates))
-        self._api.put_archive(self.name, "/", server.archive("tls", "ready"))
+        container_files.unpack(engine.client, self.name, server.entries("tls"), "/tls/ready")
         until(lambda: http.ping(self.url, self.certificates), 20, "the other host serves")
         self.client = http.client(self.url, self.certificates)
         images.ImageSource(engine.client, print).load(self.client, [DAEMON_IMAGE, NESTED_IMAGE])

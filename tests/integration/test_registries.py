@@ -45,7 +45,7 @@ def test_registry(project: Project, traces: Traces) -> None:
             with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
                 for path in {program()!r}:
                     tar.add(path, "registry/" + os.path.basename(path))
-            daemon.container.put_archive("/opt", packed.getvalue())
+            daemon.exec(["tar", "-x", "-C", "/opt"], stdin=packed.getvalue())
             daemon.exec(["sh", "-c", "cat >/opt/registry/config.yml"], stdin=CONFIG)
             daemon.exec(["sh", "-c", START])
             return daemon

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,71 +16,16 @@ from pytest_dind.engine.engine import Engine
 
 from ..support import until
 from . import sshd
+from .by_ssh import Ssh
 from .other import OtherHost
 from .projects import Project
 from .traces import Traces
-
-_MISSING = "the ssh client is missing: python tools/engine.py programs"
-# The user's own configuration says which key to use, as on any machine; ssh itself looks for it in
-# the home directory that the system knows.
-_CONFIG = """\
-Host *
-    IdentityFile {path}/client
-    IdentitiesOnly yes
-    UserKnownHostsFile {path}/known
-    GlobalKnownHostsFile /dev/null
-"""
 
 # The other host takes seconds to make: one worker has all that use it.
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="entering a network namespace takes root"),
     pytest.mark.xdist_group("other"),
 ]
-
-
-class Ssh:
-    """An ssh server on the other host, and the ssh client with a configuration that leads there.
-
-    Attributes:
-        url: The other host's engine.
-        path: The directory of keys, configuration and client.
-    """
-
-    def __init__(self, other: OtherHost, path: Path) -> None:
-        self.path = path
-        self._other = other
-        # In the other host's network, where the daemons' ports are published too.
-        self._server = subprocess.Popen(
-            [
-                *("nsenter", f"--net=/proc/{other.pid}/ns/net"),
-                *(sys.executable, sshd.__file__, str(path), other.address),
-            ],
-        )
-
-    def configure(self) -> None:
-        """Wait for the server, and have the client know it and its key."""
-        client = shutil.which("ssh")
-        assert client, _MISSING
-        other, path = self._other, self.path
-        until(lambda: (path / sshd.PORT).exists(), 20, "the ssh server listens")
-        port = (path / sshd.PORT).read_text()
-        key = (path / f"{sshd.HOST}.pub").read_text()
-        (path / "known").write_text(f"[{other.address}]:{port} {key}")
-        (path / "config").write_text(_CONFIG.format(path=path))
-        (path / "bin").mkdir()
-        (path / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {client} -F {path}/config "$@"\n')
-        (path / "bin" / "ssh").chmod(0o755)
-        self.url = f"ssh://someone@{other.address}:{port}{other.socket}"
-
-    @property
-    def search_path(self) -> str:
-        """PATH with the configured client."""
-        return f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-    def end(self) -> None:
-        """End the server."""
-        self._server.kill()
-        self._server.wait()
 
 
 @pytest.fixture

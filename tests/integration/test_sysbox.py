@@ -352,7 +352,7 @@ def preloaded(engine: Engine) -> Iterator[str]:
         )
         ends.callback(container.remove, force=True, v=True)
         until(lambda: container.exec_run(["docker", "version"]).exit_code == 0, 60, "it is ready")
-        archive = b"".join(engine.client.images.get(NESTED_IMAGE).save(named=True))
+        archive = b"".join(engine.client.images.get(NESTED_IMAGE).save(named=NESTED_IMAGE))
         docker_load = ["docker", "exec", "-i", str(container.id), "docker", "load"]
         subprocess.run(docker_load, input=archive, check=True, capture_output=True)
         container.commit(*name.split(":"))

@@ -25,6 +25,7 @@ from pytest_dind.engine.engine import Engine
 from ..support import until
 from .conftest import StartDaemon, Started
 from .projects import Project
+from .traces import created
 
 # Their engines are daemons of mode dind: runc in one of Sysbox is in a user namespace too.
 pytestmark = pytest.mark.dind_modes("dind")
@@ -208,3 +209,60 @@ def test_doctor_on_an_engine_elsewhere(outer: Callable[[str], _Outer], room: Pat
     assert data["engine"]["privileged"]
     assert data["works"]
     assert engine.containers() == []
+
+
+# What a container under Sysbox shows of itself; no daemon would start in it.
+_FAKE = """#!/bin/sh
+for argument; do
+    [ "$before" != --bundle ] || sed -i 's#cat /proc/self/uid_map /proc/self/mountinfo#'\
+'echo 0 100000 65536; echo sysboxfs#' "$argument/config.json"
+    before=$argument
+done
+exec runc "$@"
+"""
+
+
+def test_memory(project: Project, outer: Callable[[str], _Outer], room: Path) -> None:
+    """A proof holds for later runs, and no longer than the engine runs; the doctor gives one anew.
+
+    All say the same, also where the engine doesn't see the tests' directories.
+    """
+    engine = outer("/run/pytest-dind/fake")
+    fake = engine.started.home.path / "fake"
+    fake.write_text(_FAKE)
+    fake.chmod(0o755)
+    project.write(
+        """
+        import pytest
+
+        @pytest.mark.dind_modes("dind")
+        def test_it(dind_client): raise SystemExit
+        """
+    )
+    began = time.time()
+
+    def run(looks: int, temp: str = str(project.temp)) -> str:
+        output = project.run(
+            *("--dind-mode=auto", f"--dind-image={NESTED_IMAGE}", "-rs"),
+            f"--dind-host={engine.engine.url}",
+            env={"TMPDIR": temp},
+        )
+        assert "the mode in force is sysbox" in output
+        assert created(engine.engine.client, room, "probe", began) == looks
+        return output
+
+    def doctor(temp: str) -> None:
+        verdicts = engine.doctor("--mode=sysbox", TMPDIR=temp)["modes"]
+        assert [one["works"] for one in verdicts if one["mode"] == "sysbox"] == [True]
+
+    assert "min ago" not in run(1)
+    assert "a container proved that it works, 0 min ago" in run(1)
+    # Its events, by which containers are counted, go too.
+    engine.started.daemon.restart()
+    assert "min ago" not in run(1)
+    doctor(str(project.temp))
+    shared = engine.started.shared_temp_dir()
+    doctor(shared)
+    looks = created(engine.engine.client, room, "probe", began)
+    assert looks > 2
+    assert "min ago" in run(looks, shared)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ def ca(tmp_path: Path) -> Path:
 
 def test_none() -> None:
     """Without any there is nothing to do."""
-    assert authorities.archive([]) == b""
+    assert authorities.files([]) == {}
     assert authorities.variables([], {}) == {}
 
 
@@ -32,16 +30,15 @@ def test_places(ca: Path) -> None:
     other = ca.with_name("with=sign.pem")
     other.write_bytes(ca.read_bytes())
     given = [f"registry:5000={ca}", str(ca), f"[::1]:5000={ca}", f"r.example={ca}"]
-    with tarfile.open(fileobj=io.BytesIO(authorities.archive(given))) as tar:
-        assert tar.getnames() == [
+    assert authorities.files(given) == dict.fromkeys(
+        [
             "etc/docker/certs.d/registry:5000/pytest-dind-0.crt",
             "etc/pytest-dind/certificates/pytest-dind-1.crt",
             "etc/docker/certs.d/[::1]:5000/pytest-dind-2.crt",
             "etc/docker/certs.d/r.example/pytest-dind-3.crt",
-        ]
-        file = tar.extractfile(tar.getnames()[1])
-        assert file is not None
-        assert file.read() == ca.read_bytes()
+        ],
+        ca.read_bytes(),
+    )
 
 
 def test_variable(ca: Path) -> None:
@@ -62,7 +59,7 @@ def test_no_certificate(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     settings = Settings(ca=[f"registry:5000={path}"])
-    for check in (settings.check_files, lambda: authorities.archive(settings.ca)):
+    for check in (settings.check_files, lambda: authorities.files(settings.ca)):
         with pytest.raises(SettingsError) as caught:
             check()
         assert str(caught.value).startswith(

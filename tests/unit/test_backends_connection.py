@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from docker.errors import APIError
 
 from pytest_dind import DaemonUnhealthy
 from pytest_dind.backends import connection, tls_connection
@@ -246,3 +248,39 @@ def test_environment() -> None:
         "PATH": "/bin",
     }
     assert http.environment(inherited, "unix:///s")["REQUESTS_CA_BUNDLE"] == "/ca"
+
+
+@pytest.mark.parametrize("name", ["shared", "tls", "unsupervised"])
+def test_files_for_the_container(short_path: Path, name: str) -> None:
+    """Files come into a container by the way that leads there, if something in it can take them."""
+    home = Home(short_path)
+    ways: dict[str, connection.Connection] = {
+        "shared": connection.SharedDirectory(home),
+        "tls": _remote(tls_connection.Place("x", "0.0.0.0")),
+        "unsupervised": connection.Unsupervised(cast("Engine", None), home),
+    }
+    reached = ways[name]
+    files = {"etc/docker/certs.d/[::1]:5000/x.crt": b"text"}
+
+    assert reached.give({})
+    assert reached.give(files) is (name != "unsupervised")
+    found = {path for path in short_path.rglob("*") if path.is_file()}
+    expected = {short_path / "given" / path for path in files} if name == "shared" else set()
+    assert found == expected
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_file_of_a_container_that_is_paused(short_path: Path, running: bool) -> None:
+    """A file that a paused container would need is an error; one that ended needs none."""
+    answers = {
+        "GET /version": Answer(body={"ApiVersion": "1.51"}),
+        f"POST /containers/{_HOME.label}/exec": Answer(409, {"message": "paused or gone"}),
+        f"GET /containers/{_HOME.label}/json": Answer(body={"State": {"Running": running}}),
+    }
+    with FakeEngine(short_path / "s", answers) as fake:
+        engine = Engine(fake.host)
+        reached = tls_connection.TlsConnection(engine, _HOME, tls_connection.Place("x", ""))
+        assert reached.read("log") is None
+        with pytest.raises(APIError) if running else contextlib.nullcontext():
+            reached.write("kept", "")
+        engine.close()

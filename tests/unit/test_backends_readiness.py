@@ -45,6 +45,21 @@ def _pings(home: Path) -> Callable[[float], str | None]:
     return lambda seconds: http.ping(f"unix://{home / 'docker.sock'}", timeout=seconds)
 
 
+def test_answer_of_the_one_before(short_path: Path) -> None:
+    """What answered before the awaited daemon counted may have ended: it is asked again."""
+    answers = iter(["1.40", "1.40", None, "1.51", "1.51"])
+    counts = iter([False, True, True])
+    watched = readiness.Watched(
+        _SUBJECT,
+        Directory(short_path),
+        lambda seconds: next(answers),
+        lambda: False,
+        counts=lambda: next(counts),
+    )
+
+    assert readiness.wait_until_ready(watched, timeout=60) == "1.51"
+
+
 @pytest.fixture
 def home(short_path: Path) -> Path:
     """A daemon's home, with a log as its container's first process begins it."""

@@ -12,9 +12,10 @@ from unittest.mock import Mock
 import pytest
 
 from pytest_dind import ImageUnavailable
-from pytest_dind.backends import sysbox
-from pytest_dind.backends.probe import ProbeResult
+from pytest_dind.backends import registry, sysbox
+from pytest_dind.backends.probe import LEASE_SEEN, ProbeResult
 from pytest_dind.backends.registry import Obstacle
+from pytest_dind.engine import tls as certificates
 
 # As a container under Sysbox 0.7 writes it; shortened.
 _UID_MAP = "         0     100000      65536\n"
@@ -82,8 +83,8 @@ def test_container() -> None:
     engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {}}}
     sysbox.check(engine, probe)
 
-    (how,) = (call.kwargs for call in probe.mock_calls)
-    assert {name: value for name, value in how.items() if value} == {"runtime": "sysbox-runc"}
+    (how,) = (call.kwargs for call in probe.call_args_list)
+    assert how == {"runtime": "sysbox-runc", "shares": not engine.unshared}
     backend = sysbox.make(engine)
     assert backend._mode.host_config == {"runtime": "sysbox-runc"}
     assert backend._mode.user_namespace
@@ -341,3 +342,36 @@ def test_runtime_in_a_directory_of_roots(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Path, "stat", stat)
     assert sysbox.installed("/of/root/sysbox-runc") == ""
+
+
+@pytest.mark.parametrize("elsewhere", ["", "its file system is not shared"])
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+def test_one_answer(monkeypatch: pytest.MonkeyPatch, elsewhere: str, tls: bool, held: bool) -> None:
+    """`auto` and the doctor say the same, also where containers don't see the directories.
+
+    What works is remembered.
+    """
+    monkeypatch.setattr(certificates, "available", lambda: tls)
+    seen = _SEEN + (f"{LEASE_SEEN}\n" if held else "")
+    engine = Mock(unshared=elsewhere)
+    engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {}}}
+    probe = Mock(return_value=ProbeResult(seen, ran=True, key="k"))
+    found = registry.check("sysbox", engine, probe)
+
+    assert registry.check_thoroughly("sysbox", engine, probe) == found
+    assert (found is None) is (held or tls)
+    assert probe.keep.called is (found is None)
+    if found is not None:
+        assert found.cause == "containers have no part in this process's directories"
+    assert {call.kwargs["shares"] for call in probe.call_args_list} == {not elsewhere}
+
+
+def test_nothing_else_is_remembered() -> None:
+    """A container that shows what is no Sysbox is looked at again."""
+    engine = Mock(unshared="")
+    engine.client.info.return_value = {"Runtimes": {"sysbox-runc": {}}}
+    probe = Mock(return_value=ProbeResult("0 0 4294967295\n", ran=True, key="k"))
+
+    assert sysbox.check(engine, probe) is not None
+    assert not probe.keep.called

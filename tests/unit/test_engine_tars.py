@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -117,3 +119,22 @@ def test_no_archive() -> None:
         unpacking.write(b"x" * 1_000_000)
 
     assert isinstance(unpacking.failure, tarfile.TarError)
+
+
+@pytest.mark.parametrize(
+    ("programs", "tar", "code"),
+    [(["tar", "busybox"], "tar", 0), (["busybox"], "busybox tar", 0), ([], "", 1)],
+)
+def test_tar_of_an_image(tmp_path: Path, programs: list[str], tar: str, code: int) -> None:
+    """An image's tar is used, or its busybox's; one that has neither says so."""
+    for name in programs:
+        (tmp_path / name).symlink_to("/bin/true")
+    done = subprocess.run(
+        [str(shutil.which("sh")), "-c", f"{tars.FIND}\necho $tar"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.stdout.strip(), done.returncode) == (tar, code)
+    assert ("The image has no tar, and no busybox" in done.stderr) is (code == 1)

@@ -27,6 +27,7 @@ _SHARED = {
     layout.ABANDON,
     layout.IMAGES,
     layout.REFERENCES,
+    layout.GIVEN,
     f"{layout.CERTIFICATES}/{layout.CERTIFIED}",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings
+from pytest_dind import DaemonExited, ModeUnavailable, Settings
 from pytest_dind.backends import protocol, records, registry
 from pytest_dind.backends.protocol import Record
 from pytest_dind.backends.registry import Choice, Obstacle, choose
@@ -279,3 +280,113 @@ def test_run_without_a_daemon(run: run_module.Run, tmp_path: Path) -> None:
 
     assert run.records == []
     assert {path.suffix or path.name for path in tmp_path.iterdir()} == {".json", ".lock", LEASE}
+
+
+def _remembers(monkeypatch: pytest.MonkeyPatch, works: list[bool]) -> list[bool]:
+    """Have `auto` rely on an earlier run, unless it is to look anew; gives whether it was to."""
+    looked: list[bool] = []
+
+    def choose(asked: str, engine: object, probe: registry.Probe) -> Choice:
+        looked.append(probe._memory is not None and probe._memory._anew)
+        if not looked[-1]:
+            probe.age = 600
+            return Choice("sysbox", "a container proved that it works")
+        return Choice("sysbox", "it works") if works.pop(0) else Choice("dind", "it is down")
+
+    monkeypatch.setattr(modes, "choose", choose)
+    return looked
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_proof_of_an_earlier_run(
+    monkeypatch: pytest.MonkeyPatch, run: run_module.Run, tmp_path: Path, works: bool
+) -> None:
+    """It is told as that, holds for the run, and is looked into anew where a daemon fails."""
+    looked = _remembers(monkeypatch, [works])
+    choice = run.choice(Settings())
+    assert choice == Choice(
+        "sysbox", "a container proved that it works, 10 min ago", remembered=True
+    )
+    other = run_module.Run.join(tmp_path, print)
+    try:
+        assert other.choice(Settings()) == choice
+        assert other._modes.obstacle(Settings()) is None
+        assert other.choice(Settings()).mode == ("sysbox" if works else "dind")
+        assert not other.choice(Settings()).remembered
+        assert other._modes.obstacle(Settings()) is None
+    finally:
+        other.close()
+    assert looked == [False, True]
+
+
+def _starter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: Callable[[str, Home], Record]
+) -> starter_module.Starter:
+    """A starter whose daemons a function starts, by mode and home."""
+
+    def backend(mode: str, engine: object) -> Mock:
+        return Mock(start=lambda home, *given: start(mode, home))
+
+    monkeypatch.setattr(starter_module, "backend", backend)
+    context: Any = Mock(directory=tmp_path, shared=tmp_path, root=tmp_path, progress=print)
+    context.engine.return_value = Mock(url="unix:///nowhere", unshared="")
+    (tmp_path / "swept").touch()
+    return starter_module.Starter(context, modes.Modes(context))
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_daemon_of_a_mode_that_works_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, works: bool
+) -> None:
+    """Where what an earlier run proved holds no more, `auto` takes the next mode; else it fails."""
+    _remembers(monkeypatch, [works])
+    tried: list[str] = []
+
+    def start(mode: str, home: Home) -> Record:
+        tried.append(mode)
+        if mode == "sysbox":
+            raise DaemonExited("It ended.", evidence="x", remedy=["y"])
+        known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+        return Record(**{**known, "home": home, "id": "1", "pulled": 0, "mode": mode})
+
+    starter = _starter(monkeypatch, tmp_path, start)
+    lease = Lease(tmp_path / LEASE)
+    try:
+        with pytest.raises(DaemonExited) if works else contextlib.nullcontext():
+            assert starter.start(Home(tmp_path / "one"), Settings()).mode == "dind"
+    finally:
+        lease.release()
+    assert tried == (["sysbox"] if works else ["sysbox", "dind"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "made_with", "image", "taken"),
+    [
+        ("sysbox", "sysbox", "i", True),
+        ("sysbox", "auto", "i", True),
+        ("dind", "auto", "i", True),
+        ("dind", "dind", "i", False),
+        ("sysbox", "auto", "other", False),
+    ],
+)
+def test_mode_of_a_daemon_that_is_there(
+    judged: Judged, tmp_path: Path, mode: str, made_with: str, image: str, taken: bool
+) -> None:
+    """A daemon that `auto` has made, or that proves the first mode, settles it without a look."""
+    asked = judged(lambda mode: None)
+    home = Home(tmp_path / "reuse-mine-01234567" / "main")
+    home.path.mkdir(parents=True)
+    known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
+    record = Record(**{**known, "home": home, "mode": mode, "published": ()})
+    records.write(record, Settings(mode=made_with, image="i"))
+    (tmp_path / "0123abcd").mkdir()
+    run = run_module.Run.join(tmp_path / "0123abcd", print)
+    try:
+        choice = run.choice(Settings(reuse="mine", image=image))
+        if taken:
+            because = "the daemon reuse-mine-01234567 is there already"
+            assert choice == Choice(mode, because, remembered=True)
+            assert run.choice(Settings(image=image)).because != because
+        assert asked == ["sysbox"]
+    finally:
+        run.close()
