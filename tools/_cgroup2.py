@@ -98,21 +98,41 @@ def engine(directory: Path, *, keep: bool) -> Iterator[tuple[Places, int]]:
         f"--cgroup-parent=/{CGROUP_PARENT}",
         "--exec-opt=native.cgroupdriver=cgroupfs",
     ]
-    command = [*NAMESPACES, sys.executable, str(INIT), CGROUP_PARENT, *dockerd]
+    with started("dockerd", dockerd, CGROUP_PARENT, places, remove) as first:
+        yield places, first
+
+
+@contextlib.contextmanager
+def started(
+    name: str, command: Sequence[str], parent: str, places: Places, remove: Sequence[Path]
+) -> Iterator[int]:
+    """Have an engine run in namespaces of its own, with a cgroup v2 view.
+
+    Args:
+        name: what it is called.
+        command: what starts it.
+        parent: the control group that its containers are in.
+        places: where its files are.
+        remove: the directories that are removed afterwards.
+
+    Yields:
+        The pid of the first process in its namespaces.
+    """
     process: subprocess.Popen[str] | None = None
     healthy = False
     try:
-        with step(f"starting a dockerd with a cgroup v2 view, log in {places.log}"):
-            process = launch(command, places, environment())
-            wait_until_healthy(process, places)
+        with step(f"starting a {name} with a cgroup v2 view, log in {places.log}"):
+            inside = [*NAMESPACES, sys.executable, str(INIT), parent, *command]
+            process = launch(inside, places, environment())
+            wait_until_healthy(process, places, name)
         healthy = True
-        yield places, children(process.pid)[0]
+        yield children(process.pid)[0]
     finally:
-        with step("stopping the dockerd with the cgroup v2 view"):
+        with step(f"stopping the {name} with the cgroup v2 view"):
             if process is not None:
                 stop(process, STOP_SECONDS if healthy else 0)
             clean(*remove)
-            (directory / "docker.sock").unlink(missing_ok=True)
+            Path(places.host.removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def remove_containers(client: docker.DockerClient) -> None:

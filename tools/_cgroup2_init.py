@@ -1,8 +1,8 @@
-"""First process in the namespaces of `run --cgroup2`: cgroup v2 view, loopback, dockerd.
+"""First process in the namespaces of `run`: cgroup v2 view, loopback, an engine.
 
-Usage: _cgroup2_init.py CGROUP_PARENT DOCKERD ARGUMENTS...
+Usage: _cgroup2_init.py CGROUP_PARENT ENGINE ARGUMENTS...
 
-It reaps what others leave behind, passes SIGTERM on, and ends when dockerd ends, and with it,
+It reaps what others leave behind, passes SIGTERM on, and ends when the engine ends, and with it,
 since it is the first process of a PID namespace, all that still runs there.
 """
 
@@ -19,29 +19,33 @@ import sys
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-# Sockets of containerd: the machine's own one must not be found, nor ours be left behind.
-CONTAINERD = Path("/run/containerd")
+# What engines keep outside of the directories that they are told: the machine's own must not be
+# found, nor ours be left behind. The first is containerd's, the others are Podman's.
+OWN = [
+    *map(Path, ("/run/containerd", "/run/containers", "/run/crun", "/run/libpod", "/run/netns")),
+    *map(Path, ("/run/runc", "/dev/shm")),
+]
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 
 def main() -> int:
-    """Set the namespaces up, run dockerd in them, give its exit status."""
+    """Set the namespaces up, run the engine in them, give its exit status."""
     parent, *command = sys.argv[1:]
     mount()
     loopback_up()
-    with subprocess.Popen(command) as dockerd:
-        signal.signal(signal.SIGTERM, lambda *_: dockerd.terminate())
-        while dockerd.poll() is None:
+    with subprocess.Popen(command) as engine:
+        signal.signal(signal.SIGTERM, lambda *_: engine.terminate())
+        while engine.poll() is None:
             with contextlib.suppress(ChildProcessError):
-                reap(dockerd)
+                reap(engine)
     remove_cgroups(CGROUPS / parent)
-    return dockerd.returncode
+    return engine.returncode
 
 
-def reap(dockerd: subprocess.Popen[bytes]) -> None:
-    """Wait for any child; leave dockerd itself to its owner."""
+def reap(engine: subprocess.Popen[bytes]) -> None:
+    """Wait for any child; leave the engine itself to its owner."""
     ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-    if ended is not None and ended.si_pid != dockerd.pid:
+    if ended is not None and ended.si_pid != engine.pid:
         os.waitpid(ended.si_pid, 0)
 
 
@@ -49,8 +53,10 @@ def mount() -> None:
     """Put the cgroup v2 hierarchy where the v1 one was, in this mount namespace alone."""
     subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
-    CONTAINERD.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(CONTAINERD)], check=True)
+    for directory in OWN:
+        # One that is missing is missing outside too, and stays so.
+        directory.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(directory)], check=True)
 
 
 def loopback_up() -> None:

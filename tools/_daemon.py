@@ -149,23 +149,25 @@ def launch(command: Sequence[str], places: Places, env: Mapping[str, str]) -> su
         )
 
 
-def wait_until_healthy(process: subprocess.Popen[str], places: Places) -> None:
+def wait_until_healthy(
+    process: subprocess.Popen[str], places: Places, name: str = "dockerd"
+) -> None:
     """Wait for a good ping, and no longer than the process lives.
 
     Raises:
-        Problem: dockerd exited, or answers nothing for too long.
+        Problem: the engine exited, or answers nothing for too long.
     """
     deadline = time.monotonic() + HEALTHY_SECONDS
     while (silence := why_silent(places.host)) is not None:
         if process.poll() is not None:
             raise Problem(
-                f"dockerd exited with status {process.returncode} before it was ready",
+                f"{name} exited with status {process.returncode} before it was ready",
                 last_lines(places.log),
                 f"the whole log is in {places.log}; mend what it names, then run this again",
             )
         if time.monotonic() > deadline:
             raise Problem(
-                f"dockerd runs, but does not answer after {HEALTHY_SECONDS:.0f} s",
+                f"{name} runs, but does not answer after {HEALTHY_SECONDS:.0f} s",
                 f"{silence}\n{last_lines(places.log)}",
                 f"look into {places.log}; on a very slow machine just run this again",
             )

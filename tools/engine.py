@@ -7,6 +7,8 @@ python tools/engine.py status    what answers, whose it is, what it has
 python tools/engine.py down      stop the engine that `up` started, and no other
 python tools/engine.py run --cgroup2 -- COMMAND
                                  run COMMAND on an engine with a cgroup v2 view
+python tools/engine.py run --podman -- COMMAND
+                                 run COMMAND on Podman, which is installed where it is missing
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ try:
     import _daemon
     import _images
     import _packages
+    import _podman
     import _programs
     import docker
     from _connection import DEFAULT_HOST, address, find
@@ -86,7 +89,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         ),
         ("status", status, "say what answers and whose it is; exit status 0 if something does"),
         ("down", down, "stop the engine that `up` started; leave any other alone"),
-        ("run", run, "run a command on an engine with a cgroup v2 view; its status is ours"),
+        ("run", run, "run a command on an engine of another kind; its status is ours"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
@@ -106,12 +109,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 help="where to put what this machine lacks (default: `programs` in --state-dir)",
             )
         if action is run:
-            command.add_argument(
+            kind = command.add_mutually_exclusive_group(required=True)
+            kind.add_argument(
                 "--cgroup2",
                 action="store_true",
-                required=True,
                 help="the view to give: on a machine with cgroup v1 a second dockerd has it, in "
                 "namespaces of its own; on one with v2 the machine's engine does",
+            )
+            kind.add_argument(
+                "--podman",
+                action="store_true",
+                help="Podman, rootful, in namespaces of its own, with nothing kept afterwards",
             )
             command.add_argument(
                 "--keep-data",
@@ -191,8 +199,11 @@ def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
 
 
 def run(places: _daemon.Places, options: argparse.Namespace) -> int:
-    """Run a command on an engine with a cgroup v2 view."""
+    """Run a command on an engine with a cgroup v2 view, or on Podman."""
     machine = find()
+    if options.podman:
+        with lock(places, "podman"):
+            return _podman.run(options.command, machine, places.directory / "podman")
     if machine is not None and _cgroup2.is_seen_by(machine):
         say("the machine's engine is on cgroup v2: the command runs on that one")
         _cgroup2.become(options.command)

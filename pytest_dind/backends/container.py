@@ -352,7 +352,7 @@ class ContainerBackend:
         launch.end(home.path)
         reaper.thaw(home.path)
         try:
-            api.remove_container(home.label, force=True, v=True)
+            containers.remove(api, home.label)
         except NotFound:
             self._remove_volumes(home)
         except APIError as error:

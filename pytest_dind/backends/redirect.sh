@@ -1,9 +1,9 @@
 # Has the outer engine's own resolver answer the nested containers of a daemon. Run in the daemon's
 # container, once that has joined a network whose names are to be known; says why it can't.
 #
-# That resolver, which knows the network's names and passes the rest on, listens on this container's
-# loopback alone. So what nested containers ask the resolvers that supervise.sh has told dockerd of
-# is led there on its way.
+# That resolver knows the network's names and passes the rest on. Docker's listens on this container's
+# loopback alone, Podman's on the network's gateway. What nested containers ask the resolvers that
+# supervise.sh has told dockerd of is led there on its way.
 # shellcheck shell=sh disable=SC2013
 
 read_port() {
@@ -23,10 +23,18 @@ if [ -z "$servers" ]; then
 	echo "they ask no resolver that the outer engine has given to this container (--dns?)" >&2
 	exit 1
 fi
-udp=$(read_port udp) tcp=$(read_port tcp)
+own=127.0.0.11 udp=$(read_port udp) tcp=$(read_port tcp)
 if [ -z "$udp" ] || [ -z "$tcp" ]; then
-	echo "the outer engine has no resolver at 127.0.0.11 in this container" >&2
-	exit 1
+	# Podman makes its network's the first that this container asks, when the network is joined.
+	own=$(sed -n 's/^nameserver  *\([0-9.]*\) *$/\1/p' /etc/resolv.conf | head -n 1) udp=53 tcp=53
+	if [ -z "$own" ] || [ ! -e /run/.containerenv ]; then
+		echo "the outer engine has no resolver of its networks in this container" >&2
+		exit 1
+	fi
+	case " $servers " in
+	# It was so from the start, and nested containers ask it themselves.
+	*" $own "*) exit 0 ;;
+	esac
 fi
 
 rules() {
@@ -35,8 +43,8 @@ rules() {
 	echo '-A PREROUTING ! -i lo -d 127.0.0.0/8 -j DROP'
 	printf 'COMMIT\n*nat\n'
 	for server in $servers; do
-		printf -- "-I PREROUTING -d $server -p udp --dport 53 -j DNAT --to 127.0.0.11:%d\\n" "$udp"
-		printf -- "-I PREROUTING -d $server -p tcp --dport 53 -j DNAT --to 127.0.0.11:%d\\n" "$tcp"
+		printf -- "-I PREROUTING -d $server -p udp --dport 53 -j DNAT --to $own:%d\\n" "$udp"
+		printf -- "-I PREROUTING -d $server -p tcp --dport 53 -j DNAT --to $own:%d\\n" "$tcp"
 	done
 	echo COMMIT
 }

@@ -133,7 +133,9 @@ class ContainerSpec:
                 **connection.options(),
                 **limits(settings),
                 **self.mode.host_config,
-            ),
+            )
+            # As the docker CLI asks for it; Podman would allow 2048, nested containers' included.
+            | {"PidsLimit": 0},
         }
 
     def _environment(self, network: subnets.Network) -> dict[str, str]:

@@ -103,7 +103,7 @@ def run(
         raise engine_errors.gone(record.home, error) from error
     except APIError as error:
         raise _refused(command, str(error.explanation or error)) from error
-    # The runtime's word on a directory that is not there comes as the command's own output.
+    # The word on a directory that is not there comes as the command's own output.
     if command.workdir is not None and done.returncode:
         said = done.stdout + done.stderr
         if b"chdir to cwd" in said:

@@ -150,7 +150,9 @@ def send(
     try:
         for event in streams.read(lambda: api.load_image(_counted(archive, what, progress, total))):
             line = str(event.get("stream", "")).strip()
-            loaded += [line.removeprefix(start) for start in _LOADED if line.startswith(start)]
+            for start in filter(line.startswith, _LOADED):
+                # Podman's one line has them all.
+                loaded += line.removeprefix(start).split(",")
     except streams.Failed as error:
         raise refused(what, str(error)) from error
     finally:

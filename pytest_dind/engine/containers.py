@@ -10,6 +10,8 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import flavor
+
 if TYPE_CHECKING:
     import docker
 
@@ -104,6 +106,22 @@ def create_in_place_of(remove: Callable[[], None], create: Callable[[], object])
         before_sleep=lambda state: remove(),
         reraise=True,
     )(create)
+
+
+def remove(api: Any, name: str) -> None:
+    """Remove a container with its volumes, also one that ends by itself just now.
+
+    Raises:
+        docker.errors.APIError: it is gone (404), is being removed (409), or can't be removed.
+    """
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+    Retrying(
+        retry=retry_if_exception(flavor.ends_meanwhile),
+        stop=stop_after_delay(_LATE_SECONDS),
+        wait=wait_fixed(_POLL_SECONDS),
+        reraise=True,
+    )(api.remove_container, name, force=True, v=True)
 
 
 def uninterrupted(call: Callable[[], T]) -> T:

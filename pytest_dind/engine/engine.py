@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import EngineUnavailable
-from . import activation, http, ssh
+from . import activation, flavor, http, ssh
 
 if TYPE_CHECKING:
     import docker
@@ -47,7 +47,8 @@ class Engine:
 
     Args:
         host: A URL (`unix:///…`, `tcp://…`, `ssh://…`) or a docker context's name; empty means as
-            the docker CLI finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context.
+            the docker CLI finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the current context;
+            where none leads anywhere, `CONTAINER_HOST`, as Podman's clients do.
         timeout: Seconds a call may take.
 
     Attributes:
@@ -278,7 +279,17 @@ def _resolve(host: str) -> dict[str, Any]:
     found: dict[str, Any] = {} if host else dict(kwargs_from_env(variables))
     if "base_url" not in found:
         found = _context(host or variables.get("DOCKER_CONTEXT", ""))
-    return {"base_url": _DEFAULT_HOST} | found
+    found = {"base_url": _DEFAULT_HOST} | found
+    podman = flavor.container_host(variables)
+    if not host and podman and "DOCKER_HOST" not in variables and _leads_nowhere(found):
+        return dict(kwargs_from_env({"DOCKER_HOST": podman}))
+    return found
+
+
+def _leads_nowhere(found: Mapping[str, Any]) -> bool:
+    """Whether an engine was found by nothing but the usual socket, which isn't there."""
+    path = _DEFAULT_HOST.removeprefix("unix://")
+    return found["base_url"] == _DEFAULT_HOST and not os.path.lexists(path)
 
 
 def _context(host: str) -> dict[str, Any]:
@@ -344,8 +355,9 @@ def _unavailable(where: str, error: Exception) -> EngineUnavailable:
     except PermissionError:
         return _denied(what, path)
     except OSError:
+        podman = flavor.elsewhere(activation.outside()) if where == _DEFAULT_HOST else []
         return EngineUnavailable(
-            what, evidence=f"There is no socket {path}.", remedy=[_START, _POINT]
+            what, evidence=f"There is no socket {path}.", remedy=[*podman, _START, _POINT]
         )
     if not is_socket:
         return EngineUnavailable(what, evidence=f"{path} is not a socket.", remedy=[_POINT])

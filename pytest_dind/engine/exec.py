@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 # Run by a shell, a command that isn't there, or can't be run, has an exit code that says so; of the
 # runtimes only runc gives it one.
 _PLAIN = 'exec "$@"'
-# Writes the command's process id down for a time-out. A command that docker exec starts
-# leads a session of its own (runc, setns init), so its group has all of its children.
-_ANNOUNCED = 'echo $$ >"$1" && shift && exec "$@"'
-_KILL = 'kill -KILL -"$(cat "$0")"; rm -rf "$0" "$1"'
+# Changes to the command's directory, as a runtime does. What is said where that isn't there comes
+# as the command's output, which Podman drops when its runtime says it.
+_INSIDE = 'cd -- "$1" || { echo "chdir to cwd $1" >&2; exit 126; }; shift; exec "$@"'
+# Writes the command's process id down for a time-out. The command is to lead a group, which has all
+# of its children: one that docker exec starts does with runc (setns init), not with crun.
+_ANNOUNCED = """
+echo $$ >"$1" && shift || exit
+read -r _ _ _ _ group _ </proc/$$/stat
+[ "$group" = $$ ] || ! command -v setsid >/dev/null || set -- setsid "$@"
+exec "$@"
+"""
+_KILL = 'kill -KILL -"$(cat "$0")" || kill -KILL "$(cat "$0")"; rm -rf "$0" "$1"'
 _FORGET = 'rm -rf "$0" "$1"'
 # Lends credentials to the docker CLI: a config in memory, of which nothing is left at its end. All
 # else of the container's own config is there too. A container that has a config.json keeps to it;
@@ -94,6 +102,8 @@ def run(
     name = f"pytest-dind-exec-{uuid4().hex}"
     pid_file, lent = f"/run/{name}", f"/dev/shm/{name}"
     script = [_PLAIN, "sh"] if timeout is None else [_ANNOUNCED, "sh", pid_file]
+    if command.workdir is not None:
+        script += ["sh", "-c", _INSIDE, "sh", command.workdir]
     environment = dict(command.env)
     if command.credentials:
         script += ["sh", "-c", _LENDING, "sh", lent]
@@ -105,7 +115,6 @@ def run(
         ["sh", "-c", *script, *command.argv],
         stdin=command.stdin is not None,
         environment=environment,
-        workdir=command.workdir,
     )["Id"]
     stream = _Stream(api.exec_start(exec_id, socket=True), command)
     try:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageUnavailable
-from . import archives, streams
+from . import archives, short_names, streams
 from .streams import Progress
 
 if TYPE_CHECKING:
@@ -95,9 +95,10 @@ class ImageSource:
             )
             with contextlib.closing(answer):
                 archive = api._stream_raw_result(answer, _CHUNK, False)
-                return archives.send(daemon, archive, what, self.progress, total=size)
+                loaded = archives.send(daemon, archive, what, self.progress, total=size)
         except (APIError, RequestException) as error:
             raise archives.refused(what, str(error)) from error
+        return short_names.restore(daemon, dict(zip(names, found, strict=True)), loaded)
 
 
 def find(client: docker.DockerClient, name: str) -> dict[str, Any] | None:

@@ -72,7 +72,9 @@ def finish(run: Path) -> list[tuple[str, str]]:
         if not (path / layout.KEPT).exists() and not (path / layout.GUARD).exists():
             engine = engine_of(path)
             thaw(path)
-            if not _remove_container(engine, home.label) and not (path / layout.STATE).exists():
+            if (path / layout.STATE).exists():
+                _remove_container(engine, home.label)
+            elif not _remove_unfinished(engine, home.label):
                 late.append((engine, home.label))
             shutil.rmtree(path, ignore_errors=True)
     for engine in _read(run / layout.NETWORK).splitlines():
@@ -98,6 +100,20 @@ def _read(note: Path) -> str:
 def _remove_container(engine: str, name: str) -> bool:
     """Remove a container with its volumes; gives whether it was there."""
     return _delete(engine, f"/containers/{quote(name)}?force=1&v=1")
+
+
+def _remove_unfinished(engine: str, name: str) -> bool:
+    """The same for one that the engine may be making still.
+
+    Podman 4 then says that it has removed it, but half of it stays, and no list of containers can
+    be had until that is removed too.
+    """
+    if not _remove_container(engine, name):
+        return False
+    deadline = time.monotonic() + _LATE_SECONDS
+    while time.monotonic() < deadline and _remove_container(engine, name):
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def _delete(engine: str, target: str) -> bool:
@@ -208,4 +224,4 @@ def remove_late(run: Path, late: list[tuple[str, str]]) -> None:
             if run.exists():
                 # Another run of the same reused daemon has begun, and removes them.
                 return
-            late = [(engine, name) for engine, name in late if not _remove_container(engine, name)]
+            late = [one for one in late if not _remove_unfinished(*one)]

@@ -140,6 +140,7 @@ def test_container_that_is_not_there(dind_daemon: Daemon) -> None:
         dind_daemon.address("ghost", 80)
 
 
+@pytest.mark.engines
 @pytest.mark.requires_isolation
 def test_publish(start: StartDaemon, engine: Engine) -> None:
     """A port that `publish` publishes is reached on loopback, where nothing else might lead in."""

@@ -44,6 +44,7 @@ def _has_container(traces: Traces, process: Run) -> bool:
     return bool(traces.containers())
 
 
+@pytest.mark.engines
 @pytest.mark.requires_isolation
 def test_killed_in_a_test(project: Project, traces: Traces) -> None:
     """A run that is killed while a test has a daemon leaves nothing, and soon."""

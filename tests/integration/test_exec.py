@@ -96,6 +96,7 @@ def test_argument_that_is_no_shell_text(dind_daemon: Daemon) -> None:
     assert dind_daemon.exec(["printf", "%s", odd], timeout=20).stdout == odd
 
 
+@pytest.mark.engines
 def test_time_out_kills(dind_daemon: Daemon) -> None:
     """A command that takes too long is killed with its children; its outputs so far are kept."""
     command = ["sh", "-c", "echo begun; echo so far >&2; sleep 31415.5 & sleep 31415.6"]
@@ -176,6 +177,7 @@ def test_binary(dind_daemon: Daemon) -> None:
     assert done.stderr == data
 
 
+@pytest.mark.engines
 def test_directory_that_is_not_there(dind_daemon: Daemon) -> None:
     """A directory that is not there is an error of the plugin's, whatever `check` says."""
     with pytest.raises(SettingsError, match="could not be started in the directory /no/such"):

@@ -76,6 +76,7 @@ def _in_a_test(project: Project, *options: str, worker: str = "master") -> Run:
     return process
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signal_to_all_workers(project: Project, traces: Traces, number: signal.Signals) -> None:
     """A signal to a run with workers ends its daemon within three seconds."""
@@ -99,6 +100,7 @@ def test_reaper_that_was_killed(project: Project, traces: Traces) -> None:
     traces.assert_nothing_left(seconds=1)
 
 
+@pytest.mark.engines
 @pytest.mark.requires_isolation
 def test_killed_while_the_container_is_made(project: Project, traces: Traces) -> None:
     """A container that the engine was still making when its run was killed goes too."""

@@ -26,6 +26,7 @@ _EXAMPLE = f"""
 """
 
 
+@pytest.mark.engines
 def test_the_example(project: Project, traces: Traces) -> None:
     """The README's first test passes with two options, and nothing is left of its run."""
     project.write(_EXAMPLE)
@@ -74,6 +75,7 @@ def test_container_of_the_daemon(dind_daemon: Daemon, engine: Engine) -> None:
     assert engine.client.volumes.get(root).attrs["Labels"]["pytest-dind.run"] == run
 
 
+@pytest.mark.engines
 def test_command_line_client(dind_env: dict[str, str], dind_daemon: Daemon) -> None:
     """With `dind_env` the docker CLI of the machine talks to the daemon."""
     command = ["docker", "run", "--rm", NESTED_IMAGE, "echo", "hi"]

@@ -155,6 +155,7 @@ def _has(daemon: Daemon, name: str) -> bool:
         return name in [tag for image in client.images.list() for tag in image.tags]
 
 
+@pytest.mark.engines
 # The store is made by a daemon of its own, with a start of its own.
 @pytest.mark.cgroups
 def test_second_daemon_is_seeded(

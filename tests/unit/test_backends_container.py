@@ -554,6 +554,12 @@ def test_limits() -> None:
     }
 
 
+def test_processes_are_not_limited() -> None:
+    """An engine with a limit of its own for each container, as Podman's, is told of none."""
+    api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)
+    assert _spec().arguments(api)["host_config"]["PidsLimit"] == 0
+
+
 def test_label_of_the_container_of_the_tests() -> None:
     """Beside tests in a container, the daemon's container and its volume carry that one's id."""
     api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)

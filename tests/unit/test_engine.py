@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind import EngineUnavailable
+from pytest_dind.engine import engine as engine_module
 from pytest_dind.engine.engine import Engine
 
 from ..support import Answer, FakeEngine
@@ -21,7 +22,7 @@ from ..support import Answer, FakeEngine
 def _no_engine_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither variables nor contexts of whoever runs the tests."""
     for name in list(os.environ):
-        if name.startswith("DOCKER_"):
+        if name.startswith(("DOCKER_", "CONTAINER_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
@@ -228,3 +229,42 @@ def test_when_it_has_answered(short_path: Path) -> None:
         engine.client.version()
 
     assert 0 < first < engine.answered
+
+
+def _without_docker(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    """A machine without Docker's socket."""
+    socket = f"unix://{short_path}/docker.sock"
+    monkeypatch.setattr(engine_module, "_DEFAULT_HOST", socket)
+    # docker-py's context of the name default, which has the same one.
+    monkeypatch.setattr(engine_module, "_context", lambda name: {"base_url": socket})
+
+
+def test_podman_where_docker_is_nowhere(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    """`CONTAINER_HOST` leads to the engine where all that the docker CLI looks at leads nowhere."""
+    _without_docker(monkeypatch, short_path)
+    with FakeEngine(short_path / "s", _VERSION) as engine:
+        monkeypatch.setenv("CONTAINER_HOST", engine.host)
+        assert _answers("")
+        # Docker's own comes first, wherever it is given.
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{short_path}/other")
+        assert "/other cannot be used" in _failure("")
+        monkeypatch.delenv("DOCKER_HOST")
+        with FakeEngine(short_path / "docker.sock", _VERSION) as usual:
+            assert Engine().url == usual.host
+
+
+def test_podman_that_serves_is_a_remedy(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    """Without Docker's socket the error names one of Podman's, or how it comes to have one."""
+    _without_docker(monkeypatch, short_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
+    programs = short_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    assert "Podman" not in _failure("")
+
+    (programs / "podman").touch(0o755)
+    assert "systemctl --user start podman.socket" in _failure("")
+
+    (short_path / "podman").mkdir()
+    with FakeEngine(short_path / "podman" / "podman.sock", _VERSION) as engine:
+        assert f"--dind-host {engine.host}." in _failure("")

@@ -91,3 +91,21 @@ def test_uninterrupted() -> None:
     assert containers.uninterrupted(lambda: 1) == 1
     with pytest.raises(ZeroDivisionError):
         containers.uninterrupted(lambda: 1 // 0)
+
+
+def test_container_that_ends_while_it_is_removed(short_path: Path) -> None:
+    """Podman refuses to remove a container that ends just then; it is asked again."""
+    answers = iter([500, 500, 204])
+    said = {"message": "cannot remove container 1: sending SIGKILL: container state improper"}
+    known: dict[str, Reply] = {
+        "DELETE /containers/one": lambda: Answer(next(answers), said),
+        "DELETE /containers/two": Answer(500, {"message": "the disk is on fire"}),
+    }
+    with (
+        FakeEngine(short_path / "e.sock", known) as fake,
+        contextlib.closing(Engine(fake.host)) as engine,
+    ):
+        containers.remove(engine.client.api, "one")
+        assert next(answers, None) is None
+        with pytest.raises(APIError, match="on fire"):
+            containers.remove(engine.client.api, "two")

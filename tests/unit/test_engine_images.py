@@ -401,3 +401,72 @@ def test_image_with_two_names_is_counted_once(short_path: Path) -> None:
         source.load(engine.client, ["a:1", "a:2", "b:1"])
 
     assert sizes == [10]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "gets", "requests"),
+    [
+        # As Docker has it: nothing to be done.
+        (["a:1"], "a:1", ["a:1"], []),
+        (["a"], "localhost/a:latest", ["a:latest"], ["tag a:latest", "remove a:latest"]),
+        # One line for all of an archive.
+        (
+            ["a:1", "b:1"],
+            "localhost/a:1,localhost/b:1",
+            ["a:1", "b:1"],
+            ["tag a:1", "remove a:1", "tag b:1", "remove b:1"],
+        ),
+        # Who asks for the long name as well has both.
+        (["localhost/a:1", "a:1"], "localhost/a:1", ["localhost/a:1", "a:1"], ["tag a:1"]),
+        (["sha256:1"], "localhost/a:1", ["localhost/a:1"], []),
+    ],
+)
+def test_image_is_loaded_by_the_name_that_was_asked_for(
+    short_path: Path, asked: list[str], said: str, gets: list[str], requests: list[str]
+) -> None:
+    """Podman completes a short name in what it sends; the daemon has the one that was asked for."""
+    done: list[str] = []
+
+    def note(what: str, status: int) -> Callable[[], Answer]:
+        def answer() -> Answer:
+            done.append(what)
+            return Answer(status, [])
+
+        return answer
+
+    names = [name.rpartition("/")[2] for name in said.split(",")]
+    there: dict[str, Reply] = {
+        "GET /images/get": Answer(body=""),
+        "POST /images/load": _events({"stream": f"Loaded image: {said}"}),
+    }
+    for name in asked:
+        tagged = name if ":" in name else f"{name}:latest"
+        tags = [said] if name.startswith("sha256") else [f"localhost/{tagged}"]
+        if name.startswith("localhost/"):
+            tags = [tagged]
+        there[f"GET /images/{name}/json"] = Answer(body={"Id": "sha256:1", "RepoTags": tags})
+    daemon: dict[str, Reply] = {"POST /images/load": there["POST /images/load"]}
+    for name in names:
+        full = f"/images/localhost/{name}"
+        daemon[f"GET {full}/json"] = Answer(body={"Id": "sha256:1", "RepoTags": []})
+        daemon["POST /images/sha256:1/tag"] = note(f"tag {name}", 201)
+        daemon[f"DELETE {full}"] = note(f"remove {name}", 200)
+    with _Engine(short_path / "s", there) as outer, _Engine(short_path / "d", daemon) as inner:
+        source = images.ImageSource(outer.client, outer.said.append)
+        loaded = source.load(inner.client, asked)
+
+    assert loaded == gets
+    assert sorted(word.split()[0] for word in done) == sorted(one.split()[0] for one in requests)
+
+
+def test_short_name_of_a_daemon_that_completes_it_too(short_path: Path) -> None:
+    """A Podman that loads its own image, as in mode socket, keeps it by its one name."""
+    details = Answer(body={"Id": "sha256:1", "RepoTags": ["localhost/a:1"]})
+    answers: dict[str, Reply] = {
+        "GET /images/a:1/json": details,
+        "GET /images/get": Answer(body=""),
+        "POST /images/load": _events({"stream": "Loaded image: localhost/a:1"}),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        source = images.ImageSource(engine.client, engine.said.append)
+        assert source.load(engine.client, ["a:1"]) == ["localhost/a:1"]

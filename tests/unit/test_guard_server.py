@@ -433,3 +433,30 @@ def test_error_of_the_guards_own(
 
     assert answer.startswith(b"HTTP/1.1 500") == told
     assert (answer == b"") == (not told)
+
+
+def test_upgrade_that_the_engine_declines() -> None:
+    """An engine gets a bare "Connection: Upgrade", which Podman wants, and one that declines ends.
+
+    It keeps the connection, since nothing told it not to, until the guard lets go of it.
+    """
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/attach" not in head:
+            writer.write(_INSPECTED)
+        else:
+            heads.append(head)
+            writer.write(_answer(409, {"message": "it does not run"}))
+            await reader.read()
+        writer.close()
+
+    async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(_ATTACH)
+        return await reader.read()
+
+    answer = _play(serve, whole)
+    assert answer.startswith(b"HTTP/1.1 409")
+    assert b"it does not run" in answer
+    assert re.findall(rb"(?i)\r\nconnection: *([^\r]*)", heads[0]) == [b"Upgrade"]

@@ -16,6 +16,7 @@ import _cgroup2
 import _connection
 import _console
 import _packages
+import _podman
 import engine
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n# a comment\nVERSION_ID="13"\n'
@@ -116,7 +117,13 @@ def test_options_of_the_command_stay_the_commands() -> None:
     assert not options.keep_data
 
 
-@pytest.mark.parametrize("arguments", [[], ["run", "--", "true"], ["run", "--cgroup2"], ["fly"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], ["run", "--", "true"], ["run", "--cgroup2"], ["fly"]),
+        ["run", "--cgroup2", "--podman", "--", "true"],
+    ],
+)
 def test_a_command_line_that_means_nothing_is_refused(arguments: list[str]) -> None:
     """The parser ends with its usual status 2."""
     with pytest.raises(SystemExit, match="2"):
@@ -141,6 +148,8 @@ def test_a_second_engine_needs_root(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(_console.Problem, match="can't make an engine with a cgroup v2 view"):
         _cgroup2.run(["true"], None, tmp_path, keep=False)
+    with pytest.raises(_console.Problem, match="can't make a Podman"):
+        _podman.run(["true"], None, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

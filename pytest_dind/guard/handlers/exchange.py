@@ -150,6 +150,9 @@ class Exchange:
                     self._client.expect_half_open()
                     await relay.both_ways(self._client, reader, writer, until_engine_ends=False)
                 else:
+                    if self.request.upgrade:
+                        # The engine declines it, and would wait for another request.
+                        writer.write_eof()
                     await reader.pour(self._client.writer)
 
     def _headers(self, json: bool) -> Headers:

@@ -135,10 +135,10 @@ def head(connection: h11.Connection, request: Request, length: int | None) -> by
         request: The request.
         length: The body's length; None for chunks.
     """
-    # "close" also with an upgrade: an engine that declines it does not wait for another request.
     hop = [(b"Host", b"docker"), (b"Connection", b"close")]
     if request.upgrade:
-        hop[1:] = [(b"Connection", b"Upgrade, close"), (b"Upgrade", request.upgrade)]
+        # Podman knows no upgrade with a "close" beside it.
+        hop[1:] = [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
     if length is None:
         hop.append((b"Transfer-Encoding", b"chunked"))
     elif length or request.method in ("POST", "PUT"):
