@@ -6,8 +6,8 @@
 # BARE: whether the image has no entrypoint.
 # NAME: the container's name.
 # KEY, REFRESH, LIMIT: the golden root, whether it is made anew, the store's limit; KEY may be empty.
-# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
-# this container's.
+# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` or `gate`
+# when it is this container's.
 # MORE: arguments of dockerd's that an older one does not know, with blanks between them; may be empty.
 # It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
 # reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
@@ -73,7 +73,7 @@ timer=$!
 
 command -v dockerd >/dev/null || conclude 127
 # The certificates come after the start: they name the container's address.
-[ "$connection" = shared ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
+[ "$connection" != tls ] || until [ -e "$home/tls/ready" ]; do sleep 0.05; done
 
 # Prepare the container as the official image's entrypoint does, for an image that has none: tell
 # AppArmor that this is a container, share the mounts, and on cgroup v2 move all processes out of the

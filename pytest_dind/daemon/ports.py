@@ -131,7 +131,7 @@ class Ports:
         # a container beside the daemon's, to which `outer` is another machine.
         beside = record.certificates and record.address
         for one in () if beside else open_to_us:
-            if f"{one.port}/{protocol}" in record.published:
+            if record.outer and f"{one.port}/{protocol}" in record.published:
                 return Address(record.outer, one.port)
         if open_to_us and not (here or reaches(record)):
             return self._forwarded(details, f"{open_to_us[0].port}/{protocol}")
@@ -203,7 +203,7 @@ class Ports:
 
     def accepts(self, address: Address) -> bool:
         """Whether something accepts TCP connections at an address that `find` has given."""
-        published = f"{address.port}/tcp" in self.record.published
+        published = self.record.outer and f"{address.port}/tcp" in self.record.published
         direct = published or self.record.address == LOOPBACK
         return _listens(
             address, _CLOSED_WITHIN_SECONDS if direct else _CLOSED_BEHIND_TUNNEL_SECONDS
@@ -238,7 +238,7 @@ class Ports:
         return AddressUnreachable(
             f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
             f"{_name(details)!r}, is not reached from here.",
-            evidence=f"The daemon's container is on another machine ({record.because}), and the "
+            evidence=f"The daemon's container is in another network ({record.because}), and the "
             f"forwarder, which would open the port here, {forwarder}. Ports that are published "
             f"there: {published}.",
             remedy=[

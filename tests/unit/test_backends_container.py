@@ -61,7 +61,7 @@ def _spec(settings: Settings | None = None, entrypoint: list[str] | None = None)
         settings=settings or Settings(),
         image={"Config": {"Entrypoint": entrypoint}},
         mode=ContainerMode("dind"),
-        connection=connection.SharedDirectory(_HOME),
+        connection=connection.SharedDirectory(cast("Engine", None), _HOME),
         preload=seeding.Preload((), source, _SEED),
     )
 

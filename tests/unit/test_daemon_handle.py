@@ -321,7 +321,14 @@ def test_address_that_the_outer_engine_publishes(short_path: Path) -> None:
 
 def test_address_beside_the_daemon(short_path: Path) -> None:
     """Who reaches the daemon's own address, in another container, has another loopback."""
-    daemon = _daemon(certificates="/nowhere")
+    beside = _daemon(certificates="/nowhere")
+    # Nor is what an engine publishes reached here that has its network elsewhere.
+    elsewhere = _daemon(outer="")
+    for daemon in (beside, elsewhere):
+        _expect_own_address(short_path, daemon)
+
+
+def _expect_own_address(short_path: Path, daemon: Daemon) -> None:
     with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
         client = docker.DockerClient(engine.host, version="1.51")
         found = Ports(daemon.record, daemon._backend, client).find("web", 80, "tcp", wait=False)
