@@ -35,7 +35,7 @@ def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     seen = sections(result.output) if result.ran else {}
     evidence = seen.get(MOUNT, "") if result.ran else result.output
     if evidence == MOUNTED:
-        return None if seen.get(LEASES) == LEASE_SEEN else unshared()
+        return None if seen.get(LEASES) == LEASE_SEEN else unshared(engine)
     if result.ran:
         cause = "a --privileged container may not mount"
     elif result.hangs:

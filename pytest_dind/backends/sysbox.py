@@ -89,7 +89,7 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     if result.ran:
         obstacle = _judge(result.output) or (_too_old(sysbox, result.output) if is_old else None)
         hidden = shares and obstacle is None and LEASE_SEEN not in result.output
-        return unshared() if hidden else obstacle
+        return unshared(engine) if hidden else obstacle
     if result.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", result.output, _RESTART)
     denial = denials.recognized(result.output)

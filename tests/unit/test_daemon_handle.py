@@ -94,6 +94,15 @@ def test_environment_without_another_engine(name: str, monkeypatch: pytest.Monke
     assert _daemon().environment().get(name) != "inherited"
 
 
+@pytest.mark.parametrize(("mode", "told"), [("dind", "docker_host"), ("socket", None)])
+def test_environment_of_testcontainers(mode: str, told: str | None) -> None:
+    """It looks for ports where it is told, also in what it takes for a container."""
+    found = _daemon(mode=mode).environment()
+
+    assert found["TESTCONTAINERS_HOST_OVERRIDE"] == "172.17.0.9"
+    assert found.get("TESTCONTAINERS_CONNECTION_MODE") == told
+
+
 @pytest.mark.parametrize(
     "name",
     [
