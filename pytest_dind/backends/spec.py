@@ -131,9 +131,14 @@ class ContainerSpec:
                     f"{port}/{protocol}": where for (port, protocol), where in bindings.items()
                 },
                 **limits(settings),
+                **self._users(),
                 **self.mode.host_config,
             ),
         }
+
+    def _users(self) -> dict[str, str]:
+        privileged = self.mode.host_config.get("privileged")
+        return containers.with_own_users(self.outer_info()) if privileged else {}
 
     def _environment(self, network: subnets.Network) -> dict[str, str]:
         homes = filter(Path.is_dir, self.home.path.parent.glob("*"))

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from ..backends.protocol import LOOPBACK, Address, Backend, Record
+from ..backends.registry import isolates
 from ..engine import containers
 from ..engine.polling import poll
 from ..errors import AddressUnreachable
@@ -231,13 +232,26 @@ class Ports:
     def _out_of_reach(self, details: Mapping[str, Any], port: str) -> AddressUnreachable:
         """The error for a port of a daemon on another machine."""
         record = self.record
+        what = (
+            f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
+            f"{_name(details)!r}, is not reached from here."
+        )
+        if not isolates(record.mode):
+            return AddressUnreachable(
+                what,
+                evidence=f"The mode is socket, and the engine publishes it: {record.because}.",
+                remedy=[
+                    "Use a mode with a daemon of its own, whose forwarder opens the port here: "
+                    "--dind-mode=auto.",
+                    "Reach it from a nested container.",
+                ],
+            )
         published = ", ".join(record.published) or "none"
         forwarder = "does not run" if launch.is_on(record.home.path) else "is off"
         if launch.is_alive(record.home.path):
             forwarder = "has not opened it in time"
         return AddressUnreachable(
-            f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
-            f"{_name(details)!r}, is not reached from here.",
+            what,
             evidence=f"The daemon's container is in another network ({record.because}), and the "
             f"forwarder, which would open the port here, {forwarder}. Ports that are published "
             f"there: {published}.",

@@ -61,7 +61,13 @@ def _is_own(address: str) -> bool:
     return True
 
 
+def publishes_here(engine: Engine) -> bool:
+    """Whether what an engine with a socket here publishes is reached on loopback."""
+    # Rootless Docker opens it here, though its containers are elsewhere.
+    return not elsewhere(engine) or is_rootless(engine)
+
+
 def needs_gate(engine: Engine) -> bool:
     """Whether neither a port of an engine leads to a daemon, for one that no directory leads to."""
-    # What rootless Docker publishes, it opens on this machine.
+    # What that publishes is reached here.
     return bool(apart(engine)) and not (is_rootless(engine) and tls.available())

@@ -554,6 +554,22 @@ def test_limits() -> None:
     }
 
 
+@pytest.mark.parametrize("remapped", [True, False])
+def test_engine_that_maps_users(remapped: bool) -> None:
+    """A privileged container has the engine's own users; one that has none else is left alone."""
+    api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)
+    info = {"SecurityOptions": ["name=seccomp", "name=userns"] if remapped else None}
+    made = dataclasses.replace(_spec(), outer_info=lambda: info)
+    privileged = dataclasses.replace(
+        made, mode=ContainerMode("dind", host_config={"privileged": True})
+    )
+
+    assert privileged.arguments(api)["host_config"].get("userns_mode") == (
+        "host" if remapped else None
+    )
+    assert "userns_mode" not in made.arguments(api)["host_config"]
+
+
 def test_label_of_the_container_of_the_tests() -> None:
     """Beside tests in a container, the daemon's container and its volume carry that one's id."""
     api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)

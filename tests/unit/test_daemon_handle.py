@@ -337,6 +337,22 @@ def test_address_beside_the_daemon(short_path: Path) -> None:
         _expect_own_address(short_path, daemon)
 
 
+def test_address_of_a_guarded_engine_elsewhere(short_path: Path) -> None:
+    """What a guarded engine publishes in a network elsewhere is an error with that cause."""
+    daemon = _daemon(mode="socket", address="", because="engine unix:///s: it is elsewhere")
+    with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8081)]})) as engine:
+        client = docker.DockerClient(engine.host, version="1.51")
+        with pytest.raises(AddressUnreachable) as caught:
+            Ports(daemon.record, daemon._backend, client).find("web", 80, "tcp", wait=False)
+        client.close()
+
+    text = str(caught.value)
+    assert "Port 8081/tcp" in text
+    assert "The mode is socket, and the engine publishes it: engine unix:///s: it is else" in text
+    assert "--dind-mode=auto" in text
+    assert "--dind-forward" not in text
+
+
 def _expect_own_address(short_path: Path, daemon: Daemon) -> None:
     with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
         client = docker.DockerClient(engine.host, version="1.51")

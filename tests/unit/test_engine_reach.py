@@ -63,6 +63,17 @@ def test_elsewhere(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reach.needs_gate(engine)
 
 
+def test_what_it_publishes(
+    engine: Engine, info: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that it publishes is here where it is, and where it runs without root."""
+    assert reach.publishes_here(engine)
+    monkeypatch.setattr(sockets, "listens_here", lambda path: False)
+    assert not reach.publishes_here(engine)
+    engine.keep_info({"SecurityOptions": ["name=rootless"]})
+    assert reach.publishes_here(engine)
+
+
 def test_unknown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the system does not tell is no proof."""
     monkeypatch.setattr(sockets, "listens_here", lambda path: None)
