@@ -30,7 +30,12 @@ def elsewhere(engine: Engine) -> str:
 
 def is_rootless(engine: Engine) -> bool:
     """Whether an engine runs without root, which has its containers in a network of its own."""
-    return _ROOTLESS in (engine.info().get("SecurityOptions") or [])
+    return tells_rootless(engine.info())
+
+
+def tells_rootless(info: Mapping[str, Any]) -> bool:
+    """The same, by what the engine tells about itself."""
+    return _ROOTLESS in (info.get("SecurityOptions") or [])
 
 
 def apart(engine: Engine) -> str:

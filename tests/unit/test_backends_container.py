@@ -261,6 +261,12 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
     ),
     (
         NotShared,
+        "Run the tests as the user that the engine runs as",
+        'invalid mount config for type "bind": stat /tmp/pytest-dind-0/0123abcd/main: permission '
+        "denied",
+    ),
+    (
+        NotShared,
         "Set TMPDIR to a directory that the engine may mount",
         "Mounts denied: \nThe path /var/folders/x is not shared from the host and is not known to "
         "Docker.",
