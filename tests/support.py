@@ -142,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(text.encode()), text.encode()))
             self.wfile.write(b"0\r\n\r\n")
 
-    do_GET = do_POST = do_DELETE = _answer  # noqa: N815
+    do_GET = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep quiet."""

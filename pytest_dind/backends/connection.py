@@ -1,6 +1,7 @@
 """Connections between a test process and a daemon's container; the usual one is a directory.
 
-The connection to an engine that shares no directory is in `tls_connection`.
+The connections to an engine that shares no directory are in `tls_connection`, and, where no network
+leads there either, in `gate_connection`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engine import containers, http, tls
+from ..engine import containers, http, reach, tls
 from ..errors import DaemonUnhealthy, EngineUnavailable, ImageUnavailable, NoShell, NotShared
 from ..lifetime import layout
 from ..lifetime.files import Directory, Files
 from ..lifetime.layout import Home
+from .gate_connection import GateConnection
 from .protocol import LOOPBACK, Record
 from .tls_connection import Place, TlsConnection, place
 
@@ -97,16 +99,18 @@ class SharedDirectory(Directory):
 
     name = "shared"
     supervised = True
-    because = certificates = network = ""
-    bind = outer = LOOPBACK
+    certificates = network = ""
+    bind = LOOPBACK
     # A look at a unix socket costs some microseconds.
     poll_seconds = 0.01
     remedy: Sequence[str] = ()
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, engine: Engine, home: Home) -> None:
         super().__init__(home.path)
+        self._engine = engine
         self.host = f"unix://{home.path / layout.SOCKET}"
-        self.address = ""
+        self.because = self.address = ""
+        self.outer = LOOPBACK
         self._denied_since: float | None = None
 
     def arguments(self) -> list[str]:
@@ -136,8 +140,15 @@ class SharedDirectory(Directory):
         return True
 
     def prepare(self, details: Mapping[str, Any]) -> None:
-        """Note the container's address."""
-        self.address = containers.address(details)
+        """Note the container's address, if it is one that is reached from here."""
+        apart = reach.apart_from(self._engine, details)
+        if not apart:
+            self.address = containers.address(details)
+            return
+        self.because = f"engine {self._engine.url}: ports through the engine, because {apart}"
+        if not reach.is_rootless(self._engine):
+            # Rootless Docker opens what it publishes on this machine.
+            self.outer = ""
 
     def ping(self, timeout: float) -> str | None:
         """Ask the daemon for the newest API version it speaks; None while it doesn't serve."""
@@ -180,16 +191,22 @@ class Unsupervised(SharedDirectory):
 
     name = "unsupervised"
     supervised = False
-    because = "the image has no shell: the daemon ends with the run, or with the next run's sweep"
+    _WITHOUT = "the image has no shell: the daemon ends with the run, or with the next run's sweep"
 
     def __init__(self, engine: Engine, home: Home) -> None:
-        super().__init__(home)
-        self._engine = engine
+        super().__init__(engine, home)
+        self.because = self._WITHOUT
         self._label = home.label
 
     def give(self, files: Mapping[str, bytes]) -> bool:
         """False: the first process is dockerd itself."""
         return not files
+
+    def prepare(self, details: Mapping[str, Any]) -> None:
+        """Note the container's address, if it is one that is reached from here."""
+        super().prepare(details)
+        if self.because != self._WITHOUT:
+            self.because = f"{self.because}; {self._WITHOUT}"
 
     def read(self, name: str) -> str | None:
         """Read a file, or the engine's log and exit code: it keeps the container."""
@@ -207,9 +224,11 @@ class Unsupervised(SharedDirectory):
 
 def choose(engine: Engine, home: Home) -> Connection:
     """The connection to a daemon that is to be started."""
-    if engine.unshared:
-        return TlsConnection(engine, home, place(engine))
-    return SharedDirectory(home)
+    if not engine.unshared:
+        return SharedDirectory(engine, home)
+    if reach.needs_gate(engine):
+        return GateConnection(engine, home)
+    return TlsConnection(engine, home, place(engine))
 
 
 def fallback(
@@ -222,7 +241,7 @@ def fallback(
     """
     if connection.name == SharedDirectory.name and isinstance(error, NoShell):
         return Unsupervised(engine, home)
-    if connection.name == SharedDirectory.name and tls.available():
+    if connection.name == SharedDirectory.name and (tls.available() or reach.apart(engine)):
         engine.mark_unshared("its containers don't see this process's directories")
         return choose(engine, home)
     remedy = [] if isinstance(error, NoShell) else [tls.REMEDY]
@@ -234,7 +253,9 @@ def fallback(
 def of_record(engine: Engine, record: Record) -> Connection:
     """The connection to a daemon that was started, perhaps by another process."""
     if record.connection == SharedDirectory.name:
-        return SharedDirectory(record.home)
+        return SharedDirectory(engine, record.home)
+    if record.connection == GateConnection.name:
+        return GateConnection(engine, record.home)
     if record.connection == Unsupervised.name:
         return Unsupervised(engine, record.home)
     return TlsConnection(engine, record.home, Place(record.outer, ""))

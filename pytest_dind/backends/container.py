@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine import containers, http, tars
@@ -21,12 +20,21 @@ from ..engine.images import ImageSource
 from ..errors import NoShell, NotShared
 from ..forwarder import launch
 from ..forwarder.config import ForwarderConfig
-from ..forwarder.endpoint import Endpoint
 from ..lifetime import labels, layout, reaper
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import authorities, file_copies, mounts, names, readiness, shaping, tls_connection
+from . import (
+    authorities,
+    endpoints,
+    file_copies,
+    mounts,
+    names,
+    readiness,
+    rootless,
+    shaping,
+    tls_connection,
+)
 from . import connection as connections
 from .engine_errors import failed_meanwhile, refused, unanswered
 from .protocol import Record
@@ -220,6 +228,10 @@ class ContainerBackend:
         """The container that the engine is to be asked for."""
         with answering(self._engine):
             create = spec.arguments(self._engine.client.api)
+        # The engine has told it by now.
+        obstacle = rootless.obstacle(spec.outer_info())
+        if obstacle is not None:
+            raise obstacle.error(self._mode.name)
         return shaping.shaped(spec, create, shaper)
 
     def _create(self, shaped: Shaped) -> None:
@@ -276,9 +288,9 @@ class ContainerBackend:
         with contextlib.suppress(OSError):
             config = ForwarderConfig(
                 home=str(record.home.path),
-                daemon=_endpoint_of(record),
+                daemon=endpoints.of_daemon(record),
                 address=record.address,
-                engine=_outer_endpoint(self._engine),
+                engine=endpoints.of_engine(self._engine),
                 container=record.id,
             )
             self._launched.append(launch.start(config))
@@ -422,25 +434,6 @@ def _explained(spec: ContainerSpec) -> Iterator[None]:
     except (DockerException, RequestException) as error:
         log = readiness.log(spec.connection)
         raise failed_meanwhile(spec.home, spec.settings, error, log) from error
-
-
-def _endpoint_of(record: Record) -> Endpoint:
-    """Where a forwarder reaches a daemon."""
-    if not record.certificates:
-        return Endpoint(record.host)
-    path = Path(record.certificates)
-    ca, certificate, key = (str(path / name) for name in (http.CA, http.CERTIFICATE, http.KEY))
-    return Endpoint(record.host, ca, certificate, key, tls=True)
-
-
-def _outer_endpoint(engine: Engine) -> Endpoint:
-    """Where a forwarder reaches the outer engine."""
-    tls = engine.tls
-    if tls is None:
-        return Endpoint(engine.reached)
-    certificate, key = tls.cert or ("", "")
-    verify = tls.verify is not False
-    return Endpoint(engine.reached, tls.ca_cert or "", certificate, key, tls=True, verify=verify)
 
 
 def _exit_codes(api: Any, container: str) -> list[str | None]:

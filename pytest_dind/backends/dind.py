@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine import denials
+from . import rootless
 from .container import ContainerBackend
 from .engine_errors import refusal
 from .probe import LEASE_SEEN, LEASES, LOOK, MOUNT, MOUNTED, Obstacle, sections, unshared
@@ -31,11 +32,14 @@ def check(engine: Engine, probe: Probe) -> Obstacle | None:
 
 def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     """The obstacle to a privileged container that mounts; None where one could."""
+    without_groups = rootless.obstacle(engine.info())
+    if without_groups is not None:
+        return without_groups
     result = probe(LOOK, shares=True, privileged=True)
     seen = sections(result.output) if result.ran else {}
     evidence = seen.get(MOUNT, "") if result.ran else result.output
     if evidence == MOUNTED:
-        return None if seen.get(LEASES) == LEASE_SEEN else unshared()
+        return None if seen.get(LEASES) == LEASE_SEEN else unshared(engine)
     if result.ran:
         cause = "a --privileged container may not mount"
     elif result.hangs:

@@ -91,7 +91,9 @@ def refusal(text: str) -> tuple[type[DindError] | None, Sequence[str]]:
     ]
 
 
-UNSHARED = r"bind source path does not exist|mounts denied|not shared from"
+# An engine of another user than root may not look into this user's directory, of mode 0700.
+_DENIED = r'for type "bind": stat .*: permission denied'
+UNSHARED = rf"bind source path does not exist|mounts denied|not shared from|{_DENIED}"
 """Texts of engines that can't mount this process's directories."""
 UNSHARED_REMEDY = [
     "Run the tests on the engine's own machine.",
@@ -120,6 +122,11 @@ _REFUSALS: list[tuple[str, type[DindError], list[str]]] = [
             "Where the engine remaps user namespaces (userns-remap) or its policy forbids "
             "--privileged, ask who runs it for an exception.",
         ],
+    ),
+    (
+        _DENIED,
+        NotShared,
+        ["Run the tests as the user that the engine runs as.", *UNSHARED_REMEDY],
     ),
     (UNSHARED, NotShared, UNSHARED_REMEDY),
     (

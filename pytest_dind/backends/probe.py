@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..engine import containers, denials, tls
+from ..engine import containers, denials, reach, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
 from ..lifetime import directories, labels, layout
@@ -115,12 +115,12 @@ def sections(output: str) -> dict[str, str]:
     return {name.strip(): content.strip() for name, _, content in parts}
 
 
-def unshared() -> Obstacle | None:
+def unshared(engine: Engine) -> Obstacle | None:
     """The obstacle where containers don't see this process's directories.
 
-    None where daemons can be reached over TLS instead.
+    None where daemons can be reached over TLS, or through the engine, instead.
     """
-    if tls.available():
+    if tls.available() or reach.needs_gate(engine):
         return None
     selinux = denials.OPTIONS[denials.SELINUX] if denials.enforces_selinux() else ()
     return Obstacle(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = "127.0.0.1"
+UNSHARED = ("tls", "gate")
+"""The connections to daemons that share no directory with the test process."""
 
 
 class Address(NamedTuple):
@@ -50,7 +52,8 @@ class Record:
         pulled: Seconds that pulls of its images took; 0 where none was missing.
         connection: The name of its connection.
         certificates: The directory of a client's certificates; empty where it has a unix socket.
-        outer: The host on which ports that the outer engine publishes are reached.
+        outer: The host on which ports that the outer engine publishes are reached; empty where they
+            aren't.
         because: Why it is not reached by a shared directory; empty where it is.
         ip: Its container's address on the outer engine's network, whether reached from here or not.
         gateway: The address at which nested containers reach the test process; empty for none.
@@ -74,6 +77,11 @@ class Record:
     because: str = ""
     ip: str = ""
     gateway: str = ""
+
+    @property
+    def is_unshared(self) -> bool:
+        """Whether its files, the lease among them, are in its container alone."""
+        return self.connection in UNSHARED
 
     def variables(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
 from ..engine import exec as exec_module
-from ..engine import own_container, versions
-from ..engine.containers import SUPERUSER
+from ..engine import own_container, reach, versions
+from ..engine.containers import SUPERUSER, with_own_users
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
 from ..errors import DaemonExited, ModeUnavailable, SettingsError
@@ -131,12 +131,17 @@ class SocketBackend:
         with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
             info = client.info()
             api_version = client.api.api_version
+        here = reach.publishes_here(self._engine)
         record = Record(
             mode=_MODE,
             home=home,
             id=home.label,
             host=host,
-            address=LOOPBACK,
+            address=LOOPBACK if here else "",
+            because=""
+            if here
+            else f"engine {self._engine.url}: published ports are not reached from here, because "
+            f"{reach.apart(self._engine)}",
             published=(),
             version=info["ServerVersion"],
             api_version=api_version,
@@ -255,6 +260,7 @@ class SocketBackend:
                 environment=_variables(settings),
                 use_config_proxy=False,
                 host_config=api.create_host_config(
+                    **with_own_users(self._engine.info()),
                     tmpfs=files.tmpfs() or None,
                     mounts=[
                         *files.mounts(),

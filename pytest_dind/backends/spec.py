@@ -132,11 +132,16 @@ class ContainerSpec:
                 },
                 **connection.options(),
                 **limits(settings),
+                **self._users(),
                 **self.mode.host_config,
             )
             # As the docker CLI asks for it; Podman would allow 2048, nested containers' included.
             | {"PidsLimit": 0},
         }
+
+    def _users(self) -> dict[str, str]:
+        privileged = self.mode.host_config.get("privileged")
+        return containers.with_own_users(self.outer_info()) if privileged else {}
 
     def _environment(self, network: subnets.Network) -> dict[str, str]:
         homes = filter(Path.is_dir, self.home.path.parent.glob("*"))

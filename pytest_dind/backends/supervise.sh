@@ -6,8 +6,8 @@
 # BARE: whether the image has no entrypoint.
 # NAME: the container's name.
 # KEY, REFRESH, LIMIT: the golden root, whether it is made anew, the store's limit; KEY may be empty.
-# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` when it is
-# this container's: the exit code is on its output then, too.
+# CONNECTION: `shared` when the home directory is the test process's, mounted here, `tls` or `gate`
+# when it is this container's: the exit code is on its output then, too.
 # MORE: arguments of dockerd's that an older one does not know, with blanks between them; may be empty.
 # It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
 # reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
@@ -75,7 +75,7 @@ timer=$!
 command -v dockerd >/dev/null || conclude 127
 # The certificates come after the start: they name the container's address. The process that puts
 # them has to be gone from the group of all processes, which `prepare`, or the image, empties.
-[ "$connection" = shared ] || {
+[ "$connection" != tls ] || {
 	until [ -s "$home/tls/ready" ]; do sleep 0.05; done
 	while kill -0 "$(cat "$home/tls/ready")"; do sleep 0.01; done 2>/dev/null
 }

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import container_files, containers, http, tars, tls
+from ..engine import container_files, containers, http, own_container, reach, tars, tls
 from ..engine import exec as exec_module
 from ..errors import DaemonUnhealthy
 from ..lifetime import layout
@@ -56,7 +55,7 @@ def place(engine: Engine) -> Place:
     """Where an engine is."""
     if engine.url.startswith("unix://"):
         # In a virtual machine, which forwards loopback; or outside of this process's container.
-        return Place(LOOPBACK, LOOPBACK, next(iter(_own_networks(engine)), ""))
+        return Place(LOOPBACK, LOOPBACK, next(iter(own_container.networks(engine)), ""))
     host = engine.address
     local = host == "localhost" or host.startswith("127.")
     return Place(LOOPBACK, LOOPBACK) if local else Place(host, _EVERYWHERE)
@@ -66,39 +65,27 @@ def gateway(engine: Engine) -> str | None:
     """The address at which containers of an engine reach this process.
 
     That is its container's own where it is in one; None for that of the engine's machine, which has
-    one in each network; empty where it is on another machine, or the engine in a virtual one.
+    one in each network; empty where it is on another machine or in another network, or the engine
+    in a virtual machine.
     """
     if not engine.url.startswith("unix://") or engine.is_virtual:
         return ""
-    if not any(Path(mark).exists() for mark in _IN_CONTAINER):
-        return None
-    return next(iter(_own_networks(engine).values()), None)
-
-
-def _own_networks(engine: Engine) -> dict[str, str]:
-    """The networks of the container that this process runs in, and its address in each."""
-    from docker.errors import APIError
-
-    found = _networks(engine.own_container or {})
-    if found:
-        return found
-    try:
-        # That of a container whose network this process's own has, too: so is its host name, which
-        # is its id as a rule.
-        return _networks(engine.client.api.inspect_container(socket.gethostname()))
-    except APIError:
-        return {}
-
-
-def _networks(details: Mapping[str, Any]) -> dict[str, str]:
-    networks = (details.get("NetworkSettings") or {}).get("Networks") or {}
-    return {name: net["IPAddress"] for name, net in networks.items() if net.get("IPAddress")}
+    contained = any(Path(mark).exists() for mark in _IN_CONTAINER)
+    own = own_container.networks(engine) if contained else {}
+    if own:
+        return next(iter(own.values()))
+    return "" if reach.apart(engine) else None
 
 
 def because(engine: Engine) -> str:
-    """Why daemons on this engine are reached over TLS; empty where they aren't, as far as known."""
+    """Why daemons on this engine are reached in another way than by a directory that both have.
+
+    Empty where they are reached so, as far as is known.
+    """
     if not engine.unshared:
         return ""
+    if reach.needs_gate(engine):
+        return f"engine {engine.url}: through the engine, because {reach.apart(engine)}"
     return f"engine {engine.url}: over TLS, because {engine.unshared}"
 
 

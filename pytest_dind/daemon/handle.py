@@ -119,6 +119,10 @@ class Daemon:
         host = ports.host(self.record)
         if host:
             found["TESTCONTAINERS_HOST_OVERRIDE"] = host
+        if host and isolates(self.mode):
+            # Where there is a /.dockerenv it would take loopback for that of another container, and
+            # look for ports on a nested network.
+            found["TESTCONTAINERS_CONNECTION_MODE"] = "docker_host"
         if isolates(self.mode):
             # As nested containers find it: its path on this machine is none in the daemon.
             found["TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE"] = layout.SOCKET_IN_CONTAINER

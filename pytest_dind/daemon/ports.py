@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from ..backends.protocol import LOOPBACK, Address, Backend, Record
+from ..backends.registry import isolates
 from ..engine import containers
 from ..engine.polling import poll
 from ..errors import AddressUnreachable
@@ -131,7 +132,7 @@ class Ports:
         # a container beside the daemon's, to which `outer` is another machine.
         beside = record.certificates and record.address
         for one in () if beside else open_to_us:
-            if f"{one.port}/{protocol}" in record.published:
+            if record.outer and f"{one.port}/{protocol}" in record.published:
                 return Address(record.outer, one.port)
         if open_to_us and not (here or reaches(record)):
             return self._forwarded(details, f"{open_to_us[0].port}/{protocol}")
@@ -203,7 +204,7 @@ class Ports:
 
     def accepts(self, address: Address) -> bool:
         """Whether something accepts TCP connections at an address that `find` has given."""
-        published = f"{address.port}/tcp" in self.record.published
+        published = self.record.outer and f"{address.port}/tcp" in self.record.published
         direct = published or self.record.address == LOOPBACK
         return _listens(
             address, _CLOSED_WITHIN_SECONDS if direct else _CLOSED_BEHIND_TUNNEL_SECONDS
@@ -231,14 +232,27 @@ class Ports:
     def _out_of_reach(self, details: Mapping[str, Any], port: str) -> AddressUnreachable:
         """The error for a port of a daemon on another machine."""
         record = self.record
+        what = (
+            f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
+            f"{_name(details)!r}, is not reached from here."
+        )
+        if not isolates(record.mode):
+            return AddressUnreachable(
+                what,
+                evidence=f"The mode is socket, and the engine publishes it: {record.because}.",
+                remedy=[
+                    "Use a mode with a daemon of its own, whose forwarder opens the port here: "
+                    "--dind-mode=auto.",
+                    "Reach it from a nested container.",
+                ],
+            )
         published = ", ".join(record.published) or "none"
         forwarder = "does not run" if launch.is_on(record.home.path) else "is off"
         if launch.is_alive(record.home.path):
             forwarder = "has not opened it in time"
         return AddressUnreachable(
-            f"Port {port}, where the daemon {record.home.name!r} publishes the nested container "
-            f"{_name(details)!r}, is not reached from here.",
-            evidence=f"The daemon's container is on another machine ({record.because}), and the "
+            what,
+            evidence=f"The daemon's container is in another network ({record.because}), and the "
             f"forwarder, which would open the port here, {forwarder}. Ports that are published "
             f"there: {published}.",
             remedy=[

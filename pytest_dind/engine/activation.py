@@ -6,15 +6,16 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .http import CHOOSE_AN_ENGINE
 
 # testcontainers reads the environment once, when it is imported. In its configuration these tell
-# where published ports are reached, and which socket its own helper gets.
+# where published ports are reached, whether they are at all, and which socket its own helper gets.
 _TESTCONTAINERS = "testcontainers.core.config"
-_HOST, _SOCKET = "tc_host_override", "_ryuk_docker_socket"
+_HOST, _MODE, _SOCKET = "tc_host_override", "connection_mode_override", "_ryuk_docker_socket"
+_READ_MODE = "get_user_overwritten_connection_mode"
 
 _lock = threading.Lock()
 # What each activation found and will put back, the innermost last.
@@ -91,7 +92,12 @@ def outside() -> dict[str, str]:
 def _as_imported() -> dict[str, Any]:
     """What testcontainers would read if it were imported now; an empty socket is looked for."""
     of = os.environ.get
-    return {_HOST: of("TC_HOST", of("TESTCONTAINERS_HOST_OVERRIDE")), _SOCKET: ""}
+    found = {_HOST: of("TC_HOST", of("TESTCONTAINERS_HOST_OVERRIDE")), _SOCKET: ""}
+    read = getattr(sys.modules.get(_TESTCONTAINERS), _READ_MODE, None)
+    # A ValueError: a mode of the user's that there is none of.
+    with suppress(ValueError):
+        found[_MODE] = read() if read else None
+    return found
 
 
 def _tools() -> Any:
@@ -102,7 +108,8 @@ def _tools() -> Any:
 
 def _read_tools() -> dict[str, Any]:
     tools = _tools()
-    return {name: getattr(tools, name) for name in (_HOST, _SOCKET) if hasattr(tools, name)}
+    known = (_HOST, _MODE, _SOCKET)
+    return {name: getattr(tools, name) for name in known if hasattr(tools, name)}
 
 
 def _write_tools(values: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ SUPERUSER = "0"
 does): mounts, the lease and the daemon's socket are root's. By its id, since an image need not have
 a list of users."""
 
+_REMAPPED = "name=userns"
 _LATE_SECONDS = 10
 _POLL_SECONDS = 0.05
 # An engine that waits for a runtime that hangs removes nothing, but remembers the request.
@@ -54,6 +55,18 @@ def gateway(details: Mapping[str, Any]) -> str:
     """The address of the engine's machine in the container's first network; empty without any."""
     networks = details["NetworkSettings"]["Networks"].values()
     return next((net["Gateway"] for net in networks if net.get("Gateway")), "")
+
+
+def with_own_users(info: Mapping[str, Any]) -> dict[str, str]:
+    """The host config of a container whose root is to be the engine's own.
+
+    An engine that maps users (userns-remap) has no privileged containers else, and its root there
+    may not use what is the test process's.
+
+    Args:
+        info: What the engine tells about itself.
+    """
+    return {"userns_mode": "host"} if _REMAPPED in (info.get("SecurityOptions") or []) else {}
 
 
 def volume(target: str, name: str | None, labels: Mapping[str, str]) -> Any:
@@ -197,6 +210,8 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
     from docker.types import LogConfig
 
     api: Any = engine.client.api
+    # Another runtime than the engine's own has user namespaces of its own.
+    users = {} if "runtime" in one_off.host_config else with_own_users(engine.info())
     try:
         uninterrupted(
             lambda: api.create_container(
@@ -211,6 +226,7 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
                     network_mode="none",
                     # One that can be read, whichever the engine's default is.
                     log_config=LogConfig(type=LogConfig.types.JSON),
+                    **users,
                     **one_off.host_config,
                 ),
             )

@@ -221,6 +221,7 @@ class Engine:
         # A test may have changed the environment since.
         other._where = self._where
         other._reached = self._reached
+        other._info = self._info
         return other
 
     def close(self, *, waits: bool = True) -> None:

@@ -36,6 +36,7 @@ CHOOSE_AN_ENGINE = frozenset(
         "BUILDKIT_HOST",
         # testcontainers
         "TC_HOST",
+        "TESTCONTAINERS_CONNECTION_MODE",
         "TESTCONTAINERS_HOST_OVERRIDE",
         "TESTCONTAINERS_DOCKER_SOCKET_OVERRIDE",
         # podman

@@ -118,6 +118,14 @@ def find(engine: Engine) -> Mapping[str, Any] | None:
     return None
 
 
+def networks(engine: Engine) -> dict[str, str]:
+    """The engine's networks that this process's container is in, and its address in each."""
+    found = _networks(engine.own_container or {})
+    # That of a container whose network this process's own has, too: so is its host name, which is
+    # its id as a rule.
+    return found or _networks(_inspect(engine, socket.gethostname()) or {})
+
+
 def shared(details: Mapping[str, Any]) -> SharedFiles:
     """What the engine has of the files of a container with these details."""
     host = details.get("HostConfig") or {}
@@ -216,6 +224,11 @@ def _inspect(engine: Engine, name: str) -> dict[str, Any] | None:
             raise
         return None
     return details
+
+
+def _networks(details: Mapping[str, Any]) -> dict[str, str]:
+    found = (details.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: net["IPAddress"] for name, net in found.items() if net.get("IPAddress")}
 
 
 def _list(engine: Engine) -> list[Mapping[str, Any]]:

@@ -48,7 +48,7 @@ class Endpoint(NamedTuple):
             context.load_cert_chain(self.certificate, self.key or None)
         return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
 
-    def ask(self, method: str, target: str, body: Any = None, *, timeout: float) -> Any:
+    def ask(self, method: str, target: str, body: Any = None, *, timeout: float | None) -> Any:
         """Send one request; gives what the answer's JSON says.
 
         Raises:

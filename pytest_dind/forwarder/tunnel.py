@@ -36,6 +36,20 @@ fi
 echo "no busybox, socat, nc or bash" >&2
 exit 127
 """
+# The same to a unix socket. The docker CLI's own command for it, which it runs over ssh, is in each
+# image that has the CLI.
+_SOCKET_SCRIPT = """
+path=$1
+if command -v socat >/dev/null; then
+	exec socat -t 3600 - "UNIX-CONNECT:$path"
+fi
+if command -v docker >/dev/null; then
+	unset DOCKER_CONTEXT DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH
+	exec docker -H "unix://$path" system dial-stdio
+fi
+echo "no socat or docker" >&2
+exit 127
+"""
 _ANSWER_SECONDS = 30
 _CHUNK = 1 << 16
 # The head of a frame of the engine's multiplexed stream: which output, and how many bytes
@@ -65,7 +79,19 @@ class Tunnels:
             port: The port.
             protocol: `tcp` or `udp`.
         """
-        command = ["sh", "-c", _SCRIPT, "sh", host, str(port), protocol]
+        self._begin(near, _SCRIPT, host, str(port), protocol)
+
+    def serve_socket(self, near: socket.socket, path: str) -> None:
+        """Connect a socket to a unix socket in the container, in threads of their own.
+
+        Args:
+            near: The socket, which is closed in the end.
+            path: The path in the container.
+        """
+        self._begin(near, _SOCKET_SCRIPT, path)
+
+    def _begin(self, near: socket.socket, script: str, *arguments: str) -> None:
+        command = ["sh", "-c", script, "sh", *arguments]
         threading.Thread(target=self._serve, args=(near, command), daemon=True).start()
 
     def pair(self, host: str, port: int) -> socket.socket:

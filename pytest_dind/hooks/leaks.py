@@ -275,7 +275,7 @@ def _labelling_socket(daemon: Daemon) -> tuple[LabellingProxy, str]:
     from ..cleanup.labelling_proxy import LabellingProxy
     from ..lifetime.layout import IN_CONTAINER, SOCKET
 
-    if daemon.record.certificates:
+    if daemon.record.is_unshared:
         raise SettingsError(
             "Tests can't be cleaned up after in a daemon that is shared over a network.",
             evidence=f"The daemon is at {daemon.host}, and other processes use it.",

@@ -348,5 +348,5 @@ class Run:
         """Keep, if they are to stay, the daemons that nobody may hold any more at the run's end."""
         for record in self.records:
             found = records.read(record.home)
-            if record.certificates and found and is_kept(found[1], failed=failed):
+            if record.is_unshared and found and is_kept(found[1], failed=failed):
                 self._starter.keep(record, found[1])

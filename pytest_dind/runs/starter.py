@@ -61,7 +61,7 @@ class Starter:
         holder = self._backend(record, settings)
         daemon = Daemon(record, holder, self._context.progress)
         error = lost(record, holder)
-        if error is not None and record.certificates:
+        if error is not None and record.is_unshared:
             # It ended with the processes that used it: a run's lease doesn't hold it.
             return None
         if error is not None:
@@ -220,7 +220,7 @@ class Starter:
 
     def _end_or_keep(self, record: Record, settings: Settings, *, stays: bool) -> bool:
         """End or keep a daemon; tell whether its engine answered."""
-        if stays and not record.certificates:
+        if stays and not record.is_unshared:
             # Without a word to the engine.
             self.keep(record, settings)
             return True

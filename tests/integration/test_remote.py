@@ -427,7 +427,9 @@ def test_without_certificates(project: Project, other: OtherHost) -> None:
     project.write("raise ImportError('none')", "cryptography.py")
     project.write("def test_it(dind_client): pass")
     env = {"PYTHONPATH": str(project.path)}
-    shared = project.run(f"--dind-host=unix://{other.socket}", env=env, code=1)
+    enter = ["nsenter", f"--net=/proc/{other.pid}/ns/net"]
+    host = f"--dind-host=unix://{other.socket}"
+    shared = project.run(host, env=env, before=enter, code=1)
     remote = project.run(env={**other.env, **env}, code=1)
 
     assert "EngineUnavailable: The outer engine cannot start the daemon 'main'" in shared

@@ -14,10 +14,12 @@ import pytest
 from docker.errors import APIError
 
 from pytest_dind import DaemonUnhealthy
-from pytest_dind.backends import connection, tls_connection
+from pytest_dind.backends import connection, gate_connection, tls_connection
 from pytest_dind.backends.protocol import Record
-from pytest_dind.engine import http, own_container
+from pytest_dind.engine import http, own_container, sockets, tls
 from pytest_dind.engine.engine import Engine
+from pytest_dind.errors import NotShared
+from pytest_dind.forwarder import gate
 from pytest_dind.lifetime.layout import SOCKET, Home
 
 from ..support import Answer, FakeEngine
@@ -76,7 +78,70 @@ def test_found_out(short_path: Path) -> None:
         engine.close()
 
 
-@pytest.mark.parametrize("name", ["shared", "unsupervised", "tls"])
+def test_network_elsewhere(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a directory and without a network the way leads through the engine alone."""
+    monkeypatch.setattr(sockets, "listens_here", lambda path: False)
+    monkeypatch.setattr(tls, "available", lambda: False)
+    with FakeEngine(short_path / "s", {}) as fake:
+        engine = Engine(fake.host)
+        first = connection.choose(engine, _HOME)
+        other = connection.fallback(first, NotShared("None.", remedy=[]), engine, _HOME)
+        assert engine.unshared
+
+        assert (first.name, other.name) == ("shared", "gate")
+        assert (other.arguments(), other.mounts(), other.bindings()) == ([], [], {})
+        assert other.host == f"unix://{_HOME.path}/{SOCKET}"
+        assert (other.certificates, other.address, other.outer) == ("", "", "")
+        because = "through the engine, because its network is not this process's"
+        assert other.because == f"engine {fake.host}: {because}"
+        engine.close()
+
+
+@pytest.mark.parametrize("rootless", [True, False])
+def test_address_of_another(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, rootless: bool
+) -> None:
+    """An address in a network elsewhere is not taken for one that is reached from here."""
+    monkeypatch.setattr(sockets, "listens_here", lambda path: rootless)
+    network = {"IPAddress": "172.17.0.2", "Gateway": "127.0.0.1"}
+    details = {"NetworkSettings": {"Networks": {"bridge": network}}}
+    info = {"SecurityOptions": ["name=rootless"] if rootless else []}
+    with FakeEngine(short_path / "s", {"GET /info": Answer(body=info)}) as fake:
+        engine = Engine(fake.host)
+        for made in (
+            connection.SharedDirectory(engine, _HOME),
+            connection.Unsupervised(engine, _HOME),
+        ):
+            made.prepare(details)
+            assert made.address == ""
+            # Rootless Docker opens here what it publishes.
+            assert made.outer == ("127.0.0.1" if rootless else "")
+            assert f"engine {fake.host}: ports through the engine, because " in made.because
+        assert made.because.endswith(
+            "the image has no shell: the daemon ends with the run, or with the next run's sweep"
+        )
+        engine.close()
+
+
+def test_gate_waits_for_the_entrypoint(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command runs in the container before its dockerd has begun: it would harm it."""
+    begun: list[str] = []
+    monkeypatch.setattr(gate, "start", lambda config: begun.append(config.container))
+    status = [404, 200]
+    look = f"HEAD /containers/{_HOME.label}/archive"
+    with FakeEngine(short_path / "s", {look: lambda: Answer(status.pop(0))}) as fake:
+        engine = Engine(fake.host)
+        made = gate_connection.GateConnection(engine, _HOME)
+        made.prepare({"Id": "0123"})
+        assert made.ping(1) is None
+        assert begun == []
+        assert made.ping(1) is None
+        assert made.ping(1) is None
+        assert begun == ["0123"]
+        engine.close()
+
+
+@pytest.mark.parametrize("name", ["shared", "unsupervised", "tls", "gate"])
 def test_of_another_process(name: str) -> None:
     """A daemon's record tells another process how it is reached."""
     known: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
@@ -85,14 +150,15 @@ def test_of_another_process(name: str) -> None:
 
     assert found.name == name
     assert found.supervised == (name != "unsupervised")
-    assert found.outer == ("build.example" if name == "tls" else "127.0.0.1")
+    outer = {"tls": "build.example", "gate": ""}
+    assert found.outer == outer.get(name, "127.0.0.1")
 
 
 def test_socket_of_another_group(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that stays another group's is an error soon, not a wait for a daemon to be ready."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    reached = connection.SharedDirectory(Home(short_path))
+    reached = connection.SharedDirectory(Engine(), Home(short_path))
     assert reached.ping(1) is None
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(str(short_path / SOCKET))
@@ -255,7 +321,7 @@ def test_files_for_the_container(short_path: Path, name: str) -> None:
     """Files come into a container by the way that leads there, if something in it can take them."""
     home = Home(short_path)
     ways: dict[str, connection.Connection] = {
-        "shared": connection.SharedDirectory(home),
+        "shared": connection.SharedDirectory(cast("Engine", None), home),
         "tls": _remote(tls_connection.Place("x", "0.0.0.0")),
         "unsupervised": connection.Unsupervised(cast("Engine", None), home),
     }

@@ -61,7 +61,7 @@ def _spec(settings: Settings | None = None, entrypoint: list[str] | None = None)
         settings=settings or Settings(),
         image={"Config": {"Entrypoint": entrypoint}},
         mode=ContainerMode("dind"),
-        connection=connection.SharedDirectory(_HOME),
+        connection=connection.SharedDirectory(cast("Engine", None), _HOME),
         preload=seeding.Preload((), source, _SEED),
     )
 
@@ -258,6 +258,12 @@ _REFUSALS: list[tuple[type[DindError], str, str]] = [
         NotShared,
         "Run the tests on the engine's own machine",
         'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
+    ),
+    (
+        NotShared,
+        "Run the tests as the user that the engine runs as",
+        'invalid mount config for type "bind": stat /tmp/pytest-dind-0/0123abcd/main: permission '
+        "denied",
     ),
     (
         NotShared,
@@ -558,6 +564,22 @@ def test_processes_are_not_limited() -> None:
     """An engine with a limit of its own for each container, as Podman's, is told of none."""
     api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)
     assert _spec().arguments(api)["host_config"]["PidsLimit"] == 0
+
+
+@pytest.mark.parametrize("remapped", [True, False])
+def test_engine_that_maps_users(remapped: bool) -> None:
+    """A privileged container has the engine's own users; one that has none else is left alone."""
+    api: Any = Mock(networks=Mock(return_value=[]), create_host_config=dict)
+    info = {"SecurityOptions": ["name=seccomp", "name=userns"] if remapped else None}
+    made = dataclasses.replace(_spec(), outer_info=lambda: info)
+    privileged = dataclasses.replace(
+        made, mode=ContainerMode("dind", host_config={"privileged": True})
+    )
+
+    assert privileged.arguments(api)["host_config"].get("userns_mode") == (
+        "host" if remapped else None
+    )
+    assert "userns_mode" not in made.arguments(api)["host_config"]
 
 
 def test_label_of_the_container_of_the_tests() -> None:

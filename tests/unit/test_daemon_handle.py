@@ -94,6 +94,15 @@ def test_environment_without_another_engine(name: str, monkeypatch: pytest.Monke
     assert _daemon().environment().get(name) != "inherited"
 
 
+@pytest.mark.parametrize(("mode", "told"), [("dind", "docker_host"), ("socket", None)])
+def test_environment_of_testcontainers(mode: str, told: str | None) -> None:
+    """It looks for ports where it is told, also in what it takes for a container."""
+    found = _daemon(mode=mode).environment()
+
+    assert found["TESTCONTAINERS_HOST_OVERRIDE"] == "172.17.0.9"
+    assert found.get("TESTCONTAINERS_CONNECTION_MODE") == told
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -321,7 +330,30 @@ def test_address_that_the_outer_engine_publishes(short_path: Path) -> None:
 
 def test_address_beside_the_daemon(short_path: Path) -> None:
     """Who reaches the daemon's own address, in another container, has another loopback."""
-    daemon = _daemon(certificates="/nowhere")
+    beside = _daemon(certificates="/nowhere")
+    # Nor is what an engine publishes reached here that has its network elsewhere.
+    elsewhere = _daemon(outer="")
+    for daemon in (beside, elsewhere):
+        _expect_own_address(short_path, daemon)
+
+
+def test_address_of_a_guarded_engine_elsewhere(short_path: Path) -> None:
+    """What a guarded engine publishes in a network elsewhere is an error with that cause."""
+    daemon = _daemon(mode="socket", address="", because="engine unix:///s: it is elsewhere")
+    with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8081)]})) as engine:
+        client = docker.DockerClient(engine.host, version="1.51")
+        with pytest.raises(AddressUnreachable) as caught:
+            Ports(daemon.record, daemon._backend, client).find("web", 80, "tcp", wait=False)
+        client.close()
+
+    text = str(caught.value)
+    assert "Port 8081/tcp" in text
+    assert "The mode is socket, and the engine publishes it: engine unix:///s: it is else" in text
+    assert "--dind-mode=auto" in text
+    assert "--dind-forward" not in text
+
+
+def _expect_own_address(short_path: Path, daemon: Daemon) -> None:
     with FakeEngine(short_path / "s", _web({"80/tcp": [_binding(8080)]})) as engine:
         client = docker.DockerClient(engine.host, version="1.51")
         found = Ports(daemon.record, daemon._backend, client).find("web", 80, "tcp", wait=False)

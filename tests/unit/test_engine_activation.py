@@ -109,6 +109,29 @@ def test_testcontainers_is_imported(testcontainers: SimpleNamespace) -> None:
     assert vars(testcontainers) == {"tc_host_override": "told", "_ryuk_docker_socket": "/outer"}
 
 
+@pytest.mark.parametrize("given", [None, "no-such-mode"])
+def test_mode_of_testcontainers(
+    monkeypatch: pytest.MonkeyPatch, testcontainers: SimpleNamespace, given: str | None
+) -> None:
+    """The way in which it looks for ports is told it, too, as it reads that itself."""
+    name = "TESTCONTAINERS_CONNECTION_MODE"
+
+    def read() -> str | None:
+        found = os.environ.get(name)
+        if found == "no-such-mode":
+            raise ValueError(found)
+        return found and f"<{found}>"
+
+    sys.modules[_CONFIG].get_user_overwritten_connection_mode = read  # type: ignore[attr-defined]
+    testcontainers.connection_mode_override = None
+    with monkeypatch.context() as patched:
+        if given:
+            patched.setenv(name, given)
+        with activated({**_of("a"), name: "docker_host"}):
+            assert testcontainers.connection_mode_override == "<docker_host>"
+    assert testcontainers.connection_mode_override is None
+
+
 def test_testcontainers_is_imported_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """testcontainers, imported inside, is not led to the daemon any more after that."""
     monkeypatch.delitem(sys.modules, _CONFIG, raising=False)

@@ -43,7 +43,7 @@ class Backend:
         self.there: set[Path] = set()
         self.started: list[Path] = []
         self.fails: type[BaseException] | None = None
-        self.certificates = ""
+        self.connection = "shared"
         self.held = 0
         self.forwarded: list[Path] = []
         # Set: the engine answers no more.
@@ -60,7 +60,7 @@ class Backend:
         return Record(
             **known
             | {"mode": "dind", "home": home, "id": str(len(self.started)), "published": ()}
-            | {"certificates": self.certificates}
+            | {"connection": self.connection}
             | {"host": f"unix://{home.path}/docker.sock", "seconds": 0.0, "pulled": 0.0}
             | {"user_namespace": False}
         )
@@ -387,7 +387,7 @@ def test_daemon_elsewhere_that_is_gone(
     run: Run, other: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One on an engine elsewhere ended with who used it: who asks next has a new one."""
-    backend.certificates = "/tls"
+    backend.connection = "tls"
     first = run.daemon(SETTINGS)
     gone = DaemonLost("It is gone.", remedy=[])
     monkeypatch.setattr(
@@ -403,7 +403,7 @@ def test_kept_by_the_last_who_holds_it(
     run: Run, other: Run, backend: Backend, failed: bool, kept: bool
 ) -> None:
     """A worker whose test failed has a daemon elsewhere kept, since nobody else may hold it."""
-    backend.certificates = "/tls"
+    backend.connection = "gate"
     other.daemon(SETTINGS.replace(keep="on-failure"))
     other.close(failed=failed)
 
