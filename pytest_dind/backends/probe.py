@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..engine import containers, denials, tls
+from ..causes import security
+from ..causes.refusals import UNSHARED
+from ..engine import containers, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
 from ..lifetime import directories, labels, layout
 from ..lifetime.layout import Home
-from .engine_errors import UNSHARED, UNSHARED_REMEDY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,12 +117,12 @@ def unshared() -> Obstacle | None:
     """
     if tls.available():
         return None
-    selinux = denials.OPTIONS[denials.SELINUX] if denials.enforces_selinux() else ()
+    selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        (*UNSHARED_REMEDY, tls.REMEDY, *selinux),
+        (*UNSHARED.remedy, tls.REMEDY, *selinux),
     )
 
 
@@ -174,7 +174,7 @@ class Probe:
             host_config["mounts"] = [Mount(layout.IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             result = self._look(engine, command, host_config)
-            if shares and not result.ran and re.search(UNSHARED, result.output):
+            if shares and not result.ran and UNSHARED.is_in(result.output):
                 # Without the directory the container runs, and shows all else.
                 del host_config["mounts"]
                 result = self._look(engine, command, host_config)

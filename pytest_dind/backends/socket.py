@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
+from ..causes.refusals import UNSHARED
 from ..engine import exec as exec_module
 from ..engine import own_container
 from ..engine.containers import SUPERUSER
@@ -25,7 +26,7 @@ from ..lifetime.layout import Home
 from ..mounts import parse
 from ..settings import Settings
 from . import mounts, names, readiness, records
-from .engine_errors import UNSHARED_REMEDY, gone
+from .engine_errors import gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import LOOPBACK, Record
 
@@ -97,7 +98,7 @@ def _unseen(probe: Probe, cause: str, *remedy: str) -> Obstacle | None:
         cause,
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, or in a virtual machine.",
-        (*remedy, *UNSHARED_REMEDY, "Use another mode: --dind-mode=auto."),
+        (*remedy, *UNSHARED.remedy, "Use another mode: --dind-mode=auto."),
     )
 
 

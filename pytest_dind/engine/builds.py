@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
+from ..causes import explained
 from ..errors import BuildFailed, SettingsError
 from ..validation import is_text, shown
 from . import build_context, build_trace, streams, tars
@@ -169,7 +170,7 @@ class Output:
         """The error for a build that has failed."""
         self.feed(b"\n")
         self.add(error)
-        return BuildFailed(
+        failure = BuildFailed(
             self._build.what,
             evidence="The last lines of the build:\n" + "\n".join(self._lines),
             remedy=[
@@ -177,6 +178,7 @@ class Output:
                 "An image that FROM names and no registry has: load it into the daemon first.",
             ],
         )
+        return explained(failure)
 
 
 def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress) -> str:
