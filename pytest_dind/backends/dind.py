@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..causes import cause_of, refusals
+from ..causes import cause_of
 from .container import ContainerBackend
 from .engine_errors import UNKNOWN_REMEDY
 from .probe import LEASE_SEEN, LEASES, LOOK, MOUNT, MOUNTED, Obstacle, sections, unshared
@@ -42,6 +42,8 @@ def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
         cause = "a --privileged container hangs"
     else:
         cause = "the engine refuses a --privileged container"
+    from ..causes import refusals
+
     known = cause_of(evidence, refusal=True)
     if known is None:
         return Obstacle(cause, evidence, UNKNOWN_REMEDY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..causes import cause_of, explained
-from ..causes.refusals import PUBLISHED_PORT
 from ..errors import DaemonLost, DaemonUnhealthy, DindError, ModeUnavailable, StartTimeout
 from ..lifetime.layout import Home
 from ..settings import Settings
@@ -18,6 +17,8 @@ UNKNOWN_REMEDY = (
 def refused(home: Home, settings: Settings, text: str) -> DindError:
     """The error for an engine that did not create or start the container."""
     subject = f"the daemon {home.name!r} (image {settings.image})"
+    from ..causes.refusals import PUBLISHED_PORT
+
     cause = cause_of(text, refusal=True)
     if cause is None:
         what = f"The outer engine refused the container of {subject}."

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..causes import security
-from ..causes.refusals import UNSHARED
 from ..engine import containers, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
@@ -117,6 +115,9 @@ def unshared() -> Obstacle | None:
     """
     if tls.available():
         return None
+    from ..causes import security
+    from ..causes.refusals import UNSHARED
+
     selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
@@ -124,6 +125,12 @@ def unshared() -> Obstacle | None:
         "is in another container, in a virtual machine, or on another host.",
         (*UNSHARED.remedy, tls.REMEDY, *selinux),
     )
+
+
+def _tells_unshared(refusal: str) -> bool:
+    from ..causes.refusals import UNSHARED
+
+    return UNSHARED.is_in(refusal)
 
 
 class Probe:
@@ -174,7 +181,7 @@ class Probe:
             host_config["mounts"] = [Mount(layout.IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             result = self._look(engine, command, host_config)
-            if shares and not result.ran and UNSHARED.is_in(result.output):
+            if shares and not result.ran and _tells_unshared(result.output):
                 # Without the directory the container runs, and shows all else.
                 del host_config["mounts"]
                 result = self._look(engine, command, host_config)

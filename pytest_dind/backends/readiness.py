@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..causes import explained, security
-from ..causes.table import VFS
+from ..causes import explained
 from ..engine.polling import poll
 from ..errors import (
     DaemonExited,
@@ -138,6 +137,8 @@ def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> s
 
 def _exited(subject: str, files: Files, code: int) -> DindError:
     if isinstance(files, Directory) and files.read(layout.LOG) is None:
+        from ..causes import security
+
         return NotShared(
             f"{subject} does not see the directory {files.path} of this process.",
             evidence="Its container ended before it could write there.",
@@ -192,6 +193,8 @@ def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
         )
     driver = info.get("Driver")
     if driver in _COPYING_DRIVERS:
+        from ..causes.table import VFS
+
         warnings.warn(
             f"{subject} uses the storage driver {driver}, which copies each layer whole: slow, and "
             f"large on disk. {' Or: '.join(VFS.remedy)}",

@@ -7,7 +7,6 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
-from ..causes.refusals import UNSHARED
 from ..engine import exec as exec_module
 from ..engine import own_container
 from ..engine.containers import SUPERUSER
@@ -94,6 +93,8 @@ def _unseen(probe: Probe, cause: str, *remedy: str) -> Obstacle | None:
     result = probe(LOOK, shares=True)
     if result.ran and sections(result.output).get(LEASES) == LEASE_SEEN:
         return None
+    from ..causes.refusals import UNSHARED
+
     return Obstacle(
         cause,
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..causes import cause_of
-from ..causes.refusals import NO_SHELL
 from ..errors import ImageUnavailable
 from ..lifetime import layout
 from .container import ContainerBackend
@@ -96,6 +95,8 @@ def _tried(engine: Engine, probe: Probe, *, shares: bool) -> Obstacle | None:
     known = cause_of(result.output)
     if known is not None:
         return _obstacle(known.meaning, result.output, *known.remedy)
+    from ..causes.refusals import NO_SHELL
+
     if NO_SHELL.is_in(result.output):
         raise ImageUnavailable(
             "The daemon's image has no shell.",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import CAUSE, DindError
-from . import refusals, security, table
-from .cause import Cause
+
+if TYPE_CHECKING:
+    from .cause import Cause
 
 E = TypeVar("E", bound=DindError)
-
-CAUSES: tuple[Cause, ...] = (*security.CAUSES, *table.CAUSES)
-"""The causes that any text may tell of, most telling first."""
-REFUSALS: tuple[Cause, ...] = refusals.CAUSES
-"""Those that only an engine's refusal of a daemon's own container tells of."""
 
 
 def explain(text: str, *, refusal: bool = False) -> list[Cause]:
@@ -24,7 +20,10 @@ def explain(text: str, *, refusal: bool = False) -> list[Cause]:
         refusal: Whether it is the outer engine's refusal of a daemon's container, where the same
             words may mean something else than of a container in the daemon.
     """
-    rows = (*security.CAUSES, *REFUSALS, *table.CAUSES) if refusal else CAUSES
+    # A run in which nothing fails does not pay for the tables.
+    from . import refusals, security, table
+
+    rows = (*security.CAUSES, *(refusals.CAUSES if refusal else ()), *table.CAUSES)
     return [cause for cause in rows if cause.is_in(text)]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
 
 from pytest_dind import DaemonExited, StartTimeout
-from pytest_dind.causes import Cause, cause_of, explain, explained, refusals, security, table
+from pytest_dind.causes import cause_of, explain, explained, refusals, security, table
+from pytest_dind.causes.cause import Cause
 
 _ROWS = (*security.CAUSES, *refusals.CAUSES, *table.CAUSES)
 
@@ -340,6 +343,16 @@ def test_row_is_whole(cause: Cause) -> None:
         assert url.scheme == "https"
         assert url.netloc
         assert url.path.strip("/")
+
+
+def test_tables_are_loaded_once_something_fails() -> None:
+    """A daemon that starts does not wait for the tables to be loaded."""
+    look = (
+        "import sys, pytest_dind.backends.dind, pytest_dind.backends.sysbox;"
+        "print([name for name in sys.modules if name.startswith('pytest_dind.causes.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "['pytest_dind.causes.explanation']\n"
 
 
 _FULL = "level=info msg=x\nwrite /var/lib/docker/tmp: no space left on device"
