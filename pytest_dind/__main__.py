@@ -1,4 +1,4 @@
-"""The command: the doctor, the list of this plugin's daemons on an engine, and their removal."""
+"""The command: the doctor, and this plugin's daemons on an engine: list, look into, remove."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .store.contents import Cache, Removal
 
 _PROGRAM = "pytest-dind"
+_SHELL = "shell"
 # Options of pytest that the command has by another name, or without their prefix.
 _FLAGS = {"host": "host", "mode": "mode", "image": "image", "cache-size": "size"}
 _OPTION = re.compile(r"--dind-(?P<name>[a-z]+(-[a-z]+)*)( \(or the ini key dind_\w+\))?")
@@ -35,9 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when it did what it was asked, 1 when it could not, 130 after a Ctrl-C.
+        0 when it did what it was asked, 1 when it could not, 130 after a Ctrl-C; for `shell` the
+        exit code of the command that was run.
     """
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words: list[str] = []
+    if given[:1] == [_SHELL] and "--" in given:
+        at = given.index("--")
+        given, words = given[:at], given[at + 1 :]
+    options = _parser().parse_args(given)
+    options.words = words
     with contextlib.closing(Engine(options.host)) as engine:
         try:
             with answering(engine):
@@ -71,6 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     ps = commands.add_parser("ps", parents=[engine], help="list this plugin's containers")
     ps.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     ps.set_defaults(call=_ps)
+    logs = commands.add_parser("logs", parents=[engine], help="print what a daemon has logged")
+    logs.add_argument("name", help="as ps has it, or --dind-reuse")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on until the daemon ends")
+    logs.add_argument(
+        "--tail", "-n", type=_lines, metavar="N", help="its last N lines (default: all)"
+    )
+    logs.set_defaults(call=_logs)
+    shell = commands.add_parser(
+        _SHELL,
+        parents=[engine],
+        usage=f"{_PROGRAM} {_SHELL} [-h] [--host HOST] NAME [-- COMMAND ...]",
+        help="run a shell, or another command, in a daemon's container; docker works in there",
+        description="Run a shell, or COMMAND, in a daemon's container, with a terminal where there "
+        "is one. docker works in there. The exit code is the command's.",
+    )
+    shell.add_argument("name", metavar="NAME", help="as ps has it, or --dind-reuse")
+    shell.set_defaults(call=_shell)
     rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
     which = rm.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="*", default=[], help="as ps has it, or --dind-reuse")
@@ -192,6 +218,44 @@ def _ps(options: argparse.Namespace, engine: Engine) -> int:
     return 0
 
 
+def _logs(options: argparse.Namespace, engine: Engine) -> int:
+    from .runs import inside
+
+    base = directories.base()
+    entries = sweep.entries(engine, base)
+    left = None if _named(options.name, entries) else inside.logs_of_gone(base, options.name)
+    try:
+        if left is not None:
+            inside.show_file(left, options.tail)
+            return 0
+        entry = _the_one(options.name, entries)
+        if entry is None:
+            return 1
+        inside.show_log(engine, entry, tail=options.tail, follow=options.follow)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does. At its end Python would flush what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _shell(options: argparse.Namespace, engine: Engine) -> int:
+    from .runs import inside
+
+    entry = _the_one(options.name, sweep.entries(engine, directories.base()))
+    return 1 if entry is None else inside.shell(engine, entry, options.words)
+
+
+def _lines(text: str) -> int:
+    """Return a number of lines.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
 def _rm(options: argparse.Namespace, engine: Engine) -> int:
     base = directories.base()
     if options.stale:
@@ -204,21 +268,27 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
         chosen = []
     failed = False
     for name in options.name:
-        found = _named(name, entries)
-        if len(found) == 1:
-            chosen += found
-            continue
-        failed = True
-        if found:
-            which = f"{name!r} is several daemons; name one: {', '.join(e.name for e in found)}"
-        else:
-            which = f"no daemon {name!r}; '{_PROGRAM} ps' lists them"
-        print(f"{_PROGRAM}: {which}", file=sys.stderr)
+        entry = _the_one(name, entries)
+        chosen += [entry] if entry else []
+        failed = failed or entry is None
     # By name: one may have been given by both of its names.
     for entry in {entry.name: entry for entry in chosen}.values():
         sweep.remove(engine, entry)
         print(entry.name)
     return int(failed)
+
+
+def _the_one(name: str, entries: Iterable[sweep.Entry]) -> sweep.Entry | None:
+    """Return the daemon of a name; None where there is none or are several, which is told."""
+    found = _named(name, entries)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        which = f"{name!r} is several daemons; name one: {', '.join(e.name for e in found)}"
+    else:
+        which = f"no daemon {name!r}; '{_PROGRAM} ps' lists them"
+    print(f"{_PROGRAM}: {which}", file=sys.stderr)
+    return None
 
 
 def _named(name: str, entries: Iterable[sweep.Entry]) -> list[sweep.Entry]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+CAUSE = "Cause: "
+"""Begins the first line of an evidence that tells of a known cause."""
+
 
 class DindError(Exception):
     """Base of all errors of this plugin.
@@ -33,8 +36,9 @@ class DindError(Exception):
         return _printable("\n".join(parts))
 
     def line(self) -> str:
-        """The same in one line, for lists; evidence of several lines is left out."""
-        seen = [self.evidence] if self.evidence and "\n" not in self.evidence else []
+        """The same in one line, for lists; of evidence of several lines it has a known cause."""
+        first, _, more = self.evidence.partition("\n")
+        seen = [first] if first and (not more or first.startswith(CAUSE)) else []
         return _printable(" ".join([self.what, *seen, "To fix this:", " Or: ".join(self.remedy)]))
 
 

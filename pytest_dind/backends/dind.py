@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engine import denials
+from ..causes import cause_of
 from . import rootless
 from .container import ContainerBackend
-from .engine_errors import refusal
+from .engine_errors import UNKNOWN_REMEDY
 from .probe import LEASE_SEEN, LEASES, LOOK, MOUNT, MOUNTED, Obstacle, sections, unshared
 from .spec import ContainerMode
 
@@ -46,10 +46,14 @@ def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
         cause = "a --privileged container hangs"
     else:
         cause = "the engine refuses a --privileged container"
-    denial = denials.recognized(evidence)
-    if denial is not None:
-        return Obstacle(f"{cause}: {denial.cause}", evidence, denial.remedy)
-    return Obstacle(cause, evidence, tuple(refusal(evidence)[1]))
+    from ..causes import refusals
+
+    known = cause_of(evidence, refusal=True)
+    if known is None:
+        return Obstacle(cause, evidence, UNKNOWN_REMEDY)
+    if known not in refusals.CAUSES:
+        cause = f"{cause}: {known.meaning}"
+    return Obstacle(cause, evidence, known.remedy)
 
 
 def proved_by_start(engine: Engine) -> bool:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..engine import containers, denials, reach, tls
+from ..engine import containers, reach, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
 from ..lifetime import directories, labels, layout
 from ..lifetime.layout import Home
 from . import memory
-from .engine_errors import UNSHARED, UNSHARED_REMEDY
 from .memory import Memory
 
 if TYPE_CHECKING:
@@ -122,13 +120,22 @@ def unshared(engine: Engine) -> Obstacle | None:
     """
     if tls.available() or reach.needs_gate(engine):
         return None
-    selinux = denials.OPTIONS[denials.SELINUX] if denials.enforces_selinux() else ()
+    from ..causes import security
+    from ..causes.refusals import UNSHARED
+
+    selinux = security.OPTIONS[security.SELINUX] if security.enforces_selinux() else ()
     return Obstacle(
         "containers have no part in this process's directories",
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, in a virtual machine, or on another host.",
-        (*UNSHARED_REMEDY, tls.REMEDY, *selinux),
+        (*UNSHARED.remedy, tls.REMEDY, *selinux),
     )
+
+
+def _tells_unshared(refusal: str) -> bool:
+    from ..causes.refusals import DENIED, UNSHARED
+
+    return UNSHARED.is_in(refusal) or DENIED.is_in(refusal)
 
 
 class Probe:
@@ -199,7 +206,7 @@ class Probe:
             host_config["mounts"] = [Mount(layout.IN_CONTAINER, str(self._run), type="bind")]
         with contextlib.closing(self._engine.patient(seconds)) as engine:
             result = self._look(engine, command, host_config)
-            if shares and not result.ran and re.search(UNSHARED, result.output):
+            if shares and not result.ran and _tells_unshared(result.output):
                 # Without the directory the container runs, and shows all else.
                 del host_config["mounts"]
                 result = self._look(engine, command, host_config)

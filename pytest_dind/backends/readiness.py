@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine import denials, versions
+from ..causes import explained
+from ..engine import versions
 from ..engine.polling import poll
 from ..errors import (
     DaemonExited,
@@ -123,22 +124,23 @@ def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> s
 
     api_version = poll(look, seconds=timeout - spent, every=every)
     if api_version is None:
-        cause, remedy = _denied(files)
-        raise StartTimeout(
-            f"{subject} was not ready after {timeout:g} s{cause}.",
+        error = StartTimeout(
+            f"{subject} was not ready after {timeout:g} s.",
             evidence=log(files) or "The daemon has logged nothing yet.",
             remedy=[
-                *remedy,
                 *watched.remedy,
                 "Give it longer: --dind-timeout SECONDS.",
                 "Look for what holds it up in the log lines above.",
             ],
         )
+        raise explained(error, worse=True)
     return api_version
 
 
 def _exited(subject: str, files: Files, code: int) -> DindError:
     if isinstance(files, Directory) and files.read(layout.LOG) is None:
+        from ..causes import security
+
         return NotShared(
             f"{subject} does not see the directory {files.path} of this process.",
             evidence="Its container ended before it could write there.",
@@ -146,7 +148,7 @@ def _exited(subject: str, files: Files, code: int) -> DindError:
                 "Run the tests on the engine's own machine.",
                 "If they run in a container that has the engine's socket mounted, mount the "
                 "temp dir into it under the same path.",
-                *(_SELINUX_HIDES if denials.enforces_selinux() else ()),
+                *(_SELINUX_HIDES if security.enforces_selinux() else ()),
             ],
         )
     if code == _NO_DOCKERD:
@@ -156,16 +158,15 @@ def _exited(subject: str, files: Files, code: int) -> DindError:
             remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
         )
     how = "without an exit code" if code == _GONE else f"with exit code {code}"
-    cause, remedy = _denied(files)
-    return DaemonExited(
-        f"{subject} ended {how} before it was ready{cause}.",
+    error = DaemonExited(
+        f"{subject} ended {how} before it was ready.",
         evidence=_last_words(files) or "The daemon has logged nothing.",
         remedy=[
-            *remedy,
             "Mend what its last log lines say; a --dind-arg that dockerd refuses is a usual cause.",
             "Try the image without the plugin: docker run --rm --privileged IMAGE dockerd.",
         ],
     )
+    return explained(error)
 
 
 # A labelled container may not read files with a user's label, such as those in the temp dir; a
@@ -174,12 +175,6 @@ _SELINUX_HIDES = (
     "SELinux enforces its policy here, and may hide the directory from a container without "
     '--privileged: use --dind-mode dind, or set "selinux-enabled": false in daemon.json.',
 )
-
-
-def _denied(files: Files) -> tuple[str, Sequence[str]]:
-    """The denial by a security module that the log tells of: its cause for a text, its remedies."""
-    denial = denials.recognized(log(files))
-    return (f". {denial.cause}", denial.remedy) if denial else ("", ())
 
 
 def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
@@ -200,10 +195,11 @@ def check(subject: str, info: Mapping[str, Any], api_version: str) -> None:
         )
     driver = info.get("Driver")
     if driver in _COPYING_DRIVERS:
+        from ..causes.table import VFS
+
         warnings.warn(
             f"{subject} uses the storage driver {driver}, which copies each layer whole: slow, and "
-            "large on disk. Keep the engine's data on a file system that overlay works on (ext4, "
-            "xfs), or name a driver that works there: --dind-arg=--storage-driver=fuse-overlayfs.",
+            f"large on disk. {' Or: '.join(VFS.remedy)}",
             DindWarning,
             stacklevel=2,
         )

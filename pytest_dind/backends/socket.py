@@ -25,7 +25,7 @@ from ..lifetime.layout import Home
 from ..mounts import parse
 from ..settings import Settings
 from . import mounts, names, readiness, records
-from .engine_errors import UNSHARED_REMEDY, gone
+from .engine_errors import gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
 from .protocol import LOOPBACK, Record
 
@@ -93,11 +93,13 @@ def _unseen(probe: Probe, cause: str, *remedy: str) -> Obstacle | None:
     result = probe(LOOK, shares=True)
     if result.ran and sections(result.output).get(LEASES) == LEASE_SEEN:
         return None
+    from ..causes.refusals import UNSHARED
+
     return Obstacle(
         cause,
         "A FIFO that this process holds open is not there, or not open, in a container: the engine "
         "is in another container, or in a virtual machine.",
-        (*remedy, *UNSHARED_REMEDY, "Use another mode: --dind-mode=auto."),
+        (*remedy, *UNSHARED.remedy, "Use another mode: --dind-mode=auto."),
     )
 
 

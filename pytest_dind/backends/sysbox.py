@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine import denials, versions
+from ..causes import cause_of
+from ..engine import versions
 from ..errors import ImageUnavailable
 from ..lifetime import layout
 from .container import ContainerBackend
@@ -88,10 +89,12 @@ def check(engine: Engine, probe: Probe) -> Obstacle | None:
         return obstacle
     if result.hangs:
         return _obstacle(f"a container under {RUNTIME} hangs", result.output, _RESTART)
-    denial = denials.recognized(result.output)
-    if denial is not None:
-        return _obstacle(f"{RUNTIME}: {denial.cause}", result.output, *denial.remedy)
-    if re.search(_NO_SHELL, result.output):
+    known = cause_of(result.output)
+    if known is not None:
+        return _obstacle(known.meaning, result.output, *known.remedy)
+    from ..causes.refusals import NO_SHELL
+
+    if NO_SHELL.is_in(result.output):
         raise ImageUnavailable(
             "The daemon's image has no shell.",
             evidence=result.output,
@@ -172,14 +175,8 @@ def _obstacle(cause: str, evidence: str, *remedy: str) -> Obstacle:
     return Obstacle(cause, evidence, (*remedy, *_ALTERNATIVES))
 
 
-# Texts of Docker and sysbox-runc: of an image without a shell, or with the cause and first remedy.
-_NO_SHELL = r'exec: "sh"|stat sh: no such file'
+# Texts of Docker and sysbox-runc, with the cause and first remedy.
 _FAILURES = [
-    (
-        r"sysbox-mgr|sysbox-fs|via grpc|Unavailable desc|connection refused",
-        f"{RUNTIME} is registered, but its services are down",
-        _RESTART,
-    ),
     (
         r"no such file or directory|executable file not found|fork/exec",
         f"{RUNTIME} is registered, but its program is missing",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ..backends import readiness, records
 from ..backends.protocol import Backend, Record
+from ..causes import explained
 from ..engine import http
 from ..errors import DaemonLost
 from ..lifetime import layout
@@ -61,11 +62,12 @@ def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost 
             limit = found[1].memory
             ended += f" Its container's limit is {limit} (--dind-memory)."
             remedy.insert(0, f"Raise the limit: --dind-memory, above {limit}.")
-    return DaemonLost(
+    error = DaemonLost(
         f"The daemon {record.home.name!r} (mode {record.mode}) is gone; tests that need it fail.",
         evidence=f"{ended}\n{readiness.log(files)}",
         remedy=remedy,
     )
+    return explained(error)
 
 
 def lost_behind(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..backends.protocol import Address
+from ..causes import explained
 from ..engine import containers
 from ..engine.exec import Command
 from ..engine.polling import poll
@@ -296,15 +297,16 @@ class Wait:
         remedy: str = "Look in its log lines for the cause.",
         evidence: str = "",
     ) -> ContainerFailed:
-        return ContainerFailed(
+        error = ContainerFailed(
             f"The nested container {_name(details)!r} {how}; "
             f"it was waited for until it {self.wanted}.",
             evidence=f"{evidence}\n{self._evidence(details)}",
             remedy=[remedy],
         )
+        return explained(error)
 
     def _late(self, details: Mapping[str, Any]) -> ContainerTimeout:
-        return ContainerTimeout(
+        error = ContainerTimeout(
             f"The nested container {_name(details)!r} was waited for until it {self.wanted}, "
             f"in vain for {self.wanted.timeout:g} s.",
             evidence=self._evidence(details),
@@ -313,6 +315,7 @@ class Wait:
                 f"Give it longer: timeout={2 * self.wanted.timeout:g}.",
             ],
         )
+        return explained(error)
 
     def _evidence(self, details: Mapping[str, Any]) -> str:
         """The container's state, its last health checks, and its last log lines."""

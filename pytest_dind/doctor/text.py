@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..engine import denials, versions
+from ..causes import security
+from ..engine import versions
 from ..errors import EngineUnavailable
 from ..settings import AUTO
 from .kernel import HERE
@@ -133,14 +134,14 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
 
 def _module(engine: Outer) -> str:
     """Return what the security modules mean for daemons, and the options that a user has."""
-    found = {name.lower(): name for name in (denials.SELINUX, denials.APPARMOR)}
+    found = {name.lower(): name for name in (security.SELINUX, security.APPARMOR)}
     lines = []
     for module in (found[name] for name in engine.security if name in found):
         lines.append(
             f"{module} confines containers; a --privileged one is free of it, its nested ones and "
             "Sysbox's need not be. Should it deny something:"
         )
-        lines += [f"- {option}" for option in denials.OPTIONS[module]]
+        lines += [f"- {option}" for option in security.OPTIONS[module]]
     return "\n".join(lines)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..backends.registry import check_thoroughly
-from ..engine import denials, streams
+from ..causes import cause_of
+from ..engine import streams
 from ..errors import DindError, ModeUnavailable
 
 if TYPE_CHECKING:
@@ -140,13 +141,13 @@ def _nested(verdict: Verdict, daemon: Daemon) -> Verdict:
 
 
 def _unable(verdict: Verdict, started: Started, cause: str, evidence: str) -> Verdict:
-    denial = denials.recognized(evidence)
+    known = cause_of(evidence)
     remedy: Sequence[str] = [
         "Mend what the engine in the container says.",
         "Look into such a daemon: run a test with --dind-keep=always.",
     ]
-    if denial is not None:
-        cause, remedy = f"{cause}: {denial.cause}", denial.remedy
+    if known is not None:
+        cause, remedy = f"{cause}: {known.meaning}", known.remedy
     return Verdict(verdict.mode, False, cause, evidence.strip(), tuple(remedy), started)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..causes import explained
 from ..errors import ImageUnavailable, SettingsError
 from ..validation import is_image, shown
 from . import streams
@@ -162,7 +163,7 @@ def send(
 
 def refused(what: str, evidence: str) -> ImageUnavailable:
     """The error for an archive that a daemon does not take."""
-    return ImageUnavailable(
+    error = ImageUnavailable(
         f"{what} could not be loaded into the daemon.",
         evidence=evidence,
         remedy=[
@@ -170,6 +171,7 @@ def refused(what: str, evidence: str) -> ImageUnavailable:
             "Make an archive with docker save; one of docker export is no image.",
         ],
     )
+    return explained(error)
 
 
 def _counted(

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
+from ..causes import explained
 from ..errors import BuildFailed, SettingsError
 from ..validation import is_text, shown
 from . import build_context, build_trace, streams, tars, versions
@@ -168,7 +169,7 @@ class Output:
         """The error for a build that has failed."""
         self.feed(b"\n")
         self.add(error)
-        return BuildFailed(
+        failure = BuildFailed(
             self._build.what,
             evidence="The last lines of the build:\n" + "\n".join(self._lines),
             remedy=[
@@ -176,6 +177,7 @@ class Output:
                 "An image that FROM names and no registry has: load it into the daemon first.",
             ],
         )
+        return explained(failure)
 
 
 def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress) -> str:

@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -177,9 +177,24 @@ class Attached:
         if found != output:
             raise OSError(f"Instead of {output!r} the command wrote {found!r}.")
 
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """What the command writes, as it comes: 1 for its stdout and 2 for its stderr, and data.
+
+        A connection that breaks ends the output; the exit code is asked for separately.
+        """
+        with contextlib.suppress(OSError):
+            while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
+                output, length = _FRAME.unpack(head)
+                yield output, self._file.read(length)
+
     def close(self) -> None:
         """Close the connection, but for copies of its descriptor."""
         self._response.close()
+
+    def _shutdown(self, how: int) -> None:
+        # Not a TLS socket's own, which would go on reading in clear.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, how)
 
 
 class _Stream(Attached):
@@ -228,18 +243,10 @@ class _Stream(Attached):
             self._writer.join()
         super().close()
 
-    def _shutdown(self, how: int) -> None:
-        # Not a TLS socket's own, which would go on reading in clear.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._socket, how)
-
     def _collect(self) -> None:
-        # A connection that breaks ends the output; the exit code is asked for separately.
         try:
-            with contextlib.suppress(OSError):
-                while len(head := self._file.read(_FRAME.size)) == _FRAME.size:
-                    output, length = _FRAME.unpack(head)
-                    self._take(output, self._file.read(length))
+            for output, data in self.frames():
+                self._take(output, data)
         finally:
             self._ended.set()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ..causes import explained
 from ..errors import ImageUnavailable
 from . import archives, short_names, streams
 from .streams import Progress
@@ -208,7 +209,7 @@ def _no_name(name: str, evidence: str) -> ImageUnavailable:
 
 
 def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
-    return ImageUnavailable(
+    error = ImageUnavailable(
         f"The image {name!r} is not on the outer engine and cannot be pulled.",
         evidence=evidence,
         remedy=[
@@ -217,6 +218,7 @@ def _cannot_pull(name: str, evidence: str) -> ImageUnavailable:
             "Check the way to the registry, and docker login.",
         ],
     )
+    return explained(error)
 
 
 def _silent(name: str, evidence: str) -> ImageUnavailable:

@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -503,3 +504,34 @@ def test_project_that_the_engine_does_not_see(
         f"dind: project ({project.path}) is not in the daemon, since the engine has no such path; "
         "--dind-mount copy:PATH copies files there" in output
     )
+
+
+def test_look_into_a_daemon(far: Daemon, other: OtherHost) -> None:
+    """Its log, also what comes, and a command in its container are had over TLS too."""
+    command, name = [sys.executable, "-m", "pytest_dind"], far.record.home.label
+    environment = {**os.environ, **other.env}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *words],
+            env=environment,
+            input="in\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    assert run("logs", name).stdout == far.logs()
+    assert run("logs", name, "--tail", "1").stdout == far.logs(1)
+    done = run("shell", name, "--", "sh", "-c", "cat; docker version -f {{.Server.Os}}; exit 7")
+    assert (done.stdout, done.returncode) == ("in\nlinux\n", 7), done.stderr
+    words = [*command, "logs", "-f", "-n", "1", name]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            far.exec(["sh", "-c", "echo one more >>/run/pytest-dind/log"])
+            assert process.stdout.readline() == "one more\n"
+        finally:
+            process.send_signal(2)
+        assert process.wait(60) == 130

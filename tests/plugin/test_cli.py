@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dind.__main__ import main
-from pytest_dind.runs import sweep
+from pytest_dind.runs import inside, sweep
 
 _NOBODY = "--host=unix:///nonexistent/docker.sock"
 
@@ -30,7 +30,16 @@ def _temp(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ps"], ["ps", "--json"], ["rm", "--all"], ["rm", "--stale"], ["rm", "NAME"]]
+    "arguments",
+    [
+        ["ps"],
+        ["ps", "--json"],
+        ["logs", "NAME"],
+        ["shell", "NAME"],
+        ["rm", "--all"],
+        ["rm", "--stale"],
+        ["rm", "NAME"],
+    ],
 )
 def test_no_engine(arguments: list[str]) -> None:
     """Without an engine it says where it looked and what to do, on stderr, with exit code 1."""
@@ -45,7 +54,17 @@ def test_no_engine(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["rm"], ["rm", "--all", "--stale"], ["rm", "--all", "NAME"], ["unheard-of"]]
+    "arguments",
+    [
+        [],
+        ["logs"],
+        ["shell"],
+        ["shell", "--", "ls"],
+        ["rm"],
+        ["rm", "--all", "--stale"],
+        ["rm", "--all", "NAME"],
+        ["unheard-of"],
+    ],
 )
 def test_usage(arguments: list[str]) -> None:
     """What makes no sense is a usage error, with exit code 2, before any engine is asked."""
@@ -96,7 +115,16 @@ def test_bad_value(arguments: list[str], flag: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["ps"], ["rm", "x"], ["cache", "ls"], ["cache", "prune"], ["doctor"], ["doctor", "--json"]],
+    [
+        ["ps"],
+        ["logs", "x"],
+        ["shell", "x"],
+        ["rm", "x"],
+        ["cache", "ls"],
+        ["cache", "prune"],
+        ["doctor"],
+        ["doctor", "--json"],
+    ],
 )
 @pytest.mark.parametrize("host", ["unix:///nonexistent/docker.sock", "no-such-context"])
 def test_other_engine(command: list[str], host: str) -> None:
@@ -106,3 +134,28 @@ def test_other_engine(command: list[str], host: str) -> None:
     assert done.returncode == 1
     assert " --host " in done.stdout + done.stderr
     assert "--dind-host" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("lines", ["-3", "some", "1.5", ""])
+def test_lines_that_are_no_number(lines: str) -> None:
+    """A number of lines that is none is a usage error."""
+    done = _command("logs", "NAME", f"--tail={lines}", _NOBODY)
+
+    assert done.returncode == 2
+    assert "is not a number of lines" in done.stderr
+
+
+def test_command_in_a_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows `--` is the command for the daemon, flags of the same names and all."""
+    entry = sweep.Entry("d", "dind", "me", 1.0, sweep.KEPT, Path("/nonexistent"))
+    ran: list[list[str]] = []
+
+    def shell(engine: object, entry: sweep.Entry, words: list[str]) -> int:
+        ran.append(words)
+        return 7
+
+    monkeypatch.setattr(sweep, "entries", lambda *arguments: [entry])
+    monkeypatch.setattr(inside, "shell", shell)
+    assert main(["shell", "d", "--", "ls", "--host", "x", "--", "-h"]) == 7
+    assert main(["shell", "d"]) == 7
+    assert ran == [["ls", "--host", "x", "--", "-h"], []]

@@ -369,13 +369,13 @@ def test_engine_that_does_not_say_how_a_daemon_ended(
 
 def test_refusal_without_a_pattern() -> None:
     """What nobody foresaw is told as the engine said it, with ways on all the same."""
-    error = engine_errors.refused(_HOME, Settings(image="i:t"), "no space left on device")
+    error = engine_errors.refused(_HOME, Settings(image="i:t"), "the moon is full")
 
     assert type(error) is ModeUnavailable
     assert str(error) == (
         "The outer engine refused the container of the daemon 'main' (image i:t).\n"
         "Evidence:\n"
-        "  no space left on device\n"
+        "  the moon is full\n"
         "To fix this, either:\n"
         "  - Mend what the engine says.\n"
         "  - Try it without the plugin: docker run --rm --privileged IMAGE dockerd."

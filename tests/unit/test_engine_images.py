@@ -112,9 +112,13 @@ def test_pull_that_is_refused(short_path: Path) -> None:
         assert _failure(engine) == (
             "The image 'some:tag' is not on the outer engine and cannot be pulled.\n"
             "Evidence:\n"
+            "  Cause: The registry does not give the image to this user, or has none of this "
+            "name.\n"
             "  pull access denied for some\n"
             "To fix this, either:\n"
             "  - Check the name for a typing error.\n"
+            "  - Log in (docker login): the engine and the daemons of this run have the "
+            "credentials.\n"
             "  - Put it there by other means: docker load, or docker build -t some:tag .\n"
             "  - Check the way to the registry, and docker login."
         )

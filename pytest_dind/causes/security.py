@@ -1,32 +1,14 @@
-"""Denials by SELinux and AppArmor, recognised in the texts of engines, runtimes and kernels."""
+"""Denials by SELinux and AppArmor, and what a user may do about each."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from .cause import CONTAINERD, FOR_LINUX, MOBY, RUNC, Cause
 
 SELINUX = "SELinux"
 APPARMOR = "AppArmor"
 EITHER = "SELinux or AppArmor"
-
-
-@dataclass(frozen=True)
-class Denial:
-    """A denial by a security module.
-
-    Attributes:
-        module: One of the constants of this module.
-        cause: The cause, as a sentence without its full stop.
-        line: The line it was recognised by.
-        remedy: The remedies, as alternatives.
-    """
-
-    module: str
-    cause: str
-    line: str
-    remedy: tuple[str, ...]
-
 
 OPTIONS = {
     SELINUX: (
@@ -50,110 +32,129 @@ OPTIONS[EITHER] = (
     "AppArmor: --security-opt apparmor=unconfined, or a profile that allows it.",
 )
 
-# The texts, most telling first; each with where it was recorded. An attribute below /proc/…/attr
-# is how a runtime tells the kernel which label or profile a process gets. "permission denied"
-# (EACCES) is a security module's word to root; a lack of capabilities says "operation not
-# permitted" (EPERM), in Go's texts at least.
-_TEXTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    (
-        # containerd/containerd#12484, moby/moby#51405, opencontainers/runc#4968
+# Most telling first. An attribute below /proc/…/attr is how a runtime tells the kernel which label
+# or profile a process gets. "permission denied" (EACCES) is a security module's word to root; a
+# lack of capabilities says "operation not permitted" (EPERM), in Go's texts at least.
+CAUSES = (
+    Cause(
+        "apparmor-sysctl",
         r"open sysctl [\w.]+ file: reopen fd \d+: permission denied",
-        APPARMOR,
         "An AppArmor profile around the engine, such as LXC's, denies runc its sysctls",
         (
             "Update what the engine runs in: lxc-pve 6.0.5-2, Incus 6.19, or later.",
             "Take the profile off the LXC container: lxc.apparmor.profile = unconfined.",
+            *OPTIONS[APPARMOR],
         ),
+        (f"{CONTAINERD}/issues/12484", f"{MOBY}/issues/51405", f"{RUNC}/issues/4968"),
     ),
-    (
-        # IceWhaleTech/CasaOS#76, nestybox/sysbox#662, moby/moby#36952, canonical/lxd#3723
+    Cause(
+        "apparmor-load",
         r"docker-default (profile could not be loaded|AppArmor profile was loaded: open)"
         r"|apparmor_parser: Unable to replace",
-        APPARMOR,
         "The engine may not load its AppArmor profile, as in a container",
-        ("Tell a daemon in a container that it is in one: ENV container=docker in its image.",),
+        (
+            "Tell a daemon in a container that it is in one: ENV container=docker in its image.",
+            *OPTIONS[APPARMOR],
+        ),
+        (
+            "https://github.com/IceWhaleTech/CasaOS/issues/76",
+            "https://github.com/nestybox/sysbox/issues/662",
+            f"{MOBY}/issues/36952",
+            "https://github.com/canonical/lxd/issues/3723",
+        ),
     ),
-    (
-        # opencontainers/runc#3831, kubernetes/minikube#15919, moby/moby#9059
+    Cause(
+        "apparmor-missing",
         r"apparmor (failed to apply )?profile\b.*: no such file or directory",
-        APPARMOR,
         "An AppArmor profile that a container asks for is not loaded",
-        ("Load the profile (sudo apparmor_parser -r FILE), or restart the engine, which does it.",),
+        (
+            "Load the profile (sudo apparmor_parser -r FILE), or restart the engine, which does "
+            "it.",
+            *OPTIONS[APPARMOR],
+        ),
+        (
+            f"{RUNC}/issues/3831",
+            "https://github.com/kubernetes/minikube/issues/15919",
+            f"{MOBY}/issues/9059",
+        ),
     ),
-    (
-        # docker/for-linux#1129 (permission denied), docker/for-linux#1199 (invalid argument)
+    Cause(
+        "apparmor-apply",
         r"apparmor failed to apply profile|attr/apparmor/exec",
-        APPARMOR,
         "AppArmor does not let the engine give containers their profile",
-        (),
+        OPTIONS[APPARMOR],
+        # Permission denied, and invalid argument.
+        (f"{FOR_LINUX}/issues/1129", f"{FOR_LINUX}/issues/1199"),
     ),
-    (
-        # google/nsjail#236, moby/moby#16911: the kernel's log
+    Cause(
+        "apparmor-mount",
+        # The kernel's log.
         r'apparmor="DENIED".* operation="(mount|umount|pivotroot)"',
-        APPARMOR,
         "AppArmor denied a mount",
-        (),
+        OPTIONS[APPARMOR],
+        ("https://github.com/google/nsjail/issues/236", f"{MOBY}/issues/16911"),
     ),
-    (
-        # docker/for-linux#1129: the kernel's log
+    Cause(
+        "apparmor",
         r'apparmor="DENIED"',
-        APPARMOR,
         "AppArmor denied what the daemon needs",
-        (),
+        OPTIONS[APPARMOR],
+        (f"{FOR_LINUX}/issues/1129",),
     ),
-    (
-        # opencontainers/runc#2024, and moby/moby#39109, containerd/containerd#5864
+    Cause(
+        "selinux-label",
         r"set process label|attr/keycreate",
-        SELINUX,
         "SELinux does not let the engine give containers their label",
-        (),
+        OPTIONS[SELINUX],
+        (f"{RUNC}/issues/2024", f"{MOBY}/issues/39109", f"{CONTAINERD}/issues/5864"),
     ),
-    (
-        # moby/moby#39109, opencontainers/runc#4068, ansible/ansible-container#494
+    Cause(
+        "selinux",
         r"\bavc:\s+denied\b",
-        SELINUX,
         "SELinux denied what the daemon needs",
-        (),
+        OPTIONS[SELINUX],
+        (
+            f"{MOBY}/issues/39109",
+            f"{RUNC}/issues/4068",
+            "https://github.com/ansible/ansible-container/issues/494",
+        ),
     ),
-    (
-        # containers/crun#909, where it was SELinux; crun says the same with AppArmor
+    Cause(
+        "label-or-profile",
         r"/proc/(thread-self|self(/task/\d+)?)/attr/\w+.*(permission denied|invalid argument)",
-        EITHER,
         "SELinux or AppArmor does not let the engine give containers their label or profile",
-        (),
+        OPTIONS[EITHER],
+        # There it was SELinux; crun says the same with AppArmor.
+        ("https://github.com/containers/crun/issues/909",),
     ),
-    (
-        # moby/moby#40904 (dockerd); opencontainers/runc#3686, containers/podman#15009 (runc)
+    Cause(
+        "mount-denied",
         r"failed to mount \w+: permission denied|mount .*flags: 0x\w+.*: permission denied",
-        EITHER,
         "A mount was denied, as SELinux, AppArmor, or LXC around the engine do it",
-        (),
+        OPTIONS[EITHER],
+        # dockerd, and runc.
+        (
+            f"{MOBY}/issues/40904",
+            f"{RUNC}/issues/3686",
+            "https://github.com/containers/podman/issues/15009",
+        ),
     ),
-    (
-        # linuxserver/docker-kasm#43 (util-linux), moby/moby#16931 (busybox). That securityfs can't
-        # be mounted is harmless: under Sysbox it never can (nestybox/sysbox#237).
+    Cause(
+        "mount-denied-in-container",
+        # That securityfs can't be mounted is harmless: under Sysbox it never can
+        # (nestybox/sysbox#237).
         r"^mount: (?!.*/sys/kernel/security)(?!.*\s+Could not mount /sys/kernel/security)"
         r"[^\n]*permission denied",
-        EITHER,
         "A mount was denied, as SELinux, AppArmor, or LXC around the engine do it",
-        (),
+        OPTIONS[EITHER],
+        # util-linux, and busybox.
+        ("https://github.com/linuxserver/docker-kasm/issues/43", f"{MOBY}/issues/16931"),
     ),
 )
 
 
-def recognized(text: str) -> Denial | None:
-    """The first known denial that a text tells of; None where it tells of none."""
-    for pattern, module, cause, remedy in _TEXTS:
-        match = re.search(pattern, text, re.IGNORECASE | re.MULTILINE)
-        if match:
-            start = text.rfind("\n", 0, match.start()) + 1
-            line = text[start:].partition("\n")[0].strip()
-            return Denial(module, cause, line, remedy + OPTIONS[module])
-    return None
-
-
 def enforces_selinux() -> bool:
-    """Whether SELinux enforces its policy on this machine."""
+    """Tell whether SELinux enforces its policy on this machine."""
     try:
         return Path("/sys/fs/selinux/enforce").read_text().strip() == "1"
     except OSError:
