@@ -13,9 +13,10 @@ import pytest
 from ..errors import DindError
 from ..options import DAEMON_FIXTURES, IMAGES, SETTINGS, Unavailable, unavailable
 from ..settings import MAIN
-from . import ahead, markers, matrix, terminal
+from . import ahead, junit, markers, matrix, terminal
 from .binds import Binds
 from .leaks import Leaks
+from .reports import FACTORY_FIXTURES, Reports
 
 if TYPE_CHECKING:
     from ..backends.protocol import Record
@@ -52,6 +53,7 @@ class DaemonHooks:
 
     def __init__(self, config: pytest.Config, *, test: str, wider: int) -> None:
         self.leaks = Leaks(config, test=test, wider=wider)
+        self._reports = Reports(test=test, wider=wider)
         self._config = config
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
@@ -64,7 +66,7 @@ class DaemonHooks:
         # What the last test left, where the daemon's end came before the look at that.
         self._left: list[str] = []
         self._header: list[str] = []
-        self._summary = terminal.Summary([], [])
+        self._summary = terminal.Summary([], [], [])
         # Whether the start began with the session, and whether a test was certain to need it.
         self._guessed = self._needed = False
 
@@ -113,7 +115,10 @@ class DaemonHooks:
         if image and image not in self._daemons:
             self._make_room(run, settings)
         self._daemons[image] = daemon = run.daemon(settings, name)
-        return self.leaks.attend(daemon, settings, cleans=cleans)
+        given = self.leaks.attend(daemon, settings, cleans=cleans)
+        is_shared = self.leaks.is_shared(daemon, settings)
+        self._reports.attend(daemon, settings, is_shared=is_shared, maker=self.leaks.maker)
+        return given
 
     def _make_room(self, run: Run, settings: Settings) -> None:
         """End the daemons of other images, where one more can't be beside them.
@@ -149,7 +154,8 @@ class DaemonHooks:
             patience=self.run(settings).patience,
         )
         self._factory_runs.append(run)
-        return Factory(run, settings, unavailable)
+        started = partial(self._reports.attend, fixtures=FACTORY_FIXTURES)
+        return Factory(run, settings, unavailable, started)
 
     def _places(self) -> Places:
         """Return what the words of `--dind-mount` stand for in this run."""
@@ -186,8 +192,8 @@ class DaemonHooks:
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over the lines that an xdist worker has for the summary."""
         output = getattr(node, "workeroutput", {})
-        told, leaks = output.get(_XDIST_KEY, ((), ()))
-        self._summary.add(told, leaks)
+        told, leaks, facts = output.get(_XDIST_KEY, ((), (), ()))
+        self._summary.add(told, leaks, map(tuple, facts))
         self._needed = self._needed or output.get(_NEEDED_KEY, False)
 
     # before the tests
@@ -222,6 +228,7 @@ class DaemonHooks:
         if starts and self._needed:
             with suppress(DindError):
                 self.run(settings).start_in_background(settings)
+                self._reports.load(settings)
 
     @property
     def _has_workers(self) -> bool:
@@ -242,7 +249,42 @@ class DaemonHooks:
         """Attribute to this test what is made from here on."""
         self._item, self._left = item, []
         self.leaks.begin_test(item.nodeid)
+        self._reports.begin_test(item.nodeid)
         return (yield)
+
+    def before_fixture(self, *, wider: bool) -> None:
+        """Tell what is there so far from what a fixture is going to make.
+
+        Args:
+            wider: Whether the fixture outlives the test.
+        """
+        self.leaks.before_fixture(wider=wider)
+        if wider:
+            self._reports.count_wider(1)
+
+    def after_fixture(self, *, wider: bool) -> None:
+        """Attribute to a fixture that outlives the test what was made while it was set up."""
+        self.leaks.after_fixture(wider=wider)
+        if wider:
+            self._reports.count_wider(-1)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add what happened in the daemons to the report of a test that failed.
+
+        On which of several engines a test ran is noted in each; xdist hands it on.
+        """
+        report = yield
+        self._reports.add(item, report)
+        image = matrix.image_of(item)
+        if image:
+            daemon = self._daemons.get(image)
+            images = self._config.stash[IMAGES]
+            test = matrix.without_image(item, image, images)
+            vars(report)["dind_engine"] = (image, daemon.version if daemon else "", test)
+        return report
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -340,20 +382,6 @@ class DaemonHooks:
         daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
         return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note in a test's report on which of several engines it ran; xdist hands it on."""
-        report = yield
-        image = matrix.image_of(item)
-        if image:
-            daemon = self._daemons.get(image)
-            images = self._config.stash[IMAGES]
-            test = matrix.without_image(item, image, images)
-            vars(report)["dind_engine"] = (image, daemon.version if daemon else "", test)
-        return report
-
     # after the tests
 
     def end_before_fixtures(self, session: pytest.Session) -> None:
@@ -372,9 +400,22 @@ class DaemonHooks:
             self._binds.warn(self._item, self._records())
         self._leave(self._run, failed=bool(session.testsfailed))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Have what happened in the daemons in the JUnit report, too."""
+        # A teardown ends the test in that report.
+        if report.when == "teardown":
+            junit.add_output(self._config, report)
+        yield
+        if report.when != "teardown":
+            junit.add_output(self._config, report)
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Leave the run, after the fixtures have ended, and also if one of them fails."""
+        junit.add_properties(
+            self._config, [*self._summary.facts, *junit.properties(self._records())]
+        )
         try:
             return (yield)
         finally:
@@ -386,11 +427,13 @@ class DaemonHooks:
     def _leave(self, run: Run, *, failed: bool) -> None:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
+        facts = junit.properties(self._records())
         try:
             # Without a look, there are the lines on earlier tests.
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
+            self._reports.close()
             outer = run.outer_apis()
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
@@ -399,7 +442,7 @@ class DaemonHooks:
             told = [] if self._is_wrong(run) else terminal.summary(run.choices, used, kept)
             if self._config.get_verbosity() > 0:
                 told += terminal.unread_apis(outer, used)
-            self._summary.add([*pending, *told], leaks)
+            self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
 
@@ -413,7 +456,7 @@ class DaemonHooks:
         verbose = self._config.get_verbosity() > 0
         for line in matrix.tables(terminalreporter.stats, images, verbose=verbose):
             terminalreporter.write_line(line)
-        told, leaks = self._summary
+        told, leaks, _ = self._summary
         if leaks:
             terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")
         for line in leaks:

@@ -261,7 +261,7 @@ _REFUSALS: dict[str, list[str]] = {
         "policy",
     ],
     "denied-directory": [
-        'invalid mount config for type "bind": stat /tmp/pytest-dind-0/4c0b/main: permission denied',
+        'invalid mount config for type "bind": stat /tmp/pytest-dind-0/4c: permission denied',
     ],
     "unshared": [
         'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
