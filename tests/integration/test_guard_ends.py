@@ -108,6 +108,7 @@ def _assert_gone(engine: Engine, room: Path) -> None:
     until(lambda: not list(room.rglob("pytest-dind-*/*/")), _SECONDS, "no directory is left")
 
 
+@pytest.mark.engines
 def test_usual_end(room_project: Project, room: Path, engine: Engine, crowd: Crowd) -> None:
     """At the end of a run all that its tests made is gone, and the guard with it."""
     room_project.write(_MAKES.replace("signal.pause()", "pass"))

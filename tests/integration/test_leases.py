@@ -76,8 +76,10 @@ def _in_a_test(project: Project, *options: str, worker: str = "master") -> Run:
     return process
 
 
-@pytest.mark.engines
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.engines)],
+)
 def test_signal_to_all_workers(project: Project, traces: Traces, number: signal.Signals) -> None:
     """A signal to a run with workers ends its daemon within three seconds."""
     process = _in_a_test(project, "-n2", "--dist=each", worker="gw1")

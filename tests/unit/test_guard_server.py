@@ -460,3 +460,21 @@ def test_upgrade_that_the_engine_declines() -> None:
     assert answer.startswith(b"HTTP/1.1 409")
     assert b"it does not run" in answer
     assert re.findall(rb"(?i)\r\nconnection: *([^\r]*)", heads[0]) == [b"Upgrade"]
+
+
+def test_commit_without_settings_has_a_body() -> None:
+    """Podman refuses a commit without one, and Docker's newer engines one that says nothing."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/commit" in head:
+            length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+            heads.append(await reader.readexactly(int(length[1]) if length else 0))
+            writer.write(_answer(201, {"Id": "1"}))
+        else:
+            writer.write(_INSPECTED)
+        writer.close()
+
+    _play(serve, _sent(b"POST /commit?container=%s HTTP/1.1\r\nHost: x\r\n\r\n" % _OWN.encode()))
+    assert [json.loads(body) for body in heads] == [{"Labels": {}}]

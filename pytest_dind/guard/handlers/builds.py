@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...allowances import BUILDKIT
 from ..http.refusal import Refusal, forbidden, malformed
-from ..objects.run_labels import IMAGE, RunLabels, dockerfile_line, with_labels
+from ..objects.run_labels import IMAGE, RunLabels, dockerfile_lines, with_labels
 from ..rules.body import fields, mapping, objects, parse_text, text
 from ..rules.containers import joined
 from ..rules.names import full
@@ -111,11 +111,12 @@ class BuildHandlers(Handlers):
             name = full(exchange.match.value("repo"), exchange.match.value("tag"))
             await self._images.demand_free(name)
         label_changes(exchange, self._labels)
-        await exchange.forward(exchange.request.path, body or None)
+        # Podman wants a body, and Docker's newer engines none without a setting.
+        await exchange.forward(exchange.request.path, body or {"Labels": {}})
 
 
 def label_changes(exchange: Exchange, labels: RunLabels) -> None:
-    """Add the run's labels to an image, by a last line of its changes.
+    """Add the run's labels to an image, by the last lines of its changes.
 
     Raises:
         Refusal: a line might go on in the next one, and swallow the labels.
@@ -125,4 +126,4 @@ def label_changes(exchange: Exchange, labels: RunLabels) -> None:
         # The escape character is the one or the other, as a directive in the lines may say.
         if line.rstrip().endswith(("\\", "`")):
             raise malformed(f"the line {line!r} of changes goes on in the next one")
-    given.append(dockerfile_line(labels.for_role(IMAGE)))
+    given += dockerfile_lines(labels.for_role(IMAGE))

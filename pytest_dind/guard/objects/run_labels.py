@@ -100,14 +100,17 @@ def with_labels(labels_json: str, added: Mapping[str, str]) -> str:
     return json.dumps({**found, **added})
 
 
-def dockerfile_line(added: Mapping[str, str]) -> str:
-    """Labels as a line of a Dockerfile: a later one wins over those before it."""
+def dockerfile_lines(added: Mapping[str, str]) -> list[str]:
+    """Labels as lines of a Dockerfile: a later one wins over those before it.
+
+    Each has a line of its own, since Podman takes all after the first `=` for the first one's text.
+    """
 
     def quote(text: str) -> str:
         escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
         return f'"{escaped}"'
 
-    return "LABEL " + " ".join(f"{quote(key)}={quote(text)}" for key, text in added.items())
+    return [f"LABEL {quote(key)}={quote(text)}" for key, text in added.items()]
 
 
 def created(details: Mapping[str, Any]) -> float:
