@@ -32,6 +32,7 @@ class _Engine:
         self.engine.info.return_value = {}
         self.engine.own_container_id = "c0ffee"
         self.engine.patient.return_value.url = "unix:///nowhere"
+        self.engine.patient.return_value.info.return_value = {"SecurityOptions": ["name=userns"]}
         self.api: Any = self.engine.patient.return_value.client.api
         self.api.create_host_config.side_effect = dict
         self.api.wait.return_value = {"StatusCode": 0}
@@ -57,6 +58,14 @@ def fake(tmp_path: Path) -> _Engine:
 
 def _error(text: str) -> APIError:
     return APIError("500 Server Error", explanation=text)
+
+
+def test_engine_that_maps_users(fake: _Engine) -> None:
+    """A container has the engine's own users, but not under a runtime that maps them itself."""
+    fake.look("cat", "/x", privileged=True)
+    assert fake.created["host_config"]["userns_mode"] == "host"
+    fake.look("cat", "/x", runtime="r")
+    assert "userns_mode" not in fake.created["host_config"]
 
 
 def test_container(fake: _Engine) -> None:
