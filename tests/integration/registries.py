@@ -125,7 +125,10 @@ def pushed(engine: Engine, name: str) -> str:
 
         def answer() -> str | None:
             events = list(engine.client.images.push(name, stream=True, decode=True))
-            return next((event["aux"]["Digest"] for event in events if "aux" in event), None)
+            # Not from `aux`, which engines with containerd's store do not send.
+            said = " ".join(event.get("status", "") for event in events)
+            found = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
+            return found[1] if found else None
 
         return str(until(answer, 20, "the registry takes the image"))
     finally:
