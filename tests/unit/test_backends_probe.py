@@ -29,7 +29,7 @@ class _Engine:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.engine = Mock()
-        self.engine.info.return_value = {}
+        self.engine.patient.return_value.info.return_value = {}
         self.engine.own_container_id = "c0ffee"
         self.engine.patient.return_value.url = "unix:///nowhere"
         self.engine.patient.return_value.info.return_value = {"SecurityOptions": ["name=userns"]}
