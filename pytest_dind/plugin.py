@@ -108,6 +108,21 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return report.exit_code
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin the report, if `--dind-report` asks for one: it ends the run here if it can't be."""
+    path = _settings(session.config).report
+    if not path:
+        return
+    from .hooks import reporting
+
+    if reporting.is_wanted(session.config):
+        try:
+            reporting.begin(session.config, path)
+        except SettingsError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
 def _settings(config: pytest.Config) -> settings.Settings:
     if SETTINGS not in config.stash:
         try:

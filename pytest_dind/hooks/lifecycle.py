@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import DindError
-from ..options import DAEMON_FIXTURES, SETTINGS, Unavailable, unavailable
+from ..options import DAEMON_FIXTURES, REPORT, SETTINGS, Unavailable, unavailable
 from . import markers, terminal
 from .binds import Binds
 from .leaks import Leaks
@@ -218,7 +218,7 @@ class DaemonHooks:
             result = yield from self._explained(item)
         finally:
             found = self._left or self._left_by(item, last=nextitem is None)
-            self._binds.warn(item, self._records())
+            self._binds.warn(item, self.records())
         self.leaks.report(item, found)
         return result
 
@@ -236,9 +236,15 @@ class DaemonHooks:
             self._progress("what tests left is not known: the daemon does not answer")
         return found
 
-    def _records(self) -> list[Record]:
-        """Return the records of the daemons that this process has used."""
-        runs = [*([self._run] if self._run is not None else []), *self._factory_runs]
+    def records(self, *, own: bool = True, factories: bool = True) -> list[Record]:
+        """Return the records of the daemons that this process has used.
+
+        Args:
+            own: Whether that of the fixtures is wanted.
+            factories: Whether those of `dind_factory` are.
+        """
+        runs = [self._run] if own and self._run is not None else []
+        runs += self._factory_runs if factories else []
         return [record for run in runs for record in run.records]
 
     def _explained(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -288,7 +294,7 @@ class DaemonHooks:
             # The test itself fails when its teardown has ended.
             with suppress(DindError):
                 self.leaks.report(self._item, self._left)
-            self._binds.warn(self._item, self._records())
+            self._binds.warn(self._item, self.records())
         self._leave(self._run, failed=bool(session.testsfailed))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -311,6 +317,9 @@ class DaemonHooks:
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
             told = terminal.summary(run.choices, run.records, kept)
+            report = self._config.stash.get(REPORT, None)
+            if report is not None:
+                report.daemons_end(run.records, kept)
             self._summary.add([*pending, *told], leaks)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
