@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +30,39 @@ MAIN = "main"
 _OUTCOMES = ("passed", "skipped", "xfailed", "xpassed", "failed", "error", "rerun")
 """Those of a phase: the one that comes later here is the test's, whichever phase comes first."""
 _RUNNING, _CRASHED = "running", "crashed"
+
+
+# What a recorder tells of a thing, other than a container, by its last word.
+_HAPPENED = re.compile(r"(?P<kind>image|network|volume) (?P<name>.+): (?P<action>\w+)")
+_IMAGE_ACTIONS = {"pull": "pulled", "load": "loaded", "import": "loaded", "tag": "built"}
+
+
+class Happening(Protocol):
+    """An event in a daemon, as a recorder tells it."""
+
+    @property
+    def at(self) -> float:
+        """When it was, as `time.time` has it."""
+
+    @property
+    def maker(self) -> str | None:
+        """The test that ran then; empty for a wider fixture, None where that isn't known."""
+
+    @property
+    def text(self) -> str:
+        """What happened to what: `network NAME: create`, `image NAME: pull`."""
+
+
+class Gap(Protocol):
+    """A time for which a recorder knows nothing."""
+
+    @property
+    def since(self) -> float:
+        """When it began."""
+
+    @property
+    def until(self) -> float:
+        """When it ended."""
 
 
 class Container(Protocol):
@@ -314,6 +348,45 @@ class Report:
                 text=text,
             )
 
+    def take(
+        self,
+        daemon: str,
+        recorded: tuple[Iterable[Container], Iterable[Happening], Iterable[Gap]],
+        *,
+        log: Callable[[Any], str],
+        health: Callable[[Any], str],
+    ) -> None:
+        """Tell what a recorder knows of a daemon: what it tells again is told again.
+
+        Args:
+            daemon: The id of the daemon's record.
+            recorded: The containers, what happened, and the times for which nothing is known.
+            log: Gives the last lines that a container wrote, without secrets.
+            health: Gives the last outputs of its health checks, without secrets.
+        """
+        containers, happenings, gaps = recorded
+        for seen in containers:
+            self.container(daemon, seen, log=log(seen), health=health(seen))
+        for one in happenings:
+            self._happened(daemon, one)
+        for gap in gaps:
+            self.gap(daemon, gap.since, gap.until, "the events of the daemon broke off")
+
+    def _happened(self, daemon: str, one: Happening) -> None:
+        self.event(daemon, one.at, one.text, one.maker)
+        found = _HAPPENED.fullmatch(one.text)
+        if found is None:
+            return
+        kind, name, action = f"{found['kind']}s", found["name"], found["action"]
+        if kind == "images":
+            if action in _IMAGE_ACTIONS:
+                facts = {"action": _IMAGE_ACTIONS[action], "start": one.at, "end": one.at}
+                self.made(kind, name, daemon, test=one.maker, **facts)
+        elif action == "create":
+            self.made(kind, name, daemon, test=one.maker, start=one.at)
+        elif action == "destroy":
+            self.made(kind, name, daemon, end=one.at)
+
     def container(self, daemon: str, seen: Container, *, log: str = "", health: str = "") -> None:
         """Tell what is known of a nested container; may be called again as more is.
 
@@ -364,7 +437,8 @@ class Report:
             facts: What the schema has of it; times are those of `time.time`.
         """
         times = {key: self.journal.at(facts.pop(key)) for key in ("start", "end") if key in facts}
-        self.journal.put(kind, f"{daemon} {name}", name=name, daemon=daemon, **times, **facts)
+        facts |= {"name": name, "daemon": daemon, "worker": self._worker}
+        self.journal.put(kind, f"{daemon} {name}", **times, **facts)
 
     def _now(self) -> float | None:
         return self.journal.at(time.time())

@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -264,3 +264,50 @@ def test_handed_over(pytestconfig: pytest.Config, path: Path) -> None:
         ("volume", "data"),
         ("container", "web"),
     ]
+
+
+class _Happening(NamedTuple):
+    """An event, as a recorder has it."""
+
+    at: float
+    maker: str | None
+    text: str
+
+
+class _Gap(NamedTuple):
+    """A time without events, as a recorder has it."""
+
+    since: float
+    until: float
+
+
+def test_recorded(pytestconfig: pytest.Config, path: Path) -> None:
+    """All that a recorder has is taken at once; to take it again adds nothing."""
+    made = reporting.Report(pytestconfig, Journal(path, 0.0), "main")
+    happenings = [
+        _Happening(1.0, "t", "image busybox:1: pull"),
+        _Happening(2.0, "t", "network net: create"),
+        _Happening(3.0, None, "network net: destroy"),
+        _Happening(3.5, "", "volume data: create"),
+        _Happening(4.0, "t", "image busybox:1: delete"),
+        _Happening(5.0, "t", "container web: die, exit code 1"),
+    ]
+    for _ in range(2):
+        made.take(
+            "d",
+            ([_Seen()], happenings, [_Gap(6.0, 7.0)]),
+            log=lambda seen: f"log of {seen.name}",
+            health=lambda seen: "",
+        )
+
+    found = document.read(path)
+    _check(found)
+    assert [one["log"] for one in found["containers"]] == ["log of web"]
+    assert [one["text"] for one in found["events"]] == [one.text for one in happenings]
+    assert [(one["name"], one["action"], one["end"]) for one in found["images"]] == [
+        ("busybox:1", "pulled", 1.0)
+    ]
+    (network,), (volume,) = found["networks"], found["volumes"]
+    assert (network["start"], network["end"], network["test"]) == (2.0, 3.0, "t")
+    assert (volume["start"], volume["test"], "end" in volume) == (3.5, "", False)
+    assert [(one["start"], one["end"]) for one in found["gaps"]] == [(6.0, 7.0)]
