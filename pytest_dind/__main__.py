@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
@@ -120,6 +121,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     doctor.set_defaults(call=_doctor)
+    report = commands.add_parser(
+        "report", help="make the page of a report's data, or the data of a page"
+    )
+    report.add_argument(
+        "file", type=Path, help="REPORT.html.json, or REPORT.html of a run that was cut short"
+    )
+    report.add_argument("--output", type=Path, help="where to write it (default: beside the file)")
+    # Without an engine.
+    report.set_defaults(call=_make_report, host="")
     _add_conformance(
         commands.add_parser(
             "conformance", parents=[engine], help="show what works on an engine, by a small suite"
@@ -191,6 +201,27 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
     # Else it speaks of pytest's options, which a test run is to be given.
     print(_in_own_terms(text, options) if found.error else text)
     return found.exit_code
+
+
+def _make_report(options: argparse.Namespace, engine: Engine) -> int:
+    from .report import document, journal
+
+    source: Path = options.file
+    found = document.read(source)
+    is_data = source.suffix == ".json"
+    # REPORT.html.json is the data of REPORT.html; others' pages have their names too.
+    page = source.with_suffix("") if source.stem.endswith(".html") else source.with_suffix(".html")
+    target: Path = options.output or (page if is_data else journal.data_path(source))
+    try:
+        (document.write_page if is_data else document.write)(target, found)
+    except OSError as error:
+        raise DindError(
+            f"{str(target)!r} can't be written.",
+            evidence=str(error),
+            remedy=["Name a file in a directory that can be written, by --output."],
+        ) from error
+    print(target)
+    return 0
 
 
 def _conformance(options: argparse.Namespace, engine: Engine) -> int:

@@ -17,6 +17,8 @@ from .settings import MODES, Settings
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 """The settings of a run, in its `config.stash`."""
+REPORT: pytest.StashKey[Any] = pytest.StashKey()
+"""The report of a run that has one, in its `config.stash`: a `hooks.reporting.Report`."""
 
 DAEMON_FIXTURES = frozenset(
     {"dind_daemon", "dind_client", "dind_env", "dind_activated", "dind_clean"}

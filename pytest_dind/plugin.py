@@ -150,8 +150,20 @@ def _registered_hooks(config: pytest.Config) -> DaemonHooks | None:
 # Before xdist starts its workers.
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Begin the daemon's start, where the last run like this one needed it."""
+    """Begin the report, if `--dind-report` asks for one: it ends the run here if it can't be.
+
+    Then begin the daemon's start, where the last run like this one needed it.
+    """
     config = session.config
+    path = _settings(config).report
+    if path:
+        from .hooks import reporting
+
+        if reporting.is_wanted(config):
+            try:
+                reporting.begin(config, path)
+            except SettingsError as error:
+                raise pytest.UsageError(str(error)) from error
     cache = getattr(config, "cache", None)
     if cache is not None and cache.get(AHEAD, None):
         from .hooks import ahead

@@ -251,6 +251,14 @@ class Settings:
         shapes=False,
         run_only=True,
     )
+    report: str = option(
+        "",
+        "where a report of the run is written: a page that shows tests, daemons and containers on "
+        "one line of time, and its data in PATH.json; empty: nowhere",
+        metavar="PATH",
+        shapes=False,
+        run_only=True,
+    )
     guard: str = option(
         "own",
         "mode socket: own (tests see and touch only what this run made) or label (all is passed "

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from ..errors import DindError, SettingsError
-from ..options import CLEAN
+from ..options import CLEAN, REPORT
 
 if TYPE_CHECKING:
     from ..cleanup.labelling_proxy import LabellingProxy
@@ -166,7 +166,7 @@ class Leaks:
         """
         if not found or self._chosen == _OFF:
             return
-        self._lines.append(f"{item.nodeid}: {', '.join(found)}")
+        self._note(item.nodeid, found)
         if self._chosen == _FAIL:
             raise DindError(
                 f"The test {item.nodeid} leaves something in the daemon (--dind-leaks fail).",
@@ -199,11 +199,18 @@ class Leaks:
                 by_test = ledger.end_test() if test else []
                 for whose, found in (
                     (test, by_test),
-                    (_WIDER, ledger.leftovers_of_wider()),
+                    ("", ledger.leftovers_of_wider()),
                 ):
                     if found and self._chosen != _OFF:
-                        self._lines.append(f"{whose}: {', '.join(found)}")
+                        self._note(whose, found)
         self._close_ledger()
+
+    def _note(self, test: str, found: list[str]) -> None:
+        """Note what a test leaves, or without one what the fixtures leave that outlive tests."""
+        self._lines.append(f"{test or _WIDER}: {', '.join(found)}")
+        report = self._config.stash.get(REPORT, None)
+        if report is not None:
+            report.left(test, found)
 
     def give_up(self) -> None:
         """Look no more: the daemon does not answer, and is not to be waited for again."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import DindError
-from ..options import DAEMON_FIXTURES, IMAGES, SETTINGS, Unavailable, unavailable
+from ..options import DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS, Unavailable, unavailable
 from ..settings import MAIN
 from . import ahead, junit, markers, matrix, terminal
 from .binds import Binds
@@ -323,7 +323,7 @@ class DaemonHooks:
             result = yield from self._explained(item)
         finally:
             found = self._left or self._left_by(item, last=nextitem is None)
-            self._binds.warn(item, self._records())
+            self._binds.warn(item, self.records())
         self.leaks.report(item, found)
         return result
 
@@ -341,9 +341,15 @@ class DaemonHooks:
             self._progress("what tests left is not known: the daemon does not answer")
         return found
 
-    def _records(self) -> list[Record]:
-        """Return the records of the daemons that this process has used."""
-        runs = [*([self._run] if self._run is not None else []), *self._factory_runs]
+    def records(self, *, own: bool = True, factories: bool = True) -> list[Record]:
+        """Return the records of the daemons that this process has used.
+
+        Args:
+            own: Whether that of the fixtures is wanted.
+            factories: Whether those of `dind_factory` are.
+        """
+        runs = [self._run] if own and self._run is not None else []
+        runs += self._factory_runs if factories else []
         return [record for run in runs for record in run.records]
 
     def _explained(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -397,7 +403,7 @@ class DaemonHooks:
             # The test itself fails when its teardown has ended.
             with suppress(DindError):
                 self.leaks.report(self._item, self._left)
-            self._binds.warn(self._item, self._records())
+            self._binds.warn(self._item, self.records())
         self._leave(self._run, failed=bool(session.testsfailed))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -414,7 +420,7 @@ class DaemonHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Leave the run, after the fixtures have ended, and also if one of them fails."""
         junit.add_properties(
-            self._config, [*self._summary.facts, *junit.properties(self._records())]
+            self._config, [*self._summary.facts, *junit.properties(self.records())]
         )
         try:
             return (yield)
@@ -427,7 +433,7 @@ class DaemonHooks:
     def _leave(self, run: Run, *, failed: bool) -> None:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
-        facts = junit.properties(self._records())
+        facts = junit.properties(self.records())
         try:
             # Without a look, there are the lines on earlier tests.
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
@@ -442,6 +448,9 @@ class DaemonHooks:
             told = [] if self._is_wrong(run) else terminal.summary(run.choices, used, kept)
             if self._config.get_verbosity() > 0:
                 told += terminal.unread_apis(outer, used)
+            report = self._config.stash.get(REPORT, None)
+            if report is not None:
+                report.daemons_end(used, kept)
             self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)

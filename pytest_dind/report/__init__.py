@@ -1,0 +1,1 @@
+"""The report of a run, behind `--dind-report`: its data, and the page that shows them."""
