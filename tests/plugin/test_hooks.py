@@ -18,9 +18,10 @@ def daemon(pytester: pytest.Pytester) -> None:
         from pytest_dind.runs.run import Run
 
         class Daemon:
+            id = "1"
             def environment(self): return {{}}
 
-        Run.daemon = lambda run, settings: Daemon()
+        Run.daemon = lambda run, settings, name: Daemon()
         Run.start_in_background = lambda run, settings: None
         Leaks.attend = lambda leaks, daemon, settings, cleans: daemon
 
