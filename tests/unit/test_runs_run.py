@@ -442,6 +442,7 @@ def test_one_engine_by_many_names(run: Run, temp: Path, monkeypatch: pytest.Monk
     assert run.engine(Settings(host="unix:///elsewhere")) not in found
 
 
+@pytest.mark.alone
 def test_engine_that_answers_no_more(
     temp: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +460,7 @@ def test_engine_that_answers_no_more(
     run.close()
 
     # Three daemons, with one wait.
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 2.9
     label = f"pytest-dind-{other.path.name}-main"
     assert said[0] == (
         f"{label} is left to its lease, the reaper and the next run's sweep: "
@@ -505,4 +506,4 @@ def test_start_under_way_on_an_engine_that_answers_no_more(
     began = time.monotonic()
     run.close()
 
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 2.9
