@@ -15,6 +15,7 @@ def daemon(pytester: pytest.Pytester) -> None:
         f"""
         import pytest
         from pytest_dind.hooks.leaks import Leaks
+        from pytest_dind.hooks.reports import Reports
         from pytest_dind.runs.run import Run
 
         class Daemon:
@@ -24,6 +25,8 @@ def daemon(pytester: pytest.Pytester) -> None:
         Run.daemon = lambda run, settings, name: Daemon()
         Run.start_in_background = lambda run, settings: None
         Leaks.attend = lambda leaks, daemon, settings, cleans: daemon
+        Leaks.is_shared = lambda leaks, daemon, settings: False
+        Reports.attend = lambda reports, daemon, settings, **sharing: None
 
         @pytest.fixture(scope="session")
         def whose(pytestconfig):
