@@ -54,7 +54,7 @@ def mount() -> None:
     subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
     for directory in OWN:
-        # One that is missing is missing outside too, and stays so.
+        # One that was missing stays outside, empty.
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(directory)], check=True)
 
