@@ -221,7 +221,7 @@ def pytest_fixture_setup(
         config.stash[_rests] = True
     hooks = _registered_hooks(config)
     if hooks is not None:
-        hooks.leaks.before_fixture(wider=wider)
+        hooks.before_fixture(wider=wider)
     config.stash[_wider] = config.stash.get(_wider, 0) + wider
     try:
         return (yield)
@@ -229,7 +229,7 @@ def pytest_fixture_setup(
         config.stash[_wider] -= wider
         hooks = _registered_hooks(config)
         if hooks is not None:
-            hooks.leaks.after_fixture(wider=wider)
+            hooks.after_fixture(wider=wider)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -228,6 +228,21 @@ class Settings:
         shapes=False,
         run_only=True,
     )
+    logs: str = option(
+        "failed",
+        "whose report has what the daemon and its containers logged: failed (tests), all, or off",
+        metavar="WHAT",
+        choices=("failed", "all", "off"),
+        shapes=False,
+        run_only=True,
+    )
+    log_lines: float = option(
+        20,
+        "how many lines of each log a report has at the most",
+        metavar="NUMBER",
+        shapes=False,
+        run_only=True,
+    )
     guard: str = option(
         "own",
         "mode socket: own (tests see and touch only what this run made) or label (all is passed "

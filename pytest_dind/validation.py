@@ -15,6 +15,9 @@ _Field = dataclasses.Field[Any]
 MOST_SECONDS = 1_000_000
 """No wait takes longer: what is above some 24 days, a socket's time-out doesn't take."""
 
+MOST_LINES = 10_000
+"""No report has more lines of a log: it is held in memory, and sent through xdist."""
+
 _LONGEST_SHOWN = 200
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgtKMGT]")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -72,6 +75,13 @@ def is_seconds(value: object) -> bool:
         return False
     # Not so of a nan either.
     return 0 <= value <= MOST_SECONDS
+
+
+def _is_lines(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # Not so of a nan either.
+    return 0 <= value <= MOST_LINES and int(value) == value
 
 
 def is_image(value: object) -> bool:
@@ -191,6 +201,11 @@ def check(values: Mapping[str, Any]) -> None:
         not reuse or _REUSE_NAME.fullmatch(reuse) is not None,
         "reuse",
         "1 to 22 letters, digits, _ and -",
+    )
+    demand(
+        _is_lines(values["log_lines"]),
+        "log_lines",
+        f"a whole number from 0 to {MOST_LINES}, such as 20",
     )
     demand(_is_size(values["cache_size"]), "cache_size", "a size such as 500m or 10g")
     memory = values["memory"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..lifetime.labels import BY
+
 if TYPE_CHECKING:
     import docker
-
-BY = "pytest-dind.by"
-"""The label that names the maker, where several processes share the daemon: process and test."""
 
 CONTAINER, NETWORK, VOLUME = "container", "network", "volume"
 _OF_THE_ENGINE = ("bridge", "host", "none", "docker_gwbridge", "ingress")

@@ -28,7 +28,7 @@ from ..guard.http.refusal import Refusal
 from ..guard.http.source import BUFFER
 from ..guard.http.upstream import Request, Upstream
 from ..guard.rules.mounts import with_anonymous
-from .inventory import BY
+from ..lifetime.labels import BY
 
 _CREATE = re.compile(
     rb"POST (?:http://[^/ ]*)?(?:/v[\d.]+)?/(containers|networks|volumes)/create(?:\?\S*)? HTTP/"

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class Ledger:
     """The resources that this process's tests make in a daemon.
 
+    Attributes:
+        daemon: The daemon.
+        process: Tells this process from the others, in the label.
+
     Args:
         daemon: The daemon.
         proxy: The labelling proxy to the daemon, where other processes use it too.
@@ -37,8 +41,7 @@ class Ledger:
     ) -> None:
         self.daemon = daemon
         self._proxy = proxy
-        # Tells this process from the others, in the label.
-        self._process = uuid4().hex[:8]
+        self.process = uuid4().hex[:8]
         self._client = daemon.client()
         self._test = test
         self._wider = wider
@@ -153,7 +156,7 @@ class Ledger:
         return sorted(str(found) for key, found in now.items() if key not in self._reported)
 
     def _label(self, test: str) -> str:
-        return f"{self._process} {test}"
+        return f"{self.process} {test}"
 
     def _update_label(self) -> None:
         if self._proxy is not None:

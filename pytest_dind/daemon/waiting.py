@@ -31,6 +31,9 @@ _LAST_CHECKS = 3
 _LISTENS = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 
+IN_VAIN: dict[str, str] = {}
+"""What this process waits for, or has waited for in vain, by the ids of containers."""
+
 Run = Callable[[Command], "subprocess.CompletedProcess[Any]"]
 """Runs a command in the daemon's container."""
 
@@ -191,6 +194,7 @@ class Wait:
                     "One with remove=True is gone once it has ended.",
                 ],
             )
+        IN_VAIN[details["Id"]] = str(self.wanted)
         with self._log(details) as log:
             last = details
 
@@ -202,6 +206,7 @@ class Wait:
 
             if not poll(look, seconds=self.wanted.timeout, every=_POLL_SECONDS):
                 raise self._late(last)
+        del IN_VAIN[details["Id"]]
 
     @contextlib.contextmanager
     def _log(self, details: Mapping[str, Any]) -> Iterator[Log | None]:

@@ -22,6 +22,7 @@ from docker.errors import DockerException
 if TYPE_CHECKING:
     import docker
 
+_SECRET = ("password", "identitytoken", "registrytoken", "auth")
 VARIABLE = "DOCKER_AUTH_CONFIG"
 """Credentials as the docker CLI takes them: JSON such as `{"auths": {"host": {"auth": "…"}}}`."""
 
@@ -99,6 +100,17 @@ def as_config() -> str:
     """
     auths = {name: _entry(found) for name, found in Credentials().get_all_credentials().items()}
     return json.dumps({"auths": auths}) if auths else ""
+
+
+def secrets() -> list[str]:
+    """What of the user's credentials no report may show; helpers are not asked for theirs."""
+    entries = [entry for entry in Credentials().auths.values() if isinstance(entry, dict)]
+    named = [(key.lower(), value) for entry in entries for key, value in entry.items()]
+    found = [str(value) for key, value in named if key in _SECRET and value]
+    for entry in entries:
+        if entry.get("username") and entry.get("password"):
+            found.append(_entry(entry)["auth"])
+    return found
 
 
 def _entry(found: dict[str, Any]) -> dict[str, str]:

@@ -47,7 +47,8 @@ CHOOSE_AN_ENGINE = frozenset(
 """The variables by which tools choose an engine, or the way to it; others only configure them."""
 
 
-def _connection(host: str, certificates: str, timeout: float) -> http.client.HTTPConnection:
+def new_connection(host: str, certificates: str, timeout: float) -> http.client.HTTPConnection:
+    """An HTTP connection to the daemon at `host`, which connects with its first request."""
     if not certificates:
         return unix_http.UnixConnection(host.removeprefix(unix_http.SCHEME), timeout)
     url = urlsplit(host)
@@ -75,7 +76,7 @@ def is_served(host: str, certificates: str = "", *, asks: bool = False) -> bool:
     """
     try:
         seconds = _ANSWER_SECONDS if asks else _ACCEPT_SECONDS
-        connection = _connection(host, certificates, seconds)
+        connection = new_connection(host, certificates, seconds)
     except OSError:
         return False
     try:
@@ -115,7 +116,7 @@ def greeting(host: str, certificates: str = "", *, timeout: float) -> str | None
         OSError: nobody listens there, or answers in time.
         http.client.HTTPException: the answer is no HTTP.
     """
-    connection = _connection(host, certificates, timeout)
+    connection = new_connection(host, certificates, timeout)
     try:
         connection.request("GET", "/_ping")
         response = connection.getresponse()

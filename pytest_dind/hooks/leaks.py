@@ -70,7 +70,7 @@ class Leaks:
         self._chosen = settings.leaks
         if settings.leaks == _OFF and not cleans:
             return daemon
-        is_shared = self._is_shared(daemon, settings)
+        is_shared = self.is_shared(daemon, settings)
         if is_shared and not (cleans or settings.leaks == _FAIL):
             # Who made a resource can't be told by looking, and the socket that labels what comes
             # through it is for those who ask for that.
@@ -90,7 +90,12 @@ class Leaks:
         )
         return daemon
 
-    def _is_shared(self, daemon: Daemon, settings: Settings) -> bool:
+    @property
+    def maker(self) -> str:
+        """What names this process in the label on what it makes; empty where there is no label."""
+        return self._ledger.process if self._ledger is not None else ""
+
+    def is_shared(self, daemon: Daemon, settings: Settings) -> bool:
         """Tell whether others than this process use the daemon too."""
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         return bool(

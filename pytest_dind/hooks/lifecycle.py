@@ -12,9 +12,10 @@ import pytest
 
 from ..errors import DindError
 from ..options import DAEMON_FIXTURES, REPORT, SETTINGS, Unavailable, unavailable
-from . import markers, terminal
+from . import junit, markers, terminal
 from .binds import Binds
 from .leaks import Leaks
+from .reports import FACTORY_FIXTURES, Reports
 
 if TYPE_CHECKING:
     from ..backends.protocol import Record
@@ -47,6 +48,7 @@ class DaemonHooks:
 
     def __init__(self, config: pytest.Config, *, test: str, wider: int) -> None:
         self.leaks = Leaks(config, test=test, wider=wider)
+        self._reports = Reports(test=test, wider=wider)
         self._config = config
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
@@ -57,7 +59,7 @@ class DaemonHooks:
         # What the last test left, where the daemon's end came before the look at that.
         self._left: list[str] = []
         self._header: list[str] = []
-        self._summary = terminal.Summary([], [])
+        self._summary = terminal.Summary([], [], [])
 
     def run(self, settings: Settings) -> Run:
         """Return the run that this process takes part in; the first call begins or joins it."""
@@ -82,7 +84,11 @@ class DaemonHooks:
             DindError: the daemon can't be had.
         """
         cleans = any("dind_clean" in getattr(item, "fixturenames", ()) for item in session.items)
-        return self.leaks.attend(self.run(settings).daemon(settings), settings, cleans=cleans)
+        daemon = self.run(settings).daemon(settings)
+        given = self.leaks.attend(daemon, settings, cleans=cleans)
+        is_shared = self.leaks.is_shared(daemon, settings)
+        self._reports.attend(daemon, settings, is_shared=is_shared, maker=self.leaks.maker)
+        return given
 
     def factory(self, settings: Settings) -> Factory:
         """Return a factory of further daemons, in a run of its own.
@@ -103,7 +109,8 @@ class DaemonHooks:
             patience=self.run(settings).patience,
         )
         self._factory_runs.append(run)
-        return Factory(run, settings, unavailable)
+        started = partial(self._reports.attend, fixtures=FACTORY_FIXTURES)
+        return Factory(run, settings, unavailable, started)
 
     def _places(self) -> Places:
         """Return what the words of `--dind-mount` stand for in this run."""
@@ -139,8 +146,8 @@ class DaemonHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over the lines that an xdist worker has for the summary."""
-        told, leaks = getattr(node, "workeroutput", {}).get(_XDIST_KEY, ((), ()))
-        self._summary.add(told, leaks)
+        told, leaks, facts = getattr(node, "workeroutput", {}).get(_XDIST_KEY, ((), (), ()))
+        self._summary.add(told, leaks, map(tuple, facts))
 
     # before the tests
 
@@ -166,6 +173,7 @@ class DaemonHooks:
         if starts and not fails and self._needs_daemon(session.items):
             with suppress(DindError):
                 self.run(settings).start_in_background(settings)
+                self._reports.load(settings)
 
     def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
         """Tell whether the run is certain to start a daemon that the options describe."""
@@ -179,7 +187,33 @@ class DaemonHooks:
         """Attribute to this test what is made from here on."""
         self._item, self._left = item, []
         self.leaks.begin_test(item.nodeid)
+        self._reports.begin_test(item.nodeid)
         return (yield)
+
+    def before_fixture(self, *, wider: bool) -> None:
+        """Tell what is there so far from what a fixture is going to make.
+
+        Args:
+            wider: Whether the fixture outlives the test.
+        """
+        self.leaks.before_fixture(wider=wider)
+        if wider:
+            self._reports.count_wider(1)
+
+    def after_fixture(self, *, wider: bool) -> None:
+        """Attribute to a fixture that outlives the test what was made while it was set up."""
+        self.leaks.after_fixture(wider=wider)
+        if wider:
+            self._reports.count_wider(-1)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add what happened in the daemons to the report of a test that failed."""
+        report = yield
+        self._reports.add(item, report)
+        return report
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -219,6 +253,7 @@ class DaemonHooks:
         finally:
             found = self._left or self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self.records())
+            self._hand_over()
         self.leaks.report(item, found)
         return result
 
@@ -297,36 +332,58 @@ class DaemonHooks:
             self._binds.warn(self._item, self.records())
         self._leave(self._run, failed=bool(session.testsfailed))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Have what happened in the daemons in the JUnit report, too."""
+        # A teardown ends the test in that report.
+        if report.when == "teardown":
+            junit.add_output(self._config, report)
+        yield
+        if report.when != "teardown":
+            junit.add_output(self._config, report)
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Leave the run, after the fixtures have ended, and also if one of them fails."""
+        junit.add_properties(
+            self._config, [*self._summary.facts, *junit.properties(self.records())]
+        )
         try:
             return (yield)
         finally:
             if self._run is not None:
                 self._leave(self._run, failed=bool(session.testsfailed))
 
+    def _hand_over(self) -> None:
+        """Have in the run's report what happened in the daemons since the test began."""
+        report = self._config.stash.get(REPORT, None)
+        if report is not None:
+            self._reports.hand_over(report)
+
     def _leave(self, run: Run, *, failed: bool) -> None:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
+        facts = junit.properties(self.records())
         try:
             # Without a look, there are the lines on earlier tests.
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
+            run.patience.within(self._hand_over, at_most=_LOOK_SECONDS)
+            self._reports.close()
             kept = run.close(failed=failed)
             pending = [("", line) for line in self._progress.pending()]
             told = terminal.summary(run.choices, run.records, kept)
             report = self._config.stash.get(REPORT, None)
             if report is not None:
                 report.daemons_end(run.records, kept)
-            self._summary.add([*pending, *told], leaks)
+            self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what tests left, which daemons there were, how long each took, and which stay."""
-        told, leaks = self._summary
+        told, leaks, _ = self._summary
         if leaks:
             terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")
         for line in leaks:

@@ -67,15 +67,23 @@ class Summary(NamedTuple):
     Attributes:
         told: The lines on daemons.
         leaks: The lines on what tests left behind in them.
+        facts: The properties on daemons in a JUnit report.
     """
 
     told: list[Told]
     leaks: list[str]
+    facts: list[tuple[str, str]]
 
-    def add(self, told: Iterable[Told], leaks: Iterable[str]) -> None:
+    def add(
+        self,
+        told: Iterable[Told],
+        leaks: Iterable[str],
+        facts: Iterable[tuple[str, str]],
+    ) -> None:
         """Add the lines of a process of the run."""
         self.told.extend(told)
         self.leaks.extend(leaks)
+        self.facts.extend(facts)
 
 
 def summary(

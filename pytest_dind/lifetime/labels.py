@@ -24,6 +24,8 @@ CONTAINER = "pytest-dind.container"
 """The id of the engine's container that the run's processes are in, where they are in one."""
 IMAGE = "pytest-dind.image"
 """On the warm store's volume: an image with the tools to look into the volume."""
+BY = "pytest-dind.by"
+"""In a daemon that several processes share, the maker: process and test."""
 
 
 def owner() -> str:

@@ -38,6 +38,7 @@ class Factory:
         run: A run of the factory's own; closing the factory ends it.
         settings: The settings that daemons have unless told otherwise.
         unavailable: A context in which a daemon is asked for; it may skip the test.
+        started: Is told of each daemon, and its settings.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Factory:
         run: Run,
         settings: Settings,
         unavailable: Callable[[Settings], AbstractContextManager[None]],
+        started: Callable[[Daemon, Settings], None] = lambda daemon, settings: None,
     ) -> None:
         self._run = run
         self._settings = settings
         self._unavailable = unavailable
+        self._started = started
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         # The engines on which the network is.
@@ -109,6 +112,7 @@ class Factory:
         except BaseException:
             daemon.stop()
             raise
+        self._started(daemon, chosen)
         return daemon
 
     def _connect(self, daemon: Daemon, name: str, engine: Engine) -> None:

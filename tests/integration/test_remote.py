@@ -501,3 +501,22 @@ def test_project_that_the_engine_does_not_see(
         f"dind: project ({project.path}) is not in the daemon, since the engine has no such path; "
         "--dind-mount copy:PATH copies files there" in output
     )
+
+
+def test_report(project: Project) -> None:
+    """The report of a failed test has what happened in the daemon, over TLS too."""
+    project.options = (*project.options, "--dind-load", NESTED_IMAGE)
+    project.write(
+        f"""
+        def test_it(dind_client, dind_daemon):
+            command = ["sh", "-c", "echo says it; sleep 600"]
+            it = dind_client.containers.run({NESTED_IMAGE!r}, command, detach=True, name="it")
+            dind_daemon.wait_for(it, log="says it")
+            it.remove(force=True)
+            assert 0
+        """
+    )
+    output = project.run(code=1)
+
+    assert f"dind log of container 'it' ({NESTED_IMAGE}), exited with code 137, removed" in output
+    assert "Its last log lines:\nsays it\n" in output

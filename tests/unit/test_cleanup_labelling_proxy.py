@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from pytest_dind.cleanup.inventory import BY
 from pytest_dind.cleanup.labelling_proxy import LabellingProxy
+from pytest_dind.lifetime.labels import BY
 
 _SECONDS = 60
 

@@ -82,6 +82,16 @@ def test_of_helpers(config: Any) -> None:
     }
 
 
+def test_secrets(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no report may show: passwords, tokens, both as a config has them; no user's name."""
+    of_file, of_environment = _auth("somebody", "pass"), _auth("env", "word")
+    config({"auths": {"a.example": of_file, "b.example": {"identitytoken": "t"}}})
+    monkeypatch.setenv(credentials.VARIABLE, json.dumps({"auths": {"c.example": of_environment}}))
+
+    expected = {"pass", "word", "t", of_file["auth"], of_environment["auth"]}
+    assert {*credentials.secrets()} == expected
+
+
 def test_helper_that_fails(config: Any) -> None:
     """A helper that is not there has no credentials; those of others are lent."""
     auths = {"a.example": _auth("me", "x")}

@@ -43,6 +43,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "keep": "never",
         "reuse": "",
         "require": (),
+        "logs": "failed",
+        "log_lines": 20,
         "guard": "own",
         "guard_allow": (),
         "unavailable": "fail",
@@ -73,6 +75,8 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_scope = worker", {"scope": "worker"}),
         ("dind_keep = always", {"keep": "always"}),
         ("dind_reuse = mine", {"reuse": "mine"}),
+        ("dind_logs = all", {"logs": "all"}),
+        ("dind_log_lines = 5", {"log_lines": 5}),
         ("dind_guard = label", {"guard": "label"}),
         ("dind_guard_allow =\n  bind:/x\n  cap:ALL", {"guard_allow": ("bind:/x", "cap:ALL")}),
         ("dind_unavailable = skip", {"unavailable": "skip"}),
@@ -240,6 +244,14 @@ def test_replace_validates(timeout: object) -> None:
     """A copy is validated like the options themselves, types included."""
     with pytest.raises(SettingsError, match=f"--dind-timeout: {timeout!r} is not a valid value"):
         Settings().replace(timeout=timeout)
+
+
+@pytest.mark.parametrize("lines", [-1, 1.5, 10_001, 10**400, float("nan"), "20", None, True])
+def test_lines_of_logs(lines: object) -> None:
+    """A report has a whole number of lines of a log, and not too many."""
+    assert [Settings(log_lines=valid).log_lines for valid in (0, 20.0, 10_000)] == [0, 20, 10_000]
+    with pytest.raises(SettingsError, match=r"--dind-log-lines: [^$]*a whole number from"):
+        Settings(log_lines=lines)
 
 
 def test_replace_of_an_unknown_setting() -> None:
