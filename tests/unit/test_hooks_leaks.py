@@ -64,7 +64,8 @@ class _Ledger:
 @pytest.mark.parametrize("looked_at", [True, False])
 def test_run_that_ends_in_a_test(looked_at: bool) -> None:
     """What a test leaves that the run ended in, as by `--pdb`, is that test's."""
-    leaks = Leaks(cast(Any, None), test="", wider=0)
+    config: Any = SimpleNamespace(stash=pytest.Stash())
+    leaks = Leaks(config, test="", wider=0)
     leaks._ledger, leaks._chosen = cast(Any, _Ledger()), "report"
     item: Any = SimpleNamespace(nodeid="t.py::test_it", fixturenames=["dind_daemon"])
     leaks.begin_test(item.nodeid)
