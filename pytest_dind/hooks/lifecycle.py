@@ -324,6 +324,7 @@ class DaemonHooks:
         finally:
             found = self._left or self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self.records())
+            self._hand_over()
         self.leaks.report(item, found)
         return result
 
@@ -430,6 +431,12 @@ class DaemonHooks:
             if self._run is not None:
                 self._leave(self._run, failed=bool(session.testsfailed))
 
+    def _hand_over(self) -> None:
+        """Have in the run's report what happened in the daemons since the test began."""
+        report = self._config.stash.get(REPORT, None)
+        if report is not None:
+            self._reports.hand_over(report)
+
     def _leave(self, run: Run, *, failed: bool) -> None:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
@@ -439,6 +446,7 @@ class DaemonHooks:
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
+            run.patience.within(self._hand_over, at_most=_LOOK_SECONDS)
             self._reports.close()
             outer = run.outer_apis()
             kept = run.close(failed=failed)

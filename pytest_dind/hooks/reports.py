@@ -12,12 +12,15 @@ from ..options import DAEMON_FIXTURES
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
-    from ..recorder.recorder import Recorder
+    from ..recorder.recorder import Recorder, Seen
     from ..recorder.text import Secrets
     from ..recorder.timeline import Timeline
     from ..settings import Settings
+    from .reporting import Report as RunReport
 
 _ALL, _OFF = "all", "off"
+# The end of a container's log may still be on its way.
+_REST_SECONDS = 0.5
 FACTORY_FIXTURES = frozenset({"dind_factory"})
 
 
@@ -50,7 +53,7 @@ class Reports:
     @staticmethod
     def load(settings: Settings) -> None:
         """Load what is needed once there is a daemon, while that starts."""
-        if settings.logs != _OFF:
+        if settings.logs != _OFF or settings.report:
             from ..recorder import sections  # noqa: F401
 
     def attend(
@@ -71,7 +74,7 @@ class Reports:
             is_shared: Whether other processes use it too.
             maker: What names this process in the label on what it makes; empty without a label.
         """
-        if settings.logs == _OFF:
+        if settings.logs == _OFF and not settings.report:
             return
         from ..backends.registry import isolates
         from ..lifetime import labels
@@ -114,11 +117,34 @@ class Reports:
         if self._timeline is None or os.getpid() != self._process:
             return
         for one in self._attended:
-            wanted = report.failed or (
+            wanted = (report.failed and one.settings.logs != _OFF) or (
                 one.settings.logs == _ALL and report.passed and report.when == "call"
             )
             if wanted:
                 report.sections += self._sections(item, one, self._timeline)
+
+    def hand_over(self, to: RunReport) -> None:
+        """Tell a run's report what happened in the daemons since the test began."""
+        if self._timeline is None or os.getpid() != self._process:
+            return
+        from ..recorder.text import last_lines
+
+        secrets = self._masked()
+        for one in self._attended:
+            lines = int(one.settings.log_lines)
+
+            def log(seen: Seen, lines: int = lines) -> str:
+                if seen.log is None:
+                    return ""
+                data, is_cut, _ = seen.log.result(_REST_SECONDS)
+                return "\n".join(last_lines(data, lines, secrets, is_cut=is_cut))
+
+            def health(seen: Seen, lines: int = lines) -> str:
+                said = "\n".join(str(check.get("Output", "")) for check in seen.health)
+                return "\n".join(last_lines(said, lines, secrets))
+
+            recorded = one.recorder.since(self._timeline.began)
+            to.take(one.daemon.id, recorded, log=log, health=health)
 
     def _sections(
         self, item: pytest.Item, one: _Attended, timeline: Timeline

@@ -70,3 +70,34 @@ def test_workers_share_a_daemon(project: Project) -> None:
     assert 0 <= daemon["start"] < daemon["ready"] < daemon["end"]
     assert {one["worker"] for one in found["tests"]} == {"gw0", "gw1"}
     assert all(one["daemons"] == [daemon["id"]] for one in found["tests"])
+
+
+def test_containers(project: Project) -> None:
+    """What the tests' containers were, wrote and came to is in the report, with --rm too."""
+    project.write(
+        f"""
+        def test_ends(dind_client):
+            command = ["sh", "-c", "echo says this; exit 3"]
+            made = dind_client.containers.run(
+                {NESTED_IMAGE!r}, command, name="report-ends", detach=True
+            )
+            assert made.wait()["StatusCode"] == 3
+            made.remove()
+
+        def test_removed(dind_client):
+            said = dind_client.containers.run(
+                {NESTED_IMAGE!r}, ["echo", "says that"], name="report-removed", remove=True
+            )
+            assert said == b"says that\\n"
+        """
+    )
+    found = _report(project, f"--dind-load={NESTED_IMAGE}", "--dind-logs=off")
+
+    ends, removed = found["containers"]
+    assert (ends["name"], ends["exit_code"], ends["log"]) == ("report-ends", 3, "says this")
+    assert (removed["name"], removed["log"]) == ("report-removed", "says that")
+    assert ends["test"].endswith("::test_ends")
+    assert removed["test"].endswith("::test_removed")
+    assert ends["created"] <= ends["started"] <= ends["ended"]
+    assert ends["removed"]
+    assert removed["removed"]
