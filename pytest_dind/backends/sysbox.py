@@ -82,7 +82,7 @@ def check(engine: Engine, probe: Probe) -> Obstacle | None:
     result = probe(["sh", "-c", f"{look}; true"], shares=shares, runtime=RUNTIME)
     if result.ran:
         obstacle = _judge(result.output) or (_too_old(sysbox, result.output) if is_old else None)
-        if obstacle is None and shares and LEASE_SEEN not in result.output:
+        if obstacle is None and LEASE_SEEN not in result.output:
             obstacle = unshared(engine)
         if obstacle is None:
             probe.keep(result)

@@ -232,7 +232,11 @@ def _is_fine(method: str, path: str, query: dict[str, list[str]], body: Any) -> 
         return _stamped(json.loads(query["labels"][0]), "image") and not _taken(names)
     if kind == "commit":
         own = query["container"][0] in (_OWN, _MADE)
-        return own and _HOME in query["changes"][-1] and not _taken(set(query.get("repo", [])))
+        return (
+            own
+            and _HOME in "".join(query["changes"][-4:])
+            and not _taken(set(query.get("repo", [])))
+        )
     if kind == "images":
         return _is_fine_with_images(method, rest, query)
     return _is_about_own(kind, *rest.partition("/")[::2], body)
@@ -253,7 +257,7 @@ def _taken(given: set[str]) -> bool:
 
 def _is_fine_with_images(method: str, rest: str, query: dict[str, list[str]]) -> bool:
     if rest == "create" and "fromSrc" in query:
-        return _HOME in query["changes"][-1] and not _taken(set(query.get("repo", [])))
+        return _HOME in "".join(query["changes"][-4:]) and not _taken(set(query.get("repo", [])))
     if rest == "create":
         tag = query.get("tag", ["latest"])[0]
         return not _taken({f"{query['fromImage'][0]}:{tag}"})
