@@ -112,6 +112,13 @@ for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
 	[ ! -e "$file" ] || rm -f "$file"
 done
 
+# Where containers ask for any port, each daemon begins with another one: what daemons side by side
+# publish is on the loopback of one machine.
+ports=/proc/sys/net/ipv4/ip_local_port_range
+spread() { [ $# -ne 3 ] || echo "$(($1 + 0x${3%%-*} % ($2 - $1 - 1000))) $2" >$ports; }
+# shellcheck disable=SC2046 # The first port, the last, and a number at random.
+spread $(cat $ports /proc/sys/kernel/random/uuid) 2>/dev/null
+
 # `more` gets what dockerd is told besides, but for what its configuration tells it: it would refuse
 # the same thing from two places.
 config=$(cat /etc/docker/daemon.json 2>/dev/null)

@@ -116,6 +116,21 @@ def test_same_port(serve: Serve, host: str) -> None:
     assert _echoed(host, port, b"x" * 3_000_000) == b"x" * 3_000_000
 
 
+def test_ports_of_daemons_side_by_side(dind_daemon: Daemon, serve: Serve) -> None:
+    """A daemon picks ports from a place of its own on: not those that the next daemon picks."""
+    read = ["cat", "/proc/sys/net/ipv4/ip_local_port_range"]
+    first, last = map(int, dind_daemon.exec(read).stdout.split())
+    usual, end = map(int, Path(read[1]).read_text().split())
+    # One of 27,000 daemons begins where all would without this.
+    assert usual < first < end - 500
+    assert last == end
+
+    container = serve(_ECHO, ports={"80/tcp": None})
+    container.reload()
+    published = container.attrs["NetworkSettings"]["Ports"]["80/tcp"]
+    assert first <= int(published[0]["HostPort"]) <= last
+
+
 def test_port_that_the_daemon_picks(serve: Serve) -> None:
     """A random port is reached too, and is closed again when its container ends."""
     container = serve(_ECHO, ports={"80/tcp": None})
