@@ -20,14 +20,14 @@ def base(tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture(autouse=True)
 def daemon(pytester: pytest.Pytester) -> None:
-    """A daemon that is none, of the version that its image's tag names."""
+    """A daemon that is none, of the version that its image's tag names; it asks as the real one."""
     pytester.makeconftest(
         """
         from types import SimpleNamespace
         import pytest
 
         @pytest.fixture(scope="session")
-        def dind_daemon(dind_config):
+        def dind_daemon(dind_config, _dind_image):
             image = dind_config.image
             return SimpleNamespace(image=image, version=image.partition(":")[2].partition("-")[0])
         """

@@ -1,0 +1,76 @@
+"""The tables that are made of the conformance suite's runs, and how an engine is described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dind.conformance import examination, table
+from pytest_dind.conformance.examination import Examined, Outcome
+from pytest_dind.engine.engine import Engine
+
+from ..support import Answer, FakeEngine
+
+_FOUND = (
+    Examined("Docker 1", "dind", (Outcome("A runs", "passed"), Outcome("B runs", "passed"))),
+    Examined(
+        "Docker 1", "socket", (Outcome("A runs", "skipped"), Outcome("B runs", "failed", "a|b"))
+    ),
+)
+
+
+def test_text() -> None:
+    """A terminal gets a line for each test, a column for each mode, and the causes."""
+    assert list(table.text(_FOUND)) == [
+        "Docker 1",
+        "          dind  socket",
+        "A runs     yes       -",
+        "B runs     yes      NO",
+        "mode socket: B runs: a|b",
+    ]
+
+
+def test_markdown() -> None:
+    """The documentation gets a row for each engine and mode; one cause of all is told once."""
+    all_failed = tuple(Outcome(f"{name} runs", "failed", "no engine") for name in "AB")
+    assert list(table.markdown([*_FOUND, Examined("Podman 2", "dind", all_failed)]))[2:] == [
+        "| Docker 1 | dind | 2 of 2 |  |",
+        "| Docker 1 | socket | 0 of 1 | B runs: a\\|b |",
+        "| Podman 2 | dind | 0 of 2 | no engine |",
+    ]
+
+
+def test_read() -> None:
+    """What was written as JSON is read again."""
+    assert tuple(map(Examined.read, examination.data(_FOUND))) == _FOUND
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "described"),
+    [
+        (
+            {"Version": "26.1.5+dfsg1", "Components": [{"Name": "Engine", "Version": "26.1.5"}]},
+            {"SecurityOptions": ["name=rootless", "name=cgroupns"], "CgroupVersion": "2"},
+            "Docker 26.1.5 (rootless, cgroup v2)",
+        ),
+        (
+            {"Version": "28.5.2"},
+            {
+                "SecurityOptions": ["name=userns"],
+                "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
+            },
+            "Docker 28.5.2 (userns-remap, containerd store, cgroup v1)",
+        ),
+        (
+            {"Version": "5.4", "Components": [{"Name": "Podman Engine", "Version": "5.4"}]},
+            {"CgroupVersion": "2"},
+            "Podman 5.4 (cgroup v2)",
+        ),
+    ],
+)
+def test_description(short_path: Path, version: object, info: object, described: str) -> None:
+    """An engine's row says its product, its version, and what is special about it."""
+    answers = {"GET /version": Answer(body=version), "GET /info": Answer(body=info)}
+    with FakeEngine(short_path / "e", answers) as fake:
+        assert examination.describe(Engine(fake.host)) == described
