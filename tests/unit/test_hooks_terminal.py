@@ -64,7 +64,9 @@ def test_lines_of_another_thread() -> None:
     """A line of another thread waits for the next of the main thread, or for the summary."""
     printed: list[str] = []
     plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append)}
-    config: Any = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get))
+    config: Any = SimpleNamespace(
+        get_verbosity=lambda: 0, pluginmanager=SimpleNamespace(get_plugin=plugins.get)
+    )
     progress = Progress(config)
 
     def from_another_thread(text: str) -> None:
