@@ -171,7 +171,7 @@ def _note(
     # The engine downloads a few layers at a time, and tells the size of the others later.
     waiting = sum(id_ not in layers and one.get("status") in _WAITING for id_, one in last.items())
     if waiting:
-        step.at(here, detail=f"{waiting} layers to come")
+        step.at(here, detail=f"layers to come: {waiting}")
     else:
         step.at(here, total, detail="unpacking" if here == total else "")
 

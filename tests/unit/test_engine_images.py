@@ -95,11 +95,41 @@ def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     assert engine.said == [
         "pulling some:tag",
+        "pulling some:tag: 0 s",
         "pulling some:tag: 5 of 20 MB",
         "pulling some:tag: 6 of 30 MB",
         "pulling some:tag: 21 of 30 MB",
         "pulling some:tag: 21 of 30 MB",
+        "",
         "pulled some:tag",
+    ]
+
+
+def test_pull_whose_size_is_not_known_yet(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a layer's size is not known, no sum of sizes is told; nor is a rate, once all is here.
+
+    An engine downloads some layers at a time, and tells the sizes of others later.
+    """
+    monkeypatch.setattr(steps, "_AFTER_SECONDS", 0)
+    monkeypatch.setattr(steps, "_BETWEEN_SECONDS", 0)
+    looks: Iterator[Answer] = iter([_MISSING])
+    detail = {"current": 5_000_000, "total": 5_000_000}
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": lambda: next(looks, _FOUND),
+        "POST /images/create": _events(
+            {"id": "b", "status": "Waiting"},
+            {"id": "a", "status": "Downloading", "progressDetail": detail},
+            {"id": "b", "status": "Downloading", "progressDetail": detail},
+        ),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
+
+    assert engine.said[2:4] == [
+        "pulling some:tag: 5 MB, layers to come: 1",
+        "pulling some:tag: 10 of 10 MB, unpacking",
     ]
 
 
