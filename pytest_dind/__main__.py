@@ -189,6 +189,7 @@ def _add_cache(cache: argparse.ArgumentParser, engine: argparse.ArgumentParser) 
 
 def _doctor(options: argparse.Namespace, engine: Engine) -> int:
     from .doctor import examine, render
+    from .engine import steps
 
     chosen = settings.Settings(
         mode=options.mode,
@@ -196,7 +197,7 @@ def _doctor(options: argparse.Namespace, engine: Engine) -> int:
         host=options.host,
         doctor=settings.DOCTOR_FULL if options.full else settings.DOCTOR_QUICK,
     )
-    found = examine(chosen, lambda line: print(line, file=sys.stderr))
+    found = examine(chosen, steps.Plain(lambda line: print(line, file=sys.stderr)))
     text = json.dumps(found.data(), indent=2) if options.json else render(found)
     # Else it speaks of pytest's options, which a test run is to be given.
     print(_in_own_terms(text, options) if found.error else text)

@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..engine import containers, http, tars
+from ..engine import containers, http, steps, tars
 from ..engine import exec as exec_module
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
@@ -68,13 +68,14 @@ class StartingDaemon:
         self.files: Files = spec.connection
         self.api_version = ""
 
-    def wait(self, *, spent: float = 0) -> None:
+    def wait(self, tick: Callable[[], object] = bool, *, spent: float = 0) -> None:
         """Wait until it serves.
 
         Args:
+            tick: Called often meanwhile.
             spent: Seconds of its time-out that are gone already.
         """
-        watched = self._watched
+        watched = dataclasses.replace(self._watched, tick=tick)
         if self._spec.preload.seed.key:
             # A daemon that is about to end, to be published, answers too.
             counts = partial(seeding.outcome, self.files)
@@ -173,15 +174,16 @@ class ContainerBackend:
     def _started(self, shaped: Shaped, progress: Progress) -> Record:
         spec = shaped.spec
         connection, source, copies = spec.connection, spec.preload.source, spec.files.to_copy()
-        containers.uninterrupted(lambda: self._create(shaped))
-        with answering(self._engine):
-            details = containers.inspect(self._engine.client, spec.home.label)
-            if details:
-                # Else it has ended already, which the wait finds out.
-                connection.prepare(details)
-        daemon = StartingDaemon(self._engine, spec)
-        with shaped.naming_the_hook():
-            daemon.wait(spent=source.seconds)
+        with steps.Step(progress, f"starting daemon {spec.home.name!r}") as step:
+            containers.uninterrupted(lambda: self._create(shaped))
+            with answering(self._engine):
+                details = containers.inspect(self._engine.client, spec.home.label)
+                if details:
+                    # Else it has ended already, which the wait finds out.
+                    connection.prepare(details)
+            daemon = StartingDaemon(self._engine, spec)
+            with shaped.naming_the_hook():
+                daemon.wait(step.tick, spent=source.seconds)
         self._keep_hold(connection)
         with daemon.client() as client:
             info = client.info()

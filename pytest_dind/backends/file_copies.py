@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine import exec as exec_module
-from ..engine import streams, tars
+from ..engine import steps, streams, tars
 from ..errors import DindError
 from ..mounts import Mount
 
@@ -38,21 +38,23 @@ def provide(
         DindError: the files can't be read here, or not be written there.
     """
     for mount in wanted:
-        began, sizes = time.monotonic(), list[int]()
+        began = time.monotonic()
+        step = steps.Step(progress, f"copying {mount.source} into the daemon")
         target = mount.target or mount.source
         try:
             source = Path(mount.source).resolve(strict=True)
             place = target if source.is_dir() else str(Path(target).parent)
-            chunks = _counted(tars.pack(entries(source, target), owners=True), sizes)
+            chunks = step.counted(tars.pack(entries(source, target), owners=True))
             script = ["sh", "-c", tars.FIND + _UNPACK, "sh", place, target]
-            command = exec_module.Command(script, stdin=chunks)
-            done = exec_module.run(client, container, command)
+            command = exec_module.Command(script, stdin=chunks, tick=step.tick)
+            with step:
+                done = exec_module.run(client, container, command)
         except (OSError, tars.Failed) as error:
             raise _failed(mount.source, target, str(error)) from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()
             raise _failed(mount.source, target, said or f"tar ended with {done.returncode}.")
-        size, seconds = sum(sizes) / streams.MEGA, time.monotonic() - began
+        size, seconds = (step.here or 0) / streams.MEGA, time.monotonic() - began
         progress(f"copied {mount.source} into the daemon: {size:.1f} MB in {seconds:.1f} s")
 
 
@@ -76,12 +78,6 @@ def _not_ignored(root: Path) -> Iterable[str]:
         patterns = [line for line in lines if line and not line.startswith("#")]
     found: Iterable[str] = walk(os.fspath(root), patterns)
     return found
-
-
-def _counted(chunks: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        sizes.append(len(chunk))
 
 
 def _failed(source: str, target: str, evidence: str) -> DindError:

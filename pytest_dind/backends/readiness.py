@@ -73,6 +73,7 @@ class Watched:
         counts: Whether what answers from now on is the awaited daemon; asked once there is an
             answer. None where any is.
         remedy: Further remedies for a daemon that is not ready in time.
+        tick: Called at each look.
     """
 
     subject: str
@@ -82,6 +83,7 @@ class Watched:
     poll_seconds: float = 0.01
     counts: Callable[[], object] | None = None
     remedy: Sequence[str] = ()
+    tick: Callable[[], object] = bool
 
 
 def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> str:
@@ -105,6 +107,7 @@ def wait_until_ready(watched: Watched, *, timeout: float, spent: float = 0) -> s
     deadline = time.monotonic() + timeout - spent
 
     def look() -> str | None:
+        watched.tick()
         # dockerd listens long before it serves: a ping may hang until then.
         patience = min(_PING_SECONDS, deadline - time.monotonic())
         answer = watched.ping(max(patience, every))

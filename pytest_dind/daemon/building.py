@@ -17,7 +17,7 @@ from ..allowances import BUILDKIT
 from ..backends import records
 from ..backends.protocol import Record
 from ..backends.registry import isolates
-from ..engine import builds, streams, tars
+from ..engine import builds, steps, tars
 from ..engine.builds import Build, Output
 from ..engine.exec import Command
 from ..errors import BuildFailed, SettingsError
@@ -65,13 +65,13 @@ class Builder:
         record: The daemon's record.
         run: Runs a command in its container.
         environment: Gives the environment in which tools of this machine find it.
-        progress: Writes a progress line.
+        step: Tells of the build while it goes on.
     """
 
     record: Record
     run: _Run
     environment: Callable[[], Mapping[str, str]]
-    progress: streams.Progress
+    step: steps.Step
 
     def build(self, client: docker.DockerClient, build: Build) -> str:
         """Build an image; gives its id.
@@ -81,7 +81,7 @@ class Builder:
             SettingsError: its secrets can't be had here.
         """
         if build.older or (self._is_guarded() and not build.secrets):
-            return builds.by_api(client, build, self.progress)
+            return builds.by_api(client, build, self.step)
         if self._by_buildx(build):
             api: Any = client.api
             return str(api.inspect_image(build.tag)["Id"])
@@ -95,7 +95,7 @@ class Builder:
                     "Install the CLI's plugin on this machine (docker-buildx).",
                 ],
             )
-        return builds.by_api(client, build, self.progress)
+        return builds.by_api(client, build, self.step)
 
     def _is_guarded(self) -> bool:
         """Whether the daemon is the machine's engine behind a guard: what buildx builds stays."""
@@ -132,7 +132,7 @@ class Builder:
     def _in_container(self, build: Build) -> bool:
         from ..engine import credentials
 
-        output = Output(build, self.progress)
+        output = Output(build, self.step)
         place = f"/run/pytest-dind-secrets-{uuid4().hex}" if build.secrets else ""
         try:
             if place:
@@ -148,6 +148,7 @@ class Builder:
                     stdout=output.feed,
                     stderr=output.feed,
                     credentials=credentials.as_config(),
+                    tick=self.step.tick,
                 )
             )
         except (tars.Failed, OSError) as error:
@@ -179,7 +180,7 @@ class Builder:
         # What else of the environment matters is the same for all daemons.
         if program is None or not _has_buildx(program, environment.get("DOCKER_CONFIG", "")):
             return False
-        output = Output(build, self.progress)
+        output = Output(build, self.step)
         with _files(build) as secrets:
             words = _words(build, str(build.context.dockerfile), secrets)
             done = subprocess.Popen(
@@ -193,6 +194,7 @@ class Builder:
                 assert done.stdout is not None
                 for line in done.stdout:
                     output.feed(line)
+                    self.step.tick()
         if done.returncode:
             raise output.failed()
         return True

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..engine import tars
+from ..engine import steps, streams, tars
 from ..engine.exec import Command
 from ..errors import CopyFailed
 from . import arguments
@@ -55,7 +55,12 @@ exit 1
 """
 
 
-def copy_to(run: Run, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+def copy_to(
+    run: Run,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    progress: streams.Progress,
+) -> None:
     """Copy a file or a directory into the container; `Daemon.copy_to` says how.
 
     Raises:
@@ -81,14 +86,21 @@ def copy_to(run: Run, source: str | os.PathLike[str], target: str | os.PathLike[
         else:
             raise _failed(what, f"{path} is neither a file nor a directory.")
         command = ["sh", "-c", script, "sh", there, name, *details]
-        done = run(Command(command, workdir=_ROOT, stdin=chunks))
+        with steps.Step(progress, f"copying {path} into the daemon") as step:
+            chunks = step.counted(chunks)
+            done = run(Command(command, workdir=_ROOT, stdin=chunks, tick=step.tick))
     except (OSError, tars.Failed) as error:
         raise _failed(what, str(error)) from error
     if done.returncode:
         raise _failed(what, _said(done))
 
 
-def copy_from(run: Run, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+def copy_from(
+    run: Run,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    progress: streams.Progress,
+) -> Path:
     """Copy a file or a directory out of the container; `Daemon.copy_from` says how.
 
     Raises:
@@ -106,9 +118,17 @@ def copy_from(run: Run, source: str | os.PathLike[str], target: str | os.PathLik
             placed.append(_place(archive, first, os.fspath(target), here, name))
 
     unpacking = tars.Unpacking(place)
-    with unpacking:
+    taken = 0
+
+    def take(data: bytes) -> None:
+        nonlocal taken
+        unpacking.write(data)
+        taken += len(data)
+        step.at(taken)
+
+    with unpacking, steps.Step(progress, f"copying {there} out of the daemon") as step:
         command = ["sh", "-c", tars.FIND + _GIVE, "sh", there]
-        done = run(Command(command, workdir=_ROOT, stdout=unpacking.write))
+        done = run(Command(command, workdir=_ROOT, stdout=take, tick=step.tick))
     if done.returncode:
         raise _failed(what, _said(done))
     if unpacking.failure is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
 from ..backends.registry import isolates
-from ..engine import activation, archives, builds, digests, http, images, streams
+from ..engine import activation, archives, builds, digests, http, images, steps, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
@@ -265,7 +265,7 @@ class Daemon:
         Raises:
             CopyFailed: there is no source, or no place for it.
         """
-        copies.copy_to(self._run, source, target)
+        copies.copy_to(self._run, source, target, self._progress)
 
     def copy_from(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
         """Copy a file or a directory of the daemon's container to this machine.
@@ -283,7 +283,7 @@ class Daemon:
         Raises:
             CopyFailed: there is no source, or no place for it.
         """
-        return copies.copy_from(self._run, source, target)
+        return copies.copy_from(self._run, source, target, self._progress)
 
     def address(
         self,
@@ -417,9 +417,11 @@ class Daemon:
         given = {name: value for name, value in options.items() if value is not None}
         arguments.demand("build", path=path, tag=tag, **given)
         build = builds.build_of(path, tag, given)
-        builder = Builder(self.record, self._run, self.environment, self._progress)
-        with self._connected(timeout=streams.SILENCE_SECONDS) as client:
-            return builder.build(client, build)
+        with (
+            steps.Step(self._progress, f"building {tag}", silent=True) as step,
+            self._connected(timeout=streams.SILENCE_SECONDS) as client,
+        ):
+            return Builder(self.record, self._run, self.environment, step).build(client, build)
 
     def logs(self, tail: int | None = None) -> str:
         """The daemon's own log; its last `tail` lines where given."""

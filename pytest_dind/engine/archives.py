@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..causes import explained
 from ..errors import ImageUnavailable, SettingsError
 from ..validation import is_image, shown
-from . import streams
+from . import steps, streams
 
 if TYPE_CHECKING:
     import docker
@@ -148,12 +148,15 @@ def send(
     api: Any = daemon.api
     usual, api.timeout = api.timeout, streams.SILENCE_SECONDS
     loaded = []
+    step = steps.Step(progress, f"loading {what[0].lower()}{what[1:]}", silent=True)
     try:
-        for event in streams.read(lambda: api.load_image(_counted(archive, what, progress, total))):
-            line = str(event.get("stream", "")).strip()
-            for start in filter(line.startswith, _LOADED):
-                # Podman's one line has them all.
-                loaded += line.removeprefix(start).split(",")
+        with step:
+            for event in streams.read(lambda: api.load_image(_counted(archive, step, total))):
+                step.tick()
+                line = str(event.get("stream", "")).strip()
+                for start in filter(line.startswith, _LOADED):
+                    # Podman's one line has them all.
+                    loaded += line.removeprefix(start).split(",")
     except streams.Failed as error:
         raise refused(what, str(error)) from error
     finally:
@@ -174,15 +177,13 @@ def refused(what: str, evidence: str) -> ImageUnavailable:
     return explained(error)
 
 
-def _counted(
-    archive: Iterable[bytes], what: str, progress: streams.Progress, total: int
-) -> Iterator[bytes]:
-    """The same bytes, with progress lines where they take long."""
-    sent, pace = 0, streams.Pace()
+def _counted(archive: Iterable[bytes], step: steps.Step, total: int) -> Iterator[bytes]:
+    """The same bytes, told of while they are sent."""
+    sent = 0
     for chunk in archive:
         yield chunk
         sent += len(chunk)
-        if pace.due():
-            # An archive of images that share layers is smaller than they are.
-            of = f" of about {total / streams.MEGA:.0f}" if total > sent else ""
-            progress(f"loading: {what[0].lower()}{what[1:]}, {sent / streams.MEGA:.0f}{of} MB")
+        # An image's size is about that of its archive.
+        step.at(sent, total if total > sent else 0)
+        step.tick()
+    step.at(sent, detail="all sent")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Union
 from ..causes import explained
 from ..errors import BuildFailed, SettingsError
 from ..validation import is_text, shown
-from . import build_context, build_trace, streams, tars, versions
+from . import build_context, build_trace, steps, streams, tars, versions
 from .build_context import BuildContext
 
 if TYPE_CHECKING:
@@ -140,25 +140,24 @@ def _is_file(path: str | os.PathLike[str]) -> bool:
 
 
 class Output:
-    """What a build has written: its last lines for an error, and progress lines meanwhile.
+    """What a build has written: its last lines for an error, and for progress lines meanwhile.
 
     Args:
         build: The build.
-        progress: Writes a progress line.
+        step: Tells of it while it goes on; an attribute, too.
     """
 
-    def __init__(self, build: Build, progress: streams.Progress) -> None:
+    def __init__(self, build: Build, step: steps.Step) -> None:
         self._build = build
-        self._progress = progress
+        self.step = step
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._rest = b""
-        self._pace = streams.Pace()
 
     def add(self, text: str) -> None:
         """Take lines."""
         self._lines.extend(filter(None, map(str.rstrip, text.splitlines())))
-        if self._lines and self._pace.due():
-            self._progress(f"building {self._build.tag}: {self._lines[-1]}")
+        if self._lines:
+            self.step.say(self._lines[-1])
 
     def feed(self, data: bytes) -> None:
         """Take bytes, which may end amid a line."""
@@ -180,7 +179,7 @@ class Output:
         return explained(failure)
 
 
-def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress) -> str:
+def by_api(daemon: docker.DockerClient, build: Build, step: steps.Step) -> str:
     """Build by the engine's API; gives the image's id.
 
     By BuildKit, but for what only the older builder can do. BuildKit asks its client for the
@@ -191,23 +190,21 @@ def by_api(daemon: docker.DockerClient, build: Build, progress: streams.Progress
     """
     version = daemon.api.api_version
     if build.older:
-        return _by_older_builder(daemon, build, progress, f"BuildKit can't do {build.older}")
+        return _by_older_builder(daemon, build, step, f"BuildKit can't do {build.older}")
     if not versions.BUILDKIT.holds(version):
-        return _by_older_builder(daemon, build, progress, f"the API {version} has no BuildKit")
+        return _by_older_builder(daemon, build, step, f"the API {version} has no BuildKit")
     try:
-        return _ask(daemon, build, Output(build, progress), buildkit=True)
+        return _ask(daemon, build, Output(build, step), buildkit=True)
     except BuildFailed as error:
         if _NO_SESSION not in error.evidence:
             raise
     why = "BuildKit would ask for a registry's credentials, which only buildx gives"
-    return _by_older_builder(daemon, build, progress, why)
+    return _by_older_builder(daemon, build, step, why)
 
 
-def _by_older_builder(
-    daemon: docker.DockerClient, build: Build, progress: streams.Progress, why: str
-) -> str:
+def _by_older_builder(daemon: docker.DockerClient, build: Build, step: steps.Step, why: str) -> str:
     try:
-        return _ask(daemon, build, Output(build, progress), buildkit=False)
+        return _ask(daemon, build, Output(build, step), buildkit=False)
     except BuildFailed as error:
         raise BuildFailed(
             error.what,
@@ -225,6 +222,7 @@ def _ask(daemon: docker.DockerClient, build: Build, output: Output, *, buildkit:
     image, trace = "", build_trace.Trace()
     try:
         for event in streams.read(lambda: _events(api, build, buildkit=buildkit)):
+            output.step.tick()
             aux = event.get("aux", {})
             if event.get("id") == build_trace.ID:
                 output.add("\n".join(trace.lines(str(aux))))

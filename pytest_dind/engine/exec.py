@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -47,6 +49,7 @@ fi
 "$@"
 """
 _KILLED_WITHIN_SECONDS = 5
+_TICK_SECONDS = 0.25
 
 # The head of a frame of the engine's multiplexed stream: which output, and how many bytes
 # (Engine API, "Attach to a container").
@@ -73,6 +76,7 @@ class Command:
         stderr: The same for its other output.
         patience: Seconds until it is given up without being killed, where there is no `timeout`:
             for a command that ends with its input, on an engine that may hang. None for no limit.
+        tick: Called now and then while it runs, by the thread that waits for it.
     """
 
     argv: Sequence[str]
@@ -85,6 +89,7 @@ class Command:
     stdout: Sink | None = None
     stderr: Sink | None = None
     patience: float | None = None
+    tick: Callable[[], object] | None = None
 
 
 def run(
@@ -215,6 +220,7 @@ class _Stream(Attached):
         }
         # Waited for instead of the thread, see `BackgroundStart`.
         self._ended = threading.Event()
+        self._tick = command.tick
         threading.Thread(target=self._collect, daemon=True).start()
         self._writer: threading.Thread | None = None
 
@@ -233,7 +239,13 @@ class _Stream(Attached):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end of the command's output; False when it did not come in time."""
-        return self._ended.wait(timeout)
+        if self._tick is None:
+            return self._ended.wait(timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._ended.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._ended.wait(min(left, _TICK_SECONDS))
+            self._tick()
+        return self._ended.is_set()
 
     def close(self) -> None:
         """Close the connection and end the threads."""

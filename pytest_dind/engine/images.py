@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..causes import explained
 from ..errors import ImageUnavailable
-from . import archives, short_names, streams
+from . import archives, short_names, steps, streams
 from .streams import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ disk is quiet for minutes, so this tells a registry that is dead from one that i
 
 _CHUNK = 256 * 1024
 _DOWNLOADING = "Downloading"
+_WAITING = ("Pulling fs layer", "Waiting")
 
 
 class ImageSource:
@@ -133,35 +134,46 @@ class _Layer:
 
 
 def _pull(client: docker.DockerClient, name: str, progress: Progress) -> None:
-    progress(f"pulling {name}")
     layers: dict[str, _Layer] = {}
     # The last event of each id: an engine may repeat it for as long as nothing new comes.
     last: dict[str, dict[str, Any]] = {}
-    pace, moved = streams.Pace(), time.monotonic()
+    moved = time.monotonic()
     try:
-        for event in streams.read(lambda: _told_of_pull(client, name)):
-            id_ = str(event.get("id", ""))
-            if last.get(id_) != event:
-                last[id_], moved = event, time.monotonic()
-            elif time.monotonic() - moved > PULL_SILENCE_SECONDS:
-                raise _silent(name, f"The engine repeats itself: {event}.")
-            detail = event.get("progressDetail") or {}
-            if event.get("status") == _DOWNLOADING and detail.get("total"):
-                layers[id_] = _Layer(detail["current"], detail["total"])
-            elif id_ in layers:
-                # Its download is complete; later events are about its extraction.
-                layers[id_] = _Layer(layers[id_].total, layers[id_].total)
-            if layers and pace.due():
-                here = sum(layer.here for layer in layers.values())
-                total = sum(layer.total for layer in layers.values())
-                progress(
-                    f"pulling {name}: {here / streams.MEGA:.0f} of {total / streams.MEGA:.0f} MB"
-                )
+        with steps.Step(progress, f"pulling {name}", at_once=True, silent=True) as step:
+            for event in streams.read(lambda: _told_of_pull(client, name)):
+                id_ = str(event.get("id", ""))
+                if last.get(id_) != event:
+                    last[id_], moved = event, time.monotonic()
+                elif time.monotonic() - moved > PULL_SILENCE_SECONDS:
+                    raise _silent(name, f"The engine repeats itself: {event}.")
+                detail = event.get("progressDetail") or {}
+                if event.get("status") == _DOWNLOADING and detail.get("total"):
+                    layers[id_] = _Layer(detail["current"], detail["total"])
+                elif id_ in layers:
+                    # Its download is complete; later events are about its extraction.
+                    layers[id_] = _Layer(layers[id_].total, layers[id_].total)
+                if layers:
+                    _note(step, layers, last)
+                step.tick()
     except streams.Silent as error:
         raise _silent(name, str(error)) from error
     except streams.Failed as error:
         raise _cannot_pull(name, f"{error}\n{proxies(client, 'the engine')}") from error
     progress(f"pulled {name}")
+
+
+def _note(
+    step: steps.Step, layers: Mapping[str, _Layer], last: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Note how far a pull is, by its layers and the last event of each."""
+    here = sum(layer.here for layer in layers.values())
+    total = sum(layer.total for layer in layers.values())
+    # The engine downloads a few layers at a time, and tells the size of the others later.
+    waiting = sum(id_ not in layers and one.get("status") in _WAITING for id_, one in last.items())
+    if waiting:
+        step.at(here, detail=f"layers to come: {waiting}")
+    else:
+        step.at(here, total, detail="unpacking" if here == total else "")
 
 
 def proxies(client: docker.DockerClient, whose: str) -> str:

@@ -1,8 +1,7 @@
-"""The events that an engine streams during a pull, a load or a build, and progress lines."""
+"""The events that an engine streams during a pull, a load or a build."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,25 +13,9 @@ SILENCE_SECONDS = 600
 """The longest pause in a stream: an engine that takes an archive answers when all is in its place,
 and a step of a build may be quiet for long."""
 MEGA = 1_000_000
-_SAY_AFTER_SECONDS = 1.0
 
-Progress = Callable[[str], None]
-"""Writes a progress line."""
-
-
-class Pace:
-    """Tells when the next progress line is due: one each second from now on."""
-
-    def __init__(self) -> None:
-        self._told = time.monotonic()
-
-    def due(self) -> bool:
-        """Whether a line is due now; the next is due a second later."""
-        now = time.monotonic()
-        if now - self._told <= _SAY_AFTER_SECONDS:
-            return False
-        self._told = now
-        return True
+Progress = Callable[[str], object]
+"""Writes a progress line; what goes on is told by lines of its own kind, see `steps`."""
 
 
 class Failed(Exception):

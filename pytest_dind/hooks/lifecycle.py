@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from ..errors import DindError
 from ..options import DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS, Unavailable, unavailable
 from ..settings import MAIN
-from . import ahead, junit, markers, matrix, terminal
+from . import ahead, junit, live, markers, matrix, terminal
 from .binds import Binds
 from .leaks import Leaks
 from .reports import FACTORY_FIXTURES, Reports
@@ -206,7 +206,7 @@ class DaemonHooks:
             if self._needs_daemon(items):
                 choice = self.run(settings).choice(settings, proved=False)
                 self._header += terminal.choice(choice)
-        return self._header
+        return [] if terminal.is_silent(self._config) else self._header
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -469,15 +469,28 @@ class DaemonHooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what tests left, which daemons there were, how long each took, and which stay."""
+        self._write_summary(terminalreporter.stats, terminalreporter.write_line)
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """Say it likewise where pytest-rich reports, which asks no plugin for its summary."""
+        write = live.writer(config)
+        if live.rich_reporter(config) is not None and write is not None:
+            self._write_summary({}, write)
+
+    def _write_summary(
+        self, stats: Mapping[str, Sequence[Any]], write: Callable[[str], object]
+    ) -> None:
+        if terminal.is_silent(self._config):
+            return
         images = self._config.stash[IMAGES]
         verbose = self._config.get_verbosity() > 0
-        for line in matrix.tables(terminalreporter.stats, images, verbose=verbose):
-            terminalreporter.write_line(line)
+        for line in matrix.tables(stats, images, verbose=verbose):
+            write(line)
         told, leaks, _ = self._summary
         if leaks:
-            terminalreporter.write_line("dind: left behind in the daemon (--dind-leaks):")
+            write("dind: left behind in the daemon (--dind-leaks):")
         for line in leaks:
-            terminalreporter.write_line(f"  {line}")
-        for _, line in dict.fromkeys(map(tuple, told)):
-            if line not in self._header:
-                terminalreporter.write_line(line)
+            write(f"  {line}")
+        told = [one for one in told if one[1] not in self._header]
+        for line in terminal.shortened(told, verbose=verbose):
+            write(line)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
+
+from ..engine import steps
+from ..engine.steps import Going
+from . import live
 
 if TYPE_CHECKING:
     import pytest
@@ -15,31 +19,78 @@ if TYPE_CHECKING:
     from ..backends.registry import Choice
 
 
+_MOST_LINES = 5
+"""The most lines of the summary on daemons."""
+
+
+def is_silent(config: pytest.Config) -> bool:
+    """Tell whether nothing is to be printed: under `-q -q`."""
+    return config.get_verbosity() < -1
+
+
 class Progress:
     """A printer of lines on what takes long, past pytest's capturing.
 
+    What goes on has one line that is written over on a terminal, and else a line now and then.
+
     Args:
         config: pytest's configuration.
+
+    Attributes:
+        is_live: Whether there is a line that is written over.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._pending: deque[str] = deque()
+        self._going = self._looked_at = Going()
+        self._plain = steps.Plain(self._pending.append)
+        self._lock = threading.Lock()
+        self.is_live = not is_silent(config) and live.fits(config)
+        self._live = live.LiveLine()
 
     def __call__(self, text: str) -> None:
-        """Print a line; one of another thread is printed with the next of the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            # Capturing is not to be touched while a test runs.
+        """Print a line; one of another thread is printed with the next of the main thread.
+
+        See `steps` for the lines on what goes on. Those that the main thread waits for are printed
+        at once, whichever thread tells them.
+        """
+        if is_silent(self._config):
+            return
+        is_main = threading.current_thread() is threading.main_thread()
+        if isinstance(text, Going):
+            self._going = text
+            is_main = text.is_waited_for
+        write = live.writer(self._config)
+        if text and not isinstance(text, Going) and (write is not None or not is_main):
             self._pending.append(text)
-            return
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        # Capturing is not to be touched while a test runs.
+        if is_main and write is not None:
+            with self._lock:
+                self._print(write, goes_on=isinstance(text, Going) or not text)
+
+    def _print(self, write: Callable[[str], object], *, goes_on: bool) -> None:
+        going = self._going if goes_on else Going()
+        if self.is_live:
+            shown = going if going.seconds else Going()
+            if not (self._pending or shown or self._live.is_shown):
+                return
+        else:
+            shown = Going()
+            # While the main thread waits, it looks at the same again and again.
+            if going is not self._looked_at:
+                self._looked_at = going
+                self._plain(going)
+            if not self._pending:
+                return
         capture = self._config.pluginmanager.get_plugin("capturemanager")
-        if reporter is None:
-            return
         with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if self._pending or not shown:
+                self._live.erase()
             while self._pending:
-                reporter.write_line(f"dind: {self._pending.popleft()}")
-            reporter.write_line(f"dind: {text}")
+                write(f"dind: {self._pending.popleft()}")
+            if shown:
+                self._live.draw(f"dind: {shown}", self._config)
 
     def pending(self) -> list[str]:
         """Return the lines that have not been printed, as the summary has them."""
@@ -100,7 +151,34 @@ def summary(
     lines = [line for made in choices if made.because for line in choice(made)]
     lines += [f"dind: {record.because}" for record in used if record.because]
     told = [("", line) for line in lines] + [(record.id, _ready(record)) for record in used]
-    return told + [(record.id, line) for record in kept for line in _kept(record)]
+    return told + [(record.id, _kept(record)) for record in kept]
+
+
+def shortened(told: Iterable[Told], *, verbose: bool) -> list[str]:
+    """Return the lines of the summary on daemons, as they are printed.
+
+    These are at most five, unless all are asked for. What was ready when is left out first.
+    """
+    texts: list[Told] = [*dict.fromkeys((id_, text) for id_, text in told)]
+    if verbose or sum(map(_height, texts)) <= _MOST_LINES:
+        return [line for _, text in texts for line in text.splitlines()]
+    room, shown = _MOST_LINES - 1, []
+    for one in sorted(texts, key=_rank):
+        if _height(one) > room:
+            break
+        room -= _height(one)
+        shown.append(one)
+    lines = [line for one in texts if one in shown for line in one[1].splitlines()]
+    return [*lines, f"dind: and {len(texts) - len(shown)} more, -v tells all"]
+
+
+def _height(told: Told) -> int:
+    return told[1].count("\n") + 1
+
+
+def _rank(told: Told) -> int:
+    """Return what is told first: of the run, of a daemon that stays, and of any daemon."""
+    return 0 if not told[0] else 1 if "\n" in told[1] else 2
 
 
 def unread_apis(outer: Mapping[str, str], used: Iterable[Record]) -> list[Told]:
@@ -130,9 +208,11 @@ def _ready(record: Record) -> str:
     )
 
 
-def _kept(record: Record) -> list[str]:
-    return [
+def _kept(record: Record) -> str:
+    variables = " ".join(f"{name}={value}" for name, value in record.variables().items())
+    lines = [
         f"dind: kept {record.home.label}; to use it, and to remove it:",
-        *(f"  export {name}={value}" for name, value in record.variables().items()),
+        f"  export {variables}",
         f"  python -m pytest_dind rm {record.home.label}",
     ]
+    return "\n".join(lines)

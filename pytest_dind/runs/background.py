@@ -7,9 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..engine import steps
+
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
+    from ..engine import streams
     from ..settings import Settings
+
+_SHOW_SECONDS = 0.5
 
 
 class BackgroundStart:
@@ -49,13 +54,23 @@ class BackgroundStart:
         """Wait until the start has ended or failed; return false when that took longer."""
         return self._done.wait(seconds)
 
-    def result(self) -> Daemon:
+    def result(self, progress: streams.Progress = len) -> Daemon:
         """Wait for the daemon and return it.
+
+        Args:
+            progress: Writes a progress line; shows meanwhile what the start tells.
 
         Raises:
             DindError: the daemon can't be had.
         """
-        self.wait()
+        waited = False
+        try:
+            while not self.wait(_SHOW_SECONDS):
+                waited = True
+                progress(steps.MEANWHILE)
+        finally:
+            if waited:
+                progress(steps.Going())
         if self._error is not None:
             raise self._error
         assert self._daemon is not None

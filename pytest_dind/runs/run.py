@@ -209,7 +209,7 @@ class Run:
         if background is not None and name == MAIN:
             if background.settings == settings:
                 self._asked = True
-                daemon = background.result()
+                daemon = background.result(self.progress)
                 if daemon.id in self._daemons:
                     return daemon
             elif not self._asked:

@@ -122,7 +122,7 @@ def test_kept_when_the_end_fails(project: Project) -> None:
 def test_kept_by_each_worker(project: Project, traces: Traces) -> None:
     """With scope worker each worker keeps its own, told of by name; `rm --all` takes them all."""
     project.write(_PASSES)
-    output = project.run("-n2", "--dist=each", "--dind-scope=worker", "--dind-keep=always")
+    output = project.run("-v", "-n2", "--dist=each", "--dind-scope=worker", "--dind-keep=always")
     names = {found["name"] for found in _LINES.finditer(output)}
     assert len(names) == 2
     assert _kept(project) == names

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from pytest_dind import BuildFailed, SettingsError
-from pytest_dind.engine import build_trace, builds
+from pytest_dind.engine import build_trace, builds, steps
 
 from ..support import Answer, FakeEngine
 
@@ -117,7 +117,7 @@ def _ways(answers: Iterator[Answer], path: Path, directory: Path, version: str) 
     with FakeEngine(path, {"POST /build": lambda: next(answers)}) as engine:
         client = docker.DockerClient(engine.host, version=version)
         try:
-            return builds.by_api(client, build, lambda line: None)
+            return builds.by_api(client, build, steps.Step(len, ""))
         finally:
             client.close()
 

@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from pytest_dind import BuildFailed, ImageUnavailable
-from pytest_dind.engine import archives, builds, images, streams
+from pytest_dind.engine import archives, builds, images, steps, streams
 
 from ..support import Answer, FakeEngine, Reply
 
@@ -68,12 +68,13 @@ def test_image_that_is_pulled(short_path: Path) -> None:
         found = images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
 
     assert found["Id"] == "sha256:1"
-    assert engine.said == ["pulling some:tag", "pulled some:tag"]
+    assert engine.said == ["pulling some:tag", "", "pulled some:tag"]
 
 
 def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull that takes long tells how much of its layers is here."""
-    monkeypatch.setattr(streams, "_SAY_AFTER_SECONDS", -1)
+    monkeypatch.setattr(steps, "_AFTER_SECONDS", 0)
+    monkeypatch.setattr(steps, "_BETWEEN_SECONDS", 0)
     looks: Iterator[Answer] = iter([_MISSING])
 
     def event(layer: str, status: str, **detail: int) -> dict[str, Any]:
@@ -94,11 +95,41 @@ def test_pull_that_takes_long(short_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     assert engine.said == [
         "pulling some:tag",
+        "pulling some:tag: 0 s",
         "pulling some:tag: 5 of 20 MB",
         "pulling some:tag: 6 of 30 MB",
         "pulling some:tag: 21 of 30 MB",
         "pulling some:tag: 21 of 30 MB",
+        "",
         "pulled some:tag",
+    ]
+
+
+def test_pull_whose_size_is_not_known_yet(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a layer's size is not known, no sum of sizes is told; nor is a rate, once all is here.
+
+    An engine downloads some layers at a time, and tells the sizes of others later.
+    """
+    monkeypatch.setattr(steps, "_AFTER_SECONDS", 0)
+    monkeypatch.setattr(steps, "_BETWEEN_SECONDS", 0)
+    looks: Iterator[Answer] = iter([_MISSING])
+    detail = {"current": 5_000_000, "total": 5_000_000}
+    answers: dict[str, Reply] = {
+        "GET /images/some:tag/json": lambda: next(looks, _FOUND),
+        "POST /images/create": _events(
+            {"id": "b", "status": "Waiting"},
+            {"id": "a", "status": "Downloading", "progressDetail": detail},
+            {"id": "b", "status": "Downloading", "progressDetail": detail},
+        ),
+    }
+    with _Engine(short_path / "s", answers) as engine:
+        images.ImageSource(engine.client, engine.said.append).ensure("some:tag")
+
+    assert engine.said[2:4] == [
+        "pulling some:tag: 5 MB, layers to come: 1",
+        "pulling some:tag: 10 of 10 MB, unpacking",
     ]
 
 
@@ -150,7 +181,7 @@ def test_pull_that_breaks(short_path: Path, failure: dict[str, Any]) -> None:
     }
     with _Engine(short_path / "s", answers) as engine:
         assert "unexpected EOF" in _failure(engine)
-    assert engine.said == ["pulling some:tag"]
+    assert engine.said == ["pulling some:tag", ""]
 
 
 def test_pull_that_is_cut_off(short_path: Path) -> None:
@@ -334,7 +365,7 @@ def test_build_that_fails(short_path: Path, tmp_path: Path, failure: dict[str, A
         _Engine(short_path / "s", answers) as engine,
         pytest.raises(BuildFailed, match="some:tag") as caught,
     ):
-        builds.by_api(engine.client, build, engine.said.append)
+        builds.by_api(engine.client, build, steps.Step(engine.said.append, ""))
 
     assert caught.value.evidence.splitlines()[1:] == ["Step 1/1 : FROM scratch", "unexpected EOF"]
 

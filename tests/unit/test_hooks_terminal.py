@@ -7,8 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pytest_dind.backends.protocol import Record
-from pytest_dind.hooks.terminal import Progress, summary, unread_apis
+from pytest_dind.engine.steps import MEANWHILE, Going
+from pytest_dind.hooks import live
+from pytest_dind.hooks.terminal import Progress, Told, shortened, summary, unread_apis
 from pytest_dind.lifetime.layout import Home
 
 
@@ -64,7 +68,8 @@ def test_lines_of_another_thread() -> None:
     """A line of another thread waits for the next of the main thread, or for the summary."""
     printed: list[str] = []
     plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append)}
-    config: Any = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=plugins.get))
+    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=lambda name: True)
+    config: Any = SimpleNamespace(get_verbosity=lambda: 0, pluginmanager=manager)
     progress = Progress(config)
 
     def from_another_thread(text: str) -> None:
@@ -80,3 +85,129 @@ def test_lines_of_another_thread() -> None:
     assert progress.pending() == ["dind: three"]
     assert progress.pending() == []
     assert printed == ["dind: one", "dind: two"]
+
+
+_KEPT = "dind: kept a\n  export A=b\n  rm a"
+
+
+def _ready(number: int) -> list[Told]:
+    return [(f"{one}", f"dind: daemon {one}") for one in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("told", "lines"),
+    [
+        (_ready(5), [f"dind: daemon {one}" for one in range(5)]),
+        (
+            _ready(200),
+            [*(f"dind: daemon {one}" for one in range(4)), "dind: and 196 more, -v tells all"],
+        ),
+        # A line of the run comes first, then what leads to a daemon that stays.
+        (
+            [("", "dind: auto"), *_ready(3), ("0", _KEPT), ("1", _KEPT)],
+            ["dind: auto", *_KEPT.splitlines(), "dind: and 4 more, -v tells all"],
+        ),
+        ([*_ready(2), ("0", _KEPT)], ["dind: daemon 0", "dind: daemon 1", *_KEPT.splitlines()]),
+    ],
+    ids=["five", "many", "kept", "kept-one"],
+)
+def test_summary_of_five_lines(told: list[Told], lines: list[str]) -> None:
+    """However many daemons there are, five lines are printed; a verbose run tells all."""
+    assert shortened(told, verbose=False) == lines
+    assert shortened(told, verbose=True) == [line for _, text in told for line in text.splitlines()]
+
+
+def test_said_twice() -> None:
+    """What two workers say of one daemon is one line, and counts as one."""
+    assert shortened(_ready(5) * 2, verbose=False) == [f"dind: daemon {one}" for one in range(5)]
+
+
+class _Screen:
+    """A pytest of which the printed lines are seen."""
+
+    def __init__(self, verbosity: int = 0) -> None:
+        self.lines: list[str] = []
+        plugins = {"terminalreporter": SimpleNamespace(write_line=self.lines.append, isatty=False)}
+        manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
+        self.config: Any = SimpleNamespace(get_verbosity=lambda: verbosity, pluginmanager=manager)
+
+
+def test_start_in_another_thread() -> None:
+    """While the main thread waits for another, what that tells is printed, and each once."""
+    screen = _Screen()
+    progress = Progress(screen.config)
+
+    def tell() -> None:
+        progress("pulled a")
+        progress(Going("starting", is_waited_for=False))
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    thread.join()
+    assert screen.lines == []
+    progress(MEANWHILE)
+    progress(MEANWHILE)
+    assert sorted(screen.lines) == ["dind: pulled a", "dind: starting"]
+    assert progress.pending() == []
+
+
+def test_quiet_run() -> None:
+    """Under `-q -q` nothing is printed, and nothing is left for the summary."""
+    screen = _Screen(verbosity=-2)
+    progress = Progress(screen.config)
+    for text in ("pulled a", Going("starting", 5), MEANWHILE):
+        progress(text)
+
+    assert screen.lines == progress.pending() == []
+    assert not progress.is_live
+
+
+def test_rich_reporter() -> None:
+    """Where pytest-rich reports, its console prints the lines, and nothing is written over."""
+    printed: list[str] = []
+    console = SimpleNamespace(out=lambda text, highlight: printed.append(text))
+    plugins = {"rich-terminal-reporter": SimpleNamespace(console=console)}
+    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
+    config: Any = SimpleNamespace(get_verbosity=lambda: 0, pluginmanager=manager)
+    progress = Progress(config)
+    progress("pulled a")
+
+    assert printed == ["dind: pulled a"]
+    assert not progress.is_live
+
+
+@pytest.mark.parametrize(
+    ("isatty", "term", "workers", "expected"),
+    [
+        (True, "xterm", False, True),
+        (False, "xterm", False, False),
+        (True, "dumb", False, False),
+        (True, "xterm", True, False),
+    ],
+)
+def test_where_a_line_is_written_over(
+    monkeypatch: pytest.MonkeyPatch, *, isatty: bool, term: str, workers: bool, expected: bool
+) -> None:
+    """That is on a terminal which can do it, and on which xdist does not do so itself."""
+    monkeypatch.setenv("TERM", term)
+    plugins: dict[str, Any] = {"terminalreporter": SimpleNamespace(isatty=isatty)}
+    plugins |= {"dsession": object()} if workers else {}
+    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
+    config: Any = SimpleNamespace(pluginmanager=manager)
+
+    assert live.fits(config) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("dind: pulling a", 15, "dind: pulling a"),
+        ("dind: pulling a", 14, "dind: pulli..."),
+        ("dind: pulling a", 1, "dind: p..."),
+        ("RUN \x1b[31mred\t1", 80, "RUN  [31mred 1"),
+        ("\u6f22" * 10, 12, "\u6f22" * 4 + "..."),
+    ],
+)
+def test_line_is_cut(text: str, columns: int, shown: str) -> None:
+    """A line fits into the terminal, whatever a build writes."""
+    assert live.cut(text, columns) == shown
