@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,7 @@ def dockerd(
                 options += ["--bind", shared, shared]
         if user:
             command = as_user(user, command, directory)
+            options += ["--bind", str(tunnel(directory)), "/dev/net/tun"]
         else:
             command += [f"--cgroup-parent=/{PARENT}", "--exec-opt=native.cgroupdriver=cgroupfs"]
         with _cgroup2.started("dockerd", command, PARENT, places, remove, options) as first:
@@ -158,6 +160,15 @@ def as_user(user: str, command: Sequence[str], directory: Path) -> list[str]:
         *("setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"),
         *("env", *variables, script, *command[1:]),
     ]
+
+
+def tunnel(directory: Path) -> Path:
+    """Make the device of slirp4netns, which a machine may have for root alone."""
+    path = directory / "tun"
+    path.unlink(missing_ok=True)
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(10, 200))
+    path.chmod(0o666)
+    return path
 
 
 def fetch(programs: Path) -> None:

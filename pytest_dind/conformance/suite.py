@@ -108,7 +108,12 @@ def test_loopback(dind_client: docker.DockerClient, image: str) -> None:
     try:
         container.reload()
         published = container.ports["80/tcp"] or []
-        assert _page("127.0.0.1", int(published[0]["HostPort"])) == _PAGE
+        assert published, "the engine tells of no port that the container's leads from"
+        port = int(published[0]["HostPort"])
+        try:
+            assert _page("127.0.0.1", port) == _PAGE
+        except OSError as error:
+            pytest.fail(f"port {port} of 127.0.0.1 does not lead there: {error}")
     finally:
         container.remove(force=True)
 
@@ -124,13 +129,18 @@ def test_files(dind_client: docker.DockerClient, image: str, tmp_path: Path) -> 
 def test_way_back(dind_client: docker.DockerClient, image: str) -> None:
     """A container calls a server in the test by `host.docker.internal`."""
     with _hook() as (port, called):
-        dind_client.containers.run(
+        container = dind_client.containers.run(
             image,
-            ["wget", "-q", "-O", "-", f"http://host.docker.internal:{port}/called"],
+            ["wget", "-q", "-T", "10", "-O", "-", f"http://host.docker.internal:{port}/called"],
             extra_hosts={"host.docker.internal": "host-gateway"},
-            remove=True,
+            detach=True,
         )
-        assert called == ["/called"]
+        try:
+            container.wait()
+            said = " ".join(container.logs().decode().split())
+            assert called == ["/called"], f"the test was not reached: {said}"
+        finally:
+            container.remove(force=True)
 
 
 @contextlib.contextmanager
@@ -160,13 +170,16 @@ def _hook() -> Iterator[tuple[int, list[str]]]:
 
 def test_limit(dind_client: docker.DockerClient, image: str) -> None:
     """A container's memory is limited."""
+    assert dind_client.info().get("MemoryLimit"), "the engine has no memory controller"
     files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
-    container = dind_client.containers.run(
-        image, ["sh", "-c", f"cat {files} 2>/dev/null"], mem_limit="64m", detach=True
+    container = dind_client.containers.create(
+        image, ["sh", "-c", f"cat {files} 2>/dev/null"], mem_limit="64m"
     )
     try:
+        container.start()
         container.wait()
-        assert container.logs().decode().strip() == str(64 << 20)
+        limit = container.logs().decode().strip()
+        assert limit == str(64 << 20), f"its control group's limit is {limit or 'not to be seen'}"
     finally:
         container.remove(force=True)
 
@@ -200,7 +213,8 @@ def test_own(dind_client: docker.DockerClient, dind_config: Settings, image: str
         others = {container.id for container in engine.client.containers.list(all=True)}
         ours = dind_client.containers.create(image, ["true"])
         try:
-            assert {c.id for c in dind_client.containers.list(all=True)} == {ours.id}
+            seen = {c.id for c in dind_client.containers.list(all=True)}
+            assert seen == {ours.id}, f"there are {len(seen)} to be seen instead of one"
         finally:
             ours.remove(force=True)
         assert ours.id not in others
@@ -265,8 +279,8 @@ def test_killed(ended: Ended, dind_config: Settings) -> None:
 
 
 @pytest.fixture
-def ended(tmp_path: Path, dind_config: Settings, dind_mode: str) -> Ended:
-    """Runs of pytest within this one, on the same engine, in the same mode."""
+def ended(tmp_path: Path, dind_config: Settings, dind_mode: str, dind_daemon: Daemon) -> Ended:
+    """Runs of pytest within this one, on the same engine, in the same mode; where that works."""
 
     def run(test: str, *options: str) -> tuple[Path, int, str]:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(test))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from pytest_dind.conformance import examination, outcomes, table
 from pytest_dind.conformance.examination import Examined, Outcome
-from pytest_dind.engine.engine import Engine
-
-from ..support import Answer, FakeEngine
 
 _SUITE = '''
 import pytest
+from pytest_dind.errors import DindError
 
 @pytest.fixture
 def broken():
@@ -35,6 +32,10 @@ def test_no_set_up(broken):
 def test_skipped():
     """This means nothing."""
     pytest.skip("of no meaning")
+
+def test_no_engine():
+    """This has no engine."""
+    raise DindError("No engine.", evidence="it is gone\\nsince long", remedy=["Start it."])
 '''
 
 
@@ -47,6 +48,7 @@ def test_outcomes(pytester: pytest.Pytester) -> None:
         {"says": "This does not", "outcome": "failed", "cause": "the cause"},
         {"says": "This can't be tried", "outcome": "failed", "cause": "nothing to be had"},
         {"says": "This means nothing", "outcome": "skipped", "cause": "of no meaning"},
+        {"says": "This has no engine", "outcome": "failed", "cause": "No engine. it is gone"},
     ]
 
 
@@ -70,45 +72,21 @@ def test_text() -> None:
 
 
 def test_markdown() -> None:
-    """The documentation gets a row for each engine and mode; one cause of all is told once."""
+    """The documentation gets a row for each engine and mode; a cause of several is told once."""
+    outcomes_of = {"A": "x", "B": "y", "C": "x"}
+    some = tuple(Outcome(f"{name} runs", "failed", why) for name, why in outcomes_of.items())
+    partly = Examined("Docker 3", "dind", (Outcome("D runs", "passed"), *some))
     all_failed = tuple(Outcome(f"{name} runs", "failed", "no engine") for name in "AB")
-    assert list(table.markdown([*_FOUND, Examined("Podman 2", "dind", all_failed)]))[2:] == [
+    assert list(table.markdown([*_FOUND, Examined("Podman 2", "dind", all_failed), partly]))[
+        2:
+    ] == [
         "| Docker 1 | dind | 2 of 2 |  |",
         "| Docker 1 | socket | 0 of 1 | B runs: a\\|b |",
         "| Podman 2 | dind | 0 of 2 | no engine |",
+        "| Docker 3 | dind | 1 of 4 | A runs; C runs: x<br>B runs: y |",
     ]
 
 
 def test_read() -> None:
     """What was written as JSON is read again."""
     assert tuple(map(Examined.read, examination.data(_FOUND))) == _FOUND
-
-
-@pytest.mark.parametrize(
-    ("version", "info", "described"),
-    [
-        (
-            {"Version": "26.1.5+dfsg1", "Components": [{"Name": "Engine", "Version": "26.1.5"}]},
-            {"SecurityOptions": ["name=rootless", "name=cgroupns"], "CgroupVersion": "2"},
-            "Docker 26.1.5 (rootless, cgroup v2)",
-        ),
-        (
-            {"Version": "28.5.2"},
-            {
-                "SecurityOptions": ["name=userns"],
-                "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
-            },
-            "Docker 28.5.2 (userns-remap, containerd store, cgroup v1)",
-        ),
-        (
-            {"Version": "5.4", "Components": [{"Name": "Podman Engine", "Version": "5.4"}]},
-            {"CgroupVersion": "2"},
-            "Podman 5.4 (cgroup v2)",
-        ),
-    ],
-)
-def test_description(short_path: Path, version: object, info: object, described: str) -> None:
-    """An engine's row says its product, its version, and what is special about it."""
-    answers = {"GET /version": Answer(body=version), "GET /info": Answer(body=info)}
-    with FakeEngine(short_path / "e", answers) as fake:
-        assert examination.describe(Engine(fake.host)) == described
