@@ -123,19 +123,20 @@ def dockerd(
         else:
             command += [f"--cgroup-parent=/{PARENT}", "--exec-opt=native.cgroupdriver=cgroupfs"]
         with _cgroup2.started("dockerd", command, PARENT, places, remove, options) as first:
-            yield from ready(places, machine, ["nsenter", f"--target={first}", "--net"])
+            way = "tests of another user" if user else ""
+            yield from ready(places, machine, ["nsenter", f"--target={first}", "--net"], way)
 
     return engine
 
 
 def ready(
-    places: _daemon.Places, machine: docker.DockerClient, prefix: Sequence[str]
+    places: _daemon.Places, machine: docker.DockerClient, prefix: Sequence[str], way: str = ""
 ) -> Iterator[Reached]:
     """Have the images in an engine of ours; remove its containers afterwards."""
     client = client_for(places.host)
     try:
         _images.copy(machine, client)
-        yield Reached(places.host, here(prefix))
+        yield Reached(places.host, here(prefix), way)
     finally:
         _cgroup2.remove_containers(client)  # else it gives each ten seconds to end
         client.close()
@@ -306,12 +307,12 @@ def contained(_directory: Path, machine: docker.DockerClient) -> Iterator[Reache
         api.remove_container(made, force=True, v=True)
 
 
-SUBIDS = {"/etc/subuid": MAPPED, "/etc/subgid": MAPPED.replace(USER, GROUP)}
+SUBIDS = {"/etc/subuid": MAPPED, "/etc/subgid": MAPPED}
 ROWS: dict[str, Row] = {
     "machine": machine,
     "cgroup2": dockerd(cgroup2=True),
     "userns-remap": dockerd(f"--userns-remap={USER}:{GROUP}", binds=SUBIDS),
-    "rootless": dockerd(user=USER, binds={**SUBIDS, "/etc/subgid": MAPPED}),
+    "rootless": dockerd(user=USER, binds=SUBIDS),
     "docker-26": dockerd(image="pytest-dind/daemon:26.1"),
     "docker-28": dockerd(image=_images.DAEMON),
     "containerd-store": dockerd("--feature=containerd-snapshotter=true", image=_images.DAEMON),

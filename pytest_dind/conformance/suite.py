@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 30
 _PAGE = "it is served"
+_HOST = "host.docker.internal"
 _SERVE = ["sh", "-ec", f"mkdir /www; echo {_PAGE} >/www/index.html; exec httpd -f -p 80 -h /www"]
 
 Ended = Callable[..., "tuple[Path, int, str]"]
@@ -131,8 +132,8 @@ def test_way_back(dind_client: docker.DockerClient, image: str) -> None:
     with _hook() as (port, called):
         container = dind_client.containers.run(
             image,
-            ["wget", "-q", "-T", "10", "-O", "-", f"http://host.docker.internal:{port}/called"],
-            extra_hosts={"host.docker.internal": "host-gateway"},
+            ["timeout", "20", "wget", "-q", "-O", "-", f"http://{_HOST}:{port}/called"],
+            extra_hosts={_HOST: "host-gateway"},
             detach=True,
         )
         try:
