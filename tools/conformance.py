@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import _daemon
 import _images
@@ -35,6 +37,7 @@ Found = dict[str, list[dict[str, Any]]]
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; give the exit status."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, _end)
     try:
         options.action(options)
     except Problem as problem:
@@ -132,6 +135,11 @@ def with_table(page: str, found: Mapping[str, list[dict[str, Any]]]) -> str:
 def lines(found: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     """Give the table's lines."""
     return table.markdown([Examined.read(row) for rows in found.values() for row in rows])
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as after any other error, so that no engine is left."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,16 @@ def test_files(dind_client: docker.DockerClient, image: str, tmp_path: Path) -> 
     """Files of the suite are bind-mounted, and what is written is there for the test."""
     (tmp_path / "here").write_text("from the test\n")
     script = ["sh", "-ec", "cat /files/here >/files/there"]
-    dind_client.containers.run(image, script, volumes=[f"{tmp_path}:/files"], remove=True)
-    assert (tmp_path / "there").read_text() == "from the test\n"
+    container = dind_client.containers.create(image, script, volumes=[f"{tmp_path}:/files"])
+    try:
+        container.start()
+        container.wait()
+        said = " ".join(container.logs().decode().split())
+        there = tmp_path / "there"
+        assert there.exists(), f"the daemon has not the test's directory: {said}"
+        assert there.read_text() == "from the test\n"
+    finally:
+        container.remove(force=True)
 
 
 def test_way_back(dind_client: docker.DockerClient, image: str) -> None:
