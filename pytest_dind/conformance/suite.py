@@ -129,7 +129,7 @@ def test_files(dind_client: docker.DockerClient, image: str, tmp_path: Path) -> 
         container.wait()
         said = " ".join(container.logs().decode().split())
         there = tmp_path / "there"
-        assert there.exists(), f"the daemon has not the test's directory: {said}"
+        assert there.exists(), f"nothing was written to the test's directory: {said}"
         assert there.read_text() == "from the test\n"
     finally:
         container.remove(force=True)
@@ -219,7 +219,10 @@ def test_networks(dind_client: docker.DockerClient, image: str) -> None:
 def test_own(dind_client: docker.DockerClient, dind_config: Settings, image: str) -> None:
     """What others have on the engine is not seen."""
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        others = {container.id for container in engine.client.containers.list(all=True)}
+        others = {
+            container.id
+            for container in engine.client.containers.list(all=True, ignore_removed=True)
+        }
         ours = dind_client.containers.create(image, ["true"])
         try:
             seen = {c.id for c in dind_client.containers.list(all=True)}
@@ -282,7 +285,10 @@ def test_killed(ended: Ended, dind_config: Settings) -> None:
     made = (directory / "made").read_text()
     deadline = time.monotonic() + _SECONDS
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        while made in {container.id for container in engine.client.containers.list(all=True)}:
+        while made in {
+            container.id
+            for container in engine.client.containers.list(all=True, ignore_removed=True)
+        }:
             assert time.monotonic() < deadline, f"the container {made[:12]} is there still"
             time.sleep(0.1)
 
