@@ -28,6 +28,7 @@ from _processes import children
 
 CGROUP_PARENT = "pytest-dind-cgroup2"
 INIT = Path(__file__).with_name("_cgroup2_init.py")
+VIEW = "--cgroup2"
 # Each ends with the one that started it, SIGKILL included.
 NAMESPACES = (
     *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid"),
@@ -104,9 +105,14 @@ def engine(directory: Path, *, keep: bool) -> Iterator[tuple[Places, int]]:
 
 @contextlib.contextmanager
 def started(
-    name: str, command: Sequence[str], parent: str, places: Places, remove: Sequence[Path]
+    name: str,
+    command: Sequence[str],
+    parent: str,
+    places: Places,
+    remove: Sequence[Path],
+    options: Sequence[str] = (VIEW,),
 ) -> Iterator[int]:
-    """Have an engine run in namespaces of its own, with a cgroup v2 view.
+    """Have an engine run in namespaces of its own.
 
     Args:
         name: what it is called.
@@ -114,6 +120,7 @@ def started(
         parent: the control group that its containers are in.
         places: where its files are.
         remove: the directories that are removed afterwards.
+        options: what else is its own, as `_cgroup2_init.py` has it.
 
     Yields:
         The pid of the first process in its namespaces.
@@ -121,14 +128,14 @@ def started(
     process: subprocess.Popen[str] | None = None
     healthy = False
     try:
-        with step(f"starting a {name} with a cgroup v2 view, log in {places.log}"):
-            inside = [*NAMESPACES, sys.executable, str(INIT), parent, *command]
+        with step(f"starting a {name} in namespaces of its own, log in {places.log}"):
+            inside = [*NAMESPACES, sys.executable, str(INIT), *options, parent, *command]
             process = launch(inside, places, environment())
             wait_until_healthy(process, places, name)
         healthy = True
         yield children(process.pid)[0]
     finally:
-        with step(f"stopping the {name} with the cgroup v2 view"):
+        with step(f"stopping that {name}"):
             if process is not None:
                 stop(process, STOP_SECONDS if healthy else 0)
             clean(*remove)

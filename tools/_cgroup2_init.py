@@ -1,6 +1,10 @@
-"""First process in the namespaces of `run`: cgroup v2 view, loopback, an engine.
+"""First process in the namespaces of a further engine: what is its own there, and the engine.
 
-Usage: _cgroup2_init.py CGROUP_PARENT ENGINE ARGUMENTS...
+Usage: _cgroup2_init.py [--cgroup2] [--bind SOURCE TARGET]... [--root DIRECTORY]
+                        CGROUP_PARENT ENGINE ARGUMENTS...
+
+--cgroup2 gives a view of cgroup v2, --bind puts a file where another one is, and --root has the
+engine run in another root directory, into which what is bound comes too.
 
 It reaps what others leave behind, passes SIGTERM on, and ends when the engine ends, and with it,
 since it is the first process of a PID namespace, all that still runs there.
@@ -8,6 +12,7 @@ since it is the first process of a PID namespace, all that still runs there.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import os
@@ -30,15 +35,26 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 def main() -> int:
     """Set the namespaces up, run the engine in them, give its exit status."""
-    parent, *command = sys.argv[1:]
-    mount()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cgroup2", action="store_true")
+    parser.add_argument("--bind", nargs=2, action="append", default=[], type=Path)
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("parent")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    mount(cgroup2=options.cgroup2)
     loopback_up()
-    with subprocess.Popen(command) as engine:
+    if options.root:
+        enter(options.root, options.bind)
+    else:
+        bind(Path("/"), options.bind)
+    with subprocess.Popen(options.command) as engine:
         signal.signal(signal.SIGTERM, lambda *_: engine.terminate())
         while engine.poll() is None:
             with contextlib.suppress(ChildProcessError):
                 reap(engine)
-    remove_cgroups(CGROUPS / parent)
+    for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
+        remove_cgroups(hierarchy / options.parent)
     return engine.returncode
 
 
@@ -49,14 +65,36 @@ def reap(engine: subprocess.Popen[bytes]) -> None:
         os.waitpid(ended.si_pid, 0)
 
 
-def mount() -> None:
-    """Put the cgroup v2 hierarchy where the v1 one was, in this mount namespace alone."""
-    subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
-    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
+def mount(*, cgroup2: bool) -> None:
+    """Hide what other engines keep, in this mount namespace alone, and the v1 hierarchies."""
+    if cgroup2:
+        subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
+        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
     for directory in OWN:
         # One that was missing stays outside, empty.
         directory.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(directory)], check=True)
+
+
+def bind(root: Path, binds: list[list[Path]]) -> None:
+    """Put files and directories where others are, or none."""
+    for source, target in binds:
+        place = root / target.relative_to("/")
+        if source.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--rbind", str(source), str(place)], check=True)
+
+
+def enter(root: Path, binds: list[list[Path]]) -> None:
+    """Make a directory the root, with this machine's devices, and what is bound."""
+    subprocess.run(["mount", "--bind", str(root), str(root)], check=True)
+    bind(root, [[path, path] for path in map(Path, ("/dev", "/proc", "/sys"))] + binds)
+    before = root / "before"
+    before.mkdir(exist_ok=True)
+    subprocess.run(["pivot_root", str(root), str(before)], check=True)
+    os.chroot("/")
+    os.chdir("/")
+    subprocess.run(["umount", "--lazy", "/before"], check=True)
 
 
 def loopback_up() -> None:

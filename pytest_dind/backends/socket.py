@@ -139,7 +139,8 @@ class SocketBackend:
             home=home,
             id=home.label,
             host=host,
-            address=LOOPBACK if here else "",
+            # From a container beside those of the tests, the engine's machine is another one.
+            address=own_container.gateway(self._engine) or LOOPBACK if here else "",
             because=""
             if here
             else f"engine {self._engine.url}: published ports are not reached from here, because "

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pytest_dind.errors import DindError
+
 FILE = "outcomes.json"
 """The file's name, in pytest's root directory."""
 
@@ -44,6 +46,8 @@ def _says(item: pytest.Item) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """An error in a line."""
+    """An error in a line; one of the plugin's with the first line of its evidence."""
+    if isinstance(error, DindError):
+        return " ".join([error.what, *error.evidence.splitlines()[:1]])[:_LONGEST]
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:_LONGEST]

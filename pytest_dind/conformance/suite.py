@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 30
 _PAGE = "it is served"
+_HOST = "host.docker.internal"
 _SERVE = ["sh", "-ec", f"mkdir /www; echo {_PAGE} >/www/index.html; exec httpd -f -p 80 -h /www"]
 
 Ended = Callable[..., "tuple[Path, int, str]"]
@@ -108,7 +109,12 @@ def test_loopback(dind_client: docker.DockerClient, image: str) -> None:
     try:
         container.reload()
         published = container.ports["80/tcp"] or []
-        assert _page("127.0.0.1", int(published[0]["HostPort"])) == _PAGE
+        assert published, "the engine tells of no port that the container's leads from"
+        port = int(published[0]["HostPort"])
+        try:
+            assert _page("127.0.0.1", port) == _PAGE
+        except OSError as error:
+            pytest.fail(f"port {port} of 127.0.0.1 does not lead there: {error}")
     finally:
         container.remove(force=True)
 
@@ -117,20 +123,33 @@ def test_files(dind_client: docker.DockerClient, image: str, tmp_path: Path) -> 
     """Files of the suite are bind-mounted, and what is written is there for the test."""
     (tmp_path / "here").write_text("from the test\n")
     script = ["sh", "-ec", "cat /files/here >/files/there"]
-    dind_client.containers.run(image, script, volumes=[f"{tmp_path}:/files"], remove=True)
-    assert (tmp_path / "there").read_text() == "from the test\n"
+    container = dind_client.containers.create(image, script, volumes=[f"{tmp_path}:/files"])
+    try:
+        container.start()
+        container.wait()
+        said = " ".join(container.logs().decode().split())
+        there = tmp_path / "there"
+        assert there.exists(), f"nothing was written to the test's directory: {said}"
+        assert there.read_text() == "from the test\n"
+    finally:
+        container.remove(force=True)
 
 
 def test_way_back(dind_client: docker.DockerClient, image: str) -> None:
     """A container calls a server in the test by `host.docker.internal`."""
     with _hook() as (port, called):
-        dind_client.containers.run(
+        container = dind_client.containers.run(
             image,
-            ["wget", "-q", "-O", "-", f"http://host.docker.internal:{port}/called"],
-            extra_hosts={"host.docker.internal": "host-gateway"},
-            remove=True,
+            ["timeout", "20", "wget", "-q", "-O", "-", f"http://{_HOST}:{port}/called"],
+            extra_hosts={_HOST: "host-gateway"},
+            detach=True,
         )
-        assert called == ["/called"]
+        try:
+            container.wait()
+            said = " ".join(container.logs().decode().split())
+            assert called == ["/called"], f"the test was not reached: {said}"
+        finally:
+            container.remove(force=True)
 
 
 @contextlib.contextmanager
@@ -160,13 +179,16 @@ def _hook() -> Iterator[tuple[int, list[str]]]:
 
 def test_limit(dind_client: docker.DockerClient, image: str) -> None:
     """A container's memory is limited."""
+    assert dind_client.info().get("MemoryLimit"), "the engine has no memory controller"
     files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
-    container = dind_client.containers.run(
-        image, ["sh", "-c", f"cat {files} 2>/dev/null"], mem_limit="64m", detach=True
+    container = dind_client.containers.create(
+        image, ["sh", "-c", f"cat {files} 2>/dev/null"], mem_limit="64m"
     )
     try:
+        container.start()
         container.wait()
-        assert container.logs().decode().strip() == str(64 << 20)
+        limit = container.logs().decode().strip()
+        assert limit == str(64 << 20), f"its control group's limit is {limit or 'not to be seen'}"
     finally:
         container.remove(force=True)
 
@@ -197,10 +219,14 @@ def test_networks(dind_client: docker.DockerClient, image: str) -> None:
 def test_own(dind_client: docker.DockerClient, dind_config: Settings, image: str) -> None:
     """What others have on the engine is not seen."""
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        others = {container.id for container in engine.client.containers.list(all=True)}
+        others = {
+            container.id
+            for container in engine.client.containers.list(all=True, ignore_removed=True)
+        }
         ours = dind_client.containers.create(image, ["true"])
         try:
-            assert {c.id for c in dind_client.containers.list(all=True)} == {ours.id}
+            seen = {c.id for c in dind_client.containers.list(all=True)}
+            assert seen == {ours.id}, f"there are {len(seen)} to be seen instead of one"
         finally:
             ours.remove(force=True)
         assert ours.id not in others
@@ -259,14 +285,17 @@ def test_killed(ended: Ended, dind_config: Settings) -> None:
     made = (directory / "made").read_text()
     deadline = time.monotonic() + _SECONDS
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        while made in {container.id for container in engine.client.containers.list(all=True)}:
+        while made in {
+            container.id
+            for container in engine.client.containers.list(all=True, ignore_removed=True)
+        }:
             assert time.monotonic() < deadline, f"the container {made[:12]} is there still"
             time.sleep(0.1)
 
 
 @pytest.fixture
-def ended(tmp_path: Path, dind_config: Settings, dind_mode: str) -> Ended:
-    """Runs of pytest within this one, on the same engine, in the same mode."""
+def ended(tmp_path: Path, dind_config: Settings, dind_mode: str, dind_daemon: Daemon) -> Ended:
+    """Runs of pytest within this one, on the same engine, in the same mode; where that works."""
 
     def run(test: str, *options: str) -> tuple[Path, int, str]:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(test))

@@ -35,11 +35,13 @@ def markdown(found: Sequence[Examined]) -> Iterator[str]:
 
 
 def _missing(one: Examined) -> str:
-    """What does not work, with its cause; where all fails for one cause, that alone."""
-    causes = {failed.cause for failed in one.failed}
-    if len(one.failed) > 1 and len(causes) == 1:
-        return _cell(causes.pop())
-    return _cell("; ".join(f"{failed.says}: {failed.cause}" for failed in one.failed))
+    """What does not work, by its causes; where nothing works, those alone."""
+    causes: dict[str, list[str]] = {}
+    for failed in one.failed:
+        causes.setdefault(failed.cause, []).append(failed.says)
+    if len(one.failed) > 1 and not any(o.outcome == "passed" for o in one.outcomes):
+        return "<br>".join(map(_cell, causes))
+    return "<br>".join(_cell(f"{'; '.join(says)}: {cause}") for cause, says in causes.items())
 
 
 def _cell(line: str) -> str:

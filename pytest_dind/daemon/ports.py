@@ -205,7 +205,10 @@ class Ports:
     def accepts(self, address: Address) -> bool:
         """Whether something accepts TCP connections at an address that `find` has given."""
         published = self.record.outer and f"{address.port}/tcp" in self.record.published
-        direct = published or self.record.address == LOOPBACK
+        engines = not isolates(self.record.mode)
+        if not engines and address.host != LOOPBACK:
+            return _listens(address, None)
+        direct = published or engines
         return _listens(
             address, _CLOSED_WITHIN_SECONDS if direct else _CLOSED_BEHIND_TUNNEL_SECONDS
         )
@@ -351,16 +354,17 @@ def host(record: Record) -> str:
     return LOOPBACK if launch.is_on(record.home.path) else ""
 
 
-def _listens(address: Address, patience: float) -> bool:
-    """Whether something accepts connections, also behind a proxy on loopback.
+def _listens(address: Address, patience: float | None) -> bool:
+    """Whether something accepts connections, also behind a proxy.
 
     Args:
         address: The address.
-        patience: The seconds after which a proxy that found nobody would have closed.
+        patience: The seconds after which a proxy that found nobody would have closed; None where
+            there is none.
     """
     try:
         with socket.create_connection(address, timeout=_CONNECT_SECONDS) as connection:
-            if address.host != LOOPBACK:
+            if patience is None:
                 return True
             connection.settimeout(patience)
             try:

@@ -120,10 +120,18 @@ def find(engine: Engine) -> Mapping[str, Any] | None:
 
 def networks(engine: Engine) -> dict[str, str]:
     """The engine's networks that this process's container is in, and its address in each."""
-    found = _networks(engine.own_container or {})
-    # That of a container whose network this process's own has, too: so is its host name, which is
-    # its id as a rule.
-    return found or _networks(_inspect(engine, socket.gethostname()) or {})
+    return {name: net["IPAddress"] for name, net in _connections(engine).items()}
+
+
+def gateway(engine: Engine) -> str:
+    """The engine's machine, as this process's container reaches it; empty where nothing is between.
+
+    A process that runs in no container asks nothing.
+    """
+    if not is_contained():
+        return ""
+    gateways = (str(net.get("Gateway") or "") for net in _connections(engine).values())
+    return next(filter(None, gateways), "")
 
 
 def shared(details: Mapping[str, Any]) -> SharedFiles:
@@ -226,9 +234,18 @@ def _inspect(engine: Engine, name: str) -> dict[str, Any] | None:
     return details
 
 
-def _networks(details: Mapping[str, Any]) -> dict[str, str]:
+def _connections(engine: Engine) -> dict[str, Mapping[str, Any]]:
+    """The engine's networks that this process's container has an address in, with the details."""
+    # That of a container whose network this process's own has, too: so is its host name, which is
+    # its id as a rule.
+    return _networks(engine.own_container or {}) or _networks(
+        _inspect(engine, socket.gethostname()) or {}
+    )
+
+
+def _networks(details: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found = (details.get("NetworkSettings") or {}).get("Networks") or {}
-    return {name: net["IPAddress"] for name, net in found.items() if net.get("IPAddress")}
+    return {name: net for name, net in found.items() if net.get("IPAddress")}
 
 
 def _list(engine: Engine) -> list[Mapping[str, Any]]:

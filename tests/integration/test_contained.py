@@ -149,6 +149,23 @@ def test_files(contained: Contained) -> None:
     assert "2 passed" in contained.run(image, TMPDIR="/temp")
 
 
+def test_address(contained: Contained) -> None:
+    """A published port is reached where the engine's machine is, seen from the tests' container."""
+    contained.write(
+        f"""
+        from urllib.request import urlopen
+
+        def test_it(dind_daemon, dind_client):
+            serve = ["sh", "-c", "echo served >/index.html; exec httpd -f -p 80 -h /"]
+            ports = {{"80/tcp": None}}
+            server = dind_client.containers.run("{NESTED_IMAGE}", serve, detach=True, ports=ports)
+            host, port = dind_daemon.address(server, 80)
+            assert urlopen(f"http://{{host}}:{{port}}/", timeout=20).read() == b"served\\n"
+        """
+    )
+    assert "1 passed" in contained.run(f"--dind-image={DAEMON_IMAGE}")
+
+
 def test_that_is_killed(contained: Contained, engine: Engine, room: Path) -> None:
     """What the tests have made is left behind with their container, and goes, whoever looks."""
     contained.write(

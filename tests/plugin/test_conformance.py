@@ -10,6 +10,7 @@ from pytest_dind.conformance import outcomes
 
 _SUITE = '''
 import pytest
+from pytest_dind.errors import DindError
 
 @pytest.fixture
 def broken():
@@ -30,6 +31,10 @@ def test_no_set_up(broken):
 def test_skipped():
     """This means nothing."""
     pytest.skip("of no meaning")
+
+def test_no_engine():
+    """This has no engine."""
+    raise DindError("No engine.", evidence="it is gone\\nsince long", remedy=["Start it."])
 '''
 
 
@@ -42,4 +47,5 @@ def test_outcomes(pytester: pytest.Pytester) -> None:
         {"says": "This does not", "outcome": "failed", "cause": "the cause"},
         {"says": "This can't be tried", "outcome": "failed", "cause": "nothing to be had"},
         {"says": "This means nothing", "outcome": "skipped", "cause": "of no meaning"},
+        {"says": "This has no engine", "outcome": "failed", "cause": "No engine. it is gone"},
     ]

@@ -32,12 +32,18 @@ def test_text() -> None:
 
 
 def test_markdown() -> None:
-    """The documentation gets a row for each engine and mode; one cause of all is told once."""
+    """The documentation gets a row for each engine and mode; a cause of several is told once."""
+    outcomes_of = {"A": "x", "B": "y", "C": "x"}
+    some = tuple(Outcome(f"{name} runs", "failed", why) for name, why in outcomes_of.items())
+    partly = Examined("Docker 3", "dind", (Outcome("D runs", "passed"), *some))
     all_failed = tuple(Outcome(f"{name} runs", "failed", "no engine") for name in "AB")
-    assert list(table.markdown([*_FOUND, Examined("Podman 2", "dind", all_failed)]))[2:] == [
+    assert list(table.markdown([*_FOUND, Examined("Podman 2", "dind", all_failed), partly]))[
+        2:
+    ] == [
         "| Docker 1 | dind | 2 of 2 |  |",
         "| Docker 1 | socket | 0 of 1 | B runs: a\\|b |",
         "| Podman 2 | dind | 0 of 2 | no engine |",
+        "| Docker 3 | dind | 1 of 4 | A runs; C runs: x<br>B runs: y |",
     ]
 
 

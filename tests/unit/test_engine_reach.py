@@ -91,6 +91,17 @@ def test_in_its_container(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> No
     assert reach.apart_from(engine, _details("192.0.2.1")) == ""
 
 
+def test_engine_of_its_container(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its container a process reaches the engine's machine at the network's gateway."""
+    details = {"Id": "0123", **_details("172.17.0.1")}
+    monkeypatch.setattr(own_container, "find", lambda engine: details)
+    monkeypatch.setattr(own_container, "is_contained", lambda: True)
+    assert own_container.gateway(engine) == "172.17.0.1"
+
+    monkeypatch.setattr(own_container, "is_contained", lambda: False)
+    assert own_container.gateway(engine) == ""
+
+
 @pytest.mark.parametrize("certified", [True, False])
 def test_rootless(
     engine: Engine, info: dict[str, Any], monkeypatch: pytest.MonkeyPatch, certified: bool

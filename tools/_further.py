@@ -1,0 +1,325 @@
+"""Engines of other kinds than the machine's, each for as long as a block, and ways to one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _cgroup2
+import _daemon
+import _debs
+import _images
+import _podman
+import docker
+from _connection import address, client_for
+from _console import Problem, step
+
+ROOT = Path(__file__).parents[1]
+PARENT = "pytest-dind-further"
+# A user who owns nothing, and users that nobody has; as files of the engine's namespaces alone.
+USER, GROUP = "nobody", "nogroup"
+MAPPED = f"{USER}:300000:65536\n"
+ROOTLESS = ("rootlesskit", "slirp4netns")
+
+Call = Callable[[Sequence[str]], str]
+"""Runs a command of Python's, `-m` and what follows, and gives what it prints."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """An engine that is ready.
+
+    Attributes:
+        host: How the plugin is told of it.
+        call: Runs Python where the tests are.
+        way: What the table says of the way to it, after its name; nothing for its own socket.
+    """
+
+    host: str
+    call: Call
+    way: str = ""
+
+
+Row = Callable[[Path, docker.DockerClient], contextlib.AbstractContextManager[Reached]]
+"""Makes an engine in a directory; the machine's own has the images."""
+
+
+def here(prefix: Sequence[str] = (), **env: str) -> Call:
+    """Run Python on this machine, in another process' namespaces perhaps."""
+
+    def call(words: Sequence[str]) -> str:
+        # The status tells that something does not work, which is the answer.
+        run = subprocess.run(
+            [*prefix, sys.executable, *words],
+            cwd=ROOT,
+            env={**_daemon.environment(), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=False,
+            text=True,
+        )
+        return run.stdout
+
+    return call
+
+
+@contextlib.contextmanager
+def machine(_directory: Path, _machine: docker.DockerClient) -> Iterator[Reached]:
+    """The machine's engine."""
+    yield Reached(address(), here())
+
+
+def dockerd(
+    *arguments: str,
+    image: str = "",
+    cgroup2: bool = False,
+    binds: Mapping[str, str] | None = None,
+    user: str = "",
+) -> Row:
+    """Make a row of a second dockerd.
+
+    Args:
+        arguments: What dockerd is told.
+        image: The image whose dockerd it is; this machine's without.
+        cgroup2: Whether it has a view of cgroup v2.
+        binds: Texts of files that are its own.
+        user: Who runs it, in user namespaces.
+    """
+
+    @contextlib.contextmanager
+    def engine(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+        data, runtime = directory / "data", directory / "run"
+        places = _daemon.Places(directory, f"unix://{directory}/docker.sock", runtime)
+        remove = [data, runtime, directory / "root", directory / "home"]
+        _cgroup2.clean(*remove)  # what a killed run has left
+        command = _daemon.prepare(places)
+        if image:
+            command[0] = "dockerd"
+        command += [f"--data-root={data}", *arguments]
+        options = ["--cgroup2"] if cgroup2 else []
+        for number, (target, text) in enumerate((binds or {}).items()):
+            file = directory / f"file-{number}"
+            file.write_text(text)
+            options += ["--bind", str(file), target]
+        if image:
+            extract(machine, image, directory / "root")
+            options += ["--root", str(directory / "root")]
+            # What tests bind has the same path in there.
+            for shared in (str(directory), tempfile.gettempdir()):
+                options += ["--bind", shared, shared]
+        if user:
+            command = as_user(user, command, directory)
+            options += ["--bind", str(tunnel(directory)), "/dev/net/tun"]
+        else:
+            command += [f"--cgroup-parent=/{PARENT}", "--exec-opt=native.cgroupdriver=cgroupfs"]
+        with _cgroup2.started("dockerd", command, PARENT, places, remove, options) as first:
+            way = "tests of another user" if user else ""
+            yield from ready(places, machine, ["nsenter", f"--target={first}", "--net"], way)
+
+    return engine
+
+
+def ready(
+    places: _daemon.Places, machine: docker.DockerClient, prefix: Sequence[str], way: str = ""
+) -> Iterator[Reached]:
+    """Have the images in an engine of ours; remove its containers afterwards."""
+    client = client_for(places.host)
+    try:
+        _images.copy(machine, client)
+        yield Reached(places.host, here(prefix), way)
+    finally:
+        _cgroup2.remove_containers(client)  # else it gives each ten seconds to end
+        client.close()
+
+
+def as_user(user: str, command: Sequence[str], directory: Path) -> list[str]:
+    """Give the command of a rootless dockerd, and the directories that it needs."""
+    programs = directory / "programs"
+    if not programs.exists():
+        fetch(programs)
+    for name in ("data", "run", "home"):
+        path = directory / name
+        path.mkdir(exist_ok=True)
+        shutil.chown(path, user)
+    shutil.chown(directory, user)
+    script = _daemon.program("dockerd-rootless.sh") or (
+        "/usr/share/docker.io/contrib/dockerd-rootless.sh"
+    )
+    search = f"{programs}:{_daemon.search_path()}"
+    variables = [f"PATH={search}", f"HOME={directory}/home", f"XDG_RUNTIME_DIR={directory}/run"]
+    return [
+        *("setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"),
+        *("env", *variables, script, *command[1:]),
+    ]
+
+
+def tunnel(directory: Path) -> Path:
+    """Make the device of slirp4netns, which a machine may have for root alone."""
+    path = directory / "tun"
+    path.unlink(missing_ok=True)
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(10, 200))
+    path.chmod(0o666)
+    return path
+
+
+def fetch(programs: Path) -> None:
+    """Take what rootless Docker needs out of Debian's packages, without installing it."""
+    what, remedy = "rootless Docker's programs can't be had", "check the network"
+    with tempfile.TemporaryDirectory() as scratch, step("fetching rootlesskit") as shown:
+        programs.mkdir()
+        for name in ROOTLESS:
+            found = _debs.unpacked([name], [], Path(scratch), shown, what, remedy)
+            for file in (found / "usr" / "bin").iterdir():
+                if file.is_file():
+                    shutil.copy(file, programs)
+
+
+def extract(machine: docker.DockerClient, image: str, root: Path) -> None:
+    """Unpack an image's files."""
+    if not _images.present(machine, image):
+        raise Problem(
+            f"{image} is missing",
+            "its dockerd is to be an engine",
+            "python tools/engine.py images --versions",
+        )
+    with step(f"unpacking {image}"):
+        root.mkdir()
+        api: Any = machine.api
+        made = api.create_container(image, ["true"])["Id"]
+        try:
+            tar = subprocess.Popen(
+                ["tar", "--extract", f"--directory={root}"], stdin=subprocess.PIPE
+            )
+            assert tar.stdin is not None
+            for chunk in api.export(made):
+                tar.stdin.write(chunk)
+            tar.stdin.close()
+            tar.wait()
+        finally:
+            api.remove_container(made, v=True)
+
+
+@contextlib.contextmanager
+def podman(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+    """Podman's service, as root."""
+    if _daemon.program("podman") is None:
+        _podman.install()
+    with _podman.service(directory) as (places, pid):
+        prefix = ["nsenter", f"--target={pid}", "--mount", "--net", "--pid"]
+        yield from ready(places, machine, prefix)
+
+
+@contextlib.contextmanager
+def own(directory: Path, _machine: docker.DockerClient) -> Iterator[Reached]:
+    """A daemon of the plugin's own, with the images."""
+    name = f"conformance-{os.getpid()}"
+    test, host = directory / "test_it.py", directory / "host"
+    directory.mkdir(parents=True, exist_ok=True)
+    test.write_text(f"def test_it(dind_daemon): open({str(host)!r}, 'w').write(dind_daemon.host)\n")
+    host.unlink(missing_ok=True)
+    run = here()
+    try:
+        output = run(
+            [
+                *("-m", "pytest", "-q", f"--rootdir={directory}", str(test)),
+                *("-p", "no:cacheprovider", "--dind-mode=dind", f"--dind-reuse={name}"),
+                *(f"--dind-image={_images.DAEMON}", f"--dind-load={_images.DAEMON}"),
+                f"--dind-load={_images.NESTED}",
+            ]
+        )
+        if not host.exists():
+            raise Problem("a daemon of the plugin's did not start", output, "look above")
+        yield Reached(host.read_text(), run, "a daemon of this plugin")
+    finally:
+        run(["-m", "pytest_dind", "rm", name])
+
+
+@contextlib.contextmanager
+def elsewhere(machine: docker.DockerClient) -> Iterator[Any]:
+    """Another machine with an engine on it, as the tests have it."""
+    sys.path[:0] = [str(ROOT)]
+    from pytest_dind.engine.engine import Engine
+    from tests.integration.other import other_host
+
+    with contextlib.closing(Engine(address())) as engine, other_host(engine) as other:
+        yield other
+
+
+@contextlib.contextmanager
+def tls(_directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+    """An engine on another machine, over TLS."""
+    with elsewhere(machine) as other:
+        yield Reached(other.url, here(**other.env), "over TLS")
+
+
+@contextlib.contextmanager
+def ssh(_directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+    """An engine on another machine, by ssh."""
+    with elsewhere(machine) as other, tempfile.TemporaryDirectory() as keys:
+        from tests.integration.by_ssh import Ssh
+
+        reached = Ssh(other, Path(keys))
+        try:
+            reached.configure()
+            yield Reached(reached.url, here(PATH=reached.search_path), "over ssh")
+        finally:
+            reached.end()
+
+
+@contextlib.contextmanager
+def contained(_directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+    """The machine's engine, with the tests in a container that has its socket."""
+    socket = re.sub("^unix://", "", address())
+    roots = {sys.base_prefix, sys.prefix, str(ROOT)}
+    api: Any = machine.api
+    made = api.create_container(
+        _images.DAEMON,
+        entrypoint=["sleep", "3600"],
+        host_config=api.create_host_config(
+            init=True,
+            binds=[*(f"{root}:{root}:ro" for root in sorted(roots)), f"{socket}:{socket}"],
+        ),
+    )["Id"]
+
+    def call(words: Sequence[str]) -> str:
+        variables = {"PYTHONDONTWRITEBYTECODE": "1"}
+        command = api.exec_create(
+            made, [sys.executable, *words], workdir=str(ROOT), environment=variables
+        )
+        printed, told = api.exec_start(command["Id"], demux=True)
+        sys.stderr.write((told or b"").decode())
+        return (printed or b"").decode()
+
+    try:
+        api.start(made)
+        yield Reached(f"unix://{socket}", call, "tests in a container with its socket")
+    finally:
+        api.remove_container(made, force=True, v=True)
+
+
+SUBIDS = {"/etc/subuid": MAPPED, "/etc/subgid": MAPPED}
+ROWS: dict[str, Row] = {
+    "machine": machine,
+    "cgroup2": dockerd(cgroup2=True),
+    "userns-remap": dockerd(f"--userns-remap={USER}:{GROUP}", binds=SUBIDS),
+    "rootless": dockerd(user=USER, binds=SUBIDS),
+    "docker-26": dockerd(image="pytest-dind/daemon:26.1"),
+    "docker-28": dockerd(image=_images.DAEMON),
+    "containerd-store": dockerd("--feature=containerd-snapshotter=true", image=_images.DAEMON),
+    "own": own,
+    "tls": tls,
+    "ssh": ssh,
+    "contained": contained,
+    "podman": podman,
+}
+"""The rows of the table, by the names that the command line has for them."""
