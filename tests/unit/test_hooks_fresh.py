@@ -140,6 +140,10 @@ def test_not_certain(mark: str) -> None:
     process.begin(_Item(FRESH, marks=(mark,)), _Item())
     assert not process.pools
 
+    process = _Process()
+    process.begin(_Item(FRESH, marks=(mark,)), _Item(FRESH))
+    assert process.pools[0].needed == [1]
+
 
 @pytest.mark.parametrize("settings", [{"spares": 0}, {"mode": "socket"}])
 def test_turned_off(settings: dict[str, Any]) -> None:

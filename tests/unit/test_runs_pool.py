@@ -218,16 +218,24 @@ def test_spare_that_is_gone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.ended == ["fresh-1"]
 
 
-def test_short_of_memory(run: Run) -> None:
+def test_short_of_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without memory the pool shrinks, and says so once; a test has its daemon all the same."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     short = threading.Event()
     short.set()
-    pool = _pool(run, 3, is_short_of_memory=lambda daemon: short.is_set())
+    looks: list[Any] = []
+
+    def is_short(daemon: Any) -> bool:
+        looks.append(daemon)
+        return short.is_set()
+
+    pool = _pool(run, 3, is_short_of_memory=is_short)
     # The first takes no more than its test would.
     one = pool.take()
     for _ in range(2):
         pool.fill(3)
-        until(lambda: pool.spares == 0, 10, "none is started")
+        until(lambda: pool.spares == 0 and not pool._starting, 10, "none is started")
+    assert len(looks) == 2
     pool.take()
     assert len(run.started) == 2
     assert run.told == [
