@@ -246,7 +246,12 @@ def _ps(options: argparse.Namespace, engine: Engine) -> int:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], default=str, indent=2))
     else:
         head = ("NAME", "MODE", "AGE", "OWNER", "USE")
-        _table([head, *((e.name, e.mode, _duration(e.age), e.owner, e.use) for e in entries)])
+        uses = [f"{entry.use}, spare" if entry.spare else entry.use for entry in entries]
+        rows = [
+            (entry.name, entry.mode, _duration(entry.age), entry.owner, use)
+            for entry, use in zip(entries, uses, strict=True)
+        ]
+        _table([head, *rows])
     return 0
 
 

@@ -24,6 +24,8 @@ DAEMON_FIXTURES = frozenset(
     {"dind_daemon", "dind_client", "dind_env", "dind_activated", "dind_clean"}
 )
 """The fixtures that start the daemon."""
+FRESH = "dind_fresh"
+"""The fixture that gives a test a daemon of its own."""
 
 # In pytest's own TOML tables ([tool.pytest], from 9 on) values have types.
 _HAS_TYPES = pytest.version_tuple >= (9,)

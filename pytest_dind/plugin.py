@@ -21,6 +21,7 @@ from .options import (
     AHEAD,
     CLEAN,
     DAEMON_FIXTURES,
+    FRESH,
     IMAGE_FIXTURE,
     IMAGES,
     IMAGES_MARKER,
@@ -37,13 +38,16 @@ if TYPE_CHECKING:
     import docker
 
     from .daemon.handle import Daemon
+    from .hooks.fresh import Fresh
     from .hooks.lifecycle import DaemonHooks
     from .runs.factory import Factory
 
 _DAEMON_HOOKS = "dind-daemon-hooks"
 _REQUIREMENTS = "_dind_requirements"
+_POOL = "_dind_pool"
 _OF_CONFIG = frozenset({"dind_config", "pytestconfig"})
-_ASKING = DAEMON_FIXTURES | {_REQUIREMENTS}
+_STARTING = DAEMON_FIXTURES | {FRESH}
+_ASKING = _STARTING | {_REQUIREMENTS}
 
 # Known in each run, since a test or a fixture may ask for the daemon only as it runs.
 _test = pytest.StashKey[str]()
@@ -208,7 +212,7 @@ def pytest_make_collect_report(
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
     """Set up first what markers ask for, those too that another hook gave to a test."""
-    asks = False
+    asks = asks_fresh = False
     for item in items:
         names = getattr(item, "fixturenames", None)
         if names is None:
@@ -222,8 +226,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
             # A list of its own: the parameter sets of a function share theirs.
             item.fixturenames = [_REQUIREMENTS, *item.fixturenames]
         asks = asks or not _ASKING.isdisjoint(item.fixturenames)
+        asks_fresh = asks_fresh or FRESH in item.fixturenames
     if asks:
-        _daemon_hooks(config)
+        hooks = _daemon_hooks(config)
+        if asks_fresh:
+            # They fill its pool.
+            hooks.fresh()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -326,7 +334,7 @@ def dind_requirements(
 
     chosen = _on_image(dind_config, _dind_image)
     # A test that needs a daemon has the proof of the mode in that.
-    proved = DAEMON_FIXTURES.isdisjoint(request.fixturenames)
+    proved = _STARTING.isdisjoint(request.fixturenames)
     with unavailable(chosen):
         run = _daemon_hooks(request.config).run(chosen)
         choice = run.choice(chosen, proved=proved)
@@ -342,6 +350,28 @@ def dind_factory(
         factory = _daemon_hooks(pytestconfig).factory(_on_image(dind_config, _dind_image))
     yield factory
     factory.close()
+
+
+@pytest.fixture(scope="session", name=_POOL)
+def dind_pool(
+    dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config
+) -> Iterator[Fresh]:
+    """The pool behind `dind_fresh`; it ends before the fixtures that the settings rest on."""
+    chosen = _on_image(dind_config, _dind_image)
+    with unavailable(chosen):
+        fresh = _daemon_hooks(pytestconfig).fresh()
+        fresh.open(chosen, _dind_image)
+    yield fresh
+    fresh.close()
+
+
+@pytest.fixture
+def dind_fresh(dind_config: settings.Settings, _dind_pool: Fresh) -> Iterator[Daemon]:
+    """A daemon of the test's own, as a rule started before; after the test it is removed."""
+    with unavailable(dind_config):
+        daemon = _dind_pool.take()
+    yield daemon
+    _dind_pool.give_back(daemon)
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,14 @@ class Settings:
         shapes=False,
         run_only=True,
     )
+    spares: float = option(
+        1,
+        "how many daemons are started ahead, in the background, for tests that have dind_fresh; "
+        "never more than such tests are still to run; 0: none",
+        metavar="NUMBER",
+        shapes=False,
+        run_only=True,
+    )
     keep: str = option(
         "never",
         "keep the daemon after the run, and say how to attach: never, on-failure or always",

@@ -18,6 +18,9 @@ MOST_SECONDS = 1_000_000
 MOST_LINES = 10_000
 """No report has more lines of a log: it is held in memory, and sent through xdist."""
 
+MOST_SPARES = 100
+"""Each takes some 40 MB of memory, and threads of the test process."""
+
 _LONGEST_SHOWN = 200
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgtKMGT]")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -77,11 +80,11 @@ def is_seconds(value: object) -> bool:
     return 0 <= value <= MOST_SECONDS
 
 
-def _is_lines(value: object) -> bool:
+def _is_count(value: object, most: int) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     # Not so of a nan either.
-    return 0 <= value <= MOST_LINES and int(value) == value
+    return 0 <= value <= most and int(value) == value
 
 
 def is_image(value: object) -> bool:
@@ -203,7 +206,12 @@ def check(values: Mapping[str, Any]) -> None:
         "1 to 22 letters, digits, _ and -",
     )
     demand(
-        _is_lines(values["log_lines"]),
+        _is_count(values["spares"], MOST_SPARES),
+        "spares",
+        f"a whole number from 0 to {MOST_SPARES}, such as 2",
+    )
+    demand(
+        _is_count(values["log_lines"], MOST_LINES),
         "log_lines",
         f"a whole number from 0 to {MOST_LINES}, such as 20",
     )

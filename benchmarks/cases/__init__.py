@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import ahead, at_once, dind, floor, peers, reset, reuse, socket, sysbox, unused
+from . import ahead, at_once, dind, floor, fresh, peers, reset, reuse, socket, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -21,5 +21,8 @@ ALL = (
     reset.CASE,
     reuse.CASE,
     ahead.CASE,
+    fresh.CASE,
+    fresh.FLOOR,
+    fresh.THROUGHPUT,
     unused.CASE,
 )

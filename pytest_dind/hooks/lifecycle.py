@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..runs.factory import Factory
     from ..runs.places import Places
+    from ..runs.pool import Pool
     from ..runs.run import Run
     from ..settings import Settings
     from .environment import Environment
+    from .fresh import Fresh
 
 _XDIST_KEY = "pytest_dind"
 """The name under which xdist hands a value of this plugin's to a worker, and back."""
@@ -58,6 +60,7 @@ class DaemonHooks:
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
         self._factory_runs: list[Run] = []
+        self._fresh: Fresh | None = None
         self._binds = Binds()
         self._environment: Environment | None = None
         # By the image that the tests' parameter names, which is empty where they have none.
@@ -141,21 +144,45 @@ class DaemonHooks:
         Other workers have factories too, with daemons of the same names.
         """
         from ..runs.factory import Factory
-        from ..runs.run import Run
-        from . import shaping
 
-        beside = self.run(settings).path
-        shaper = shaping.shaper(self._config)
-        run = Run.begin(
-            self._progress,
-            beside=beside,
-            places=self._places(),
-            shaper=shaper,
-            patience=self.run(settings).patience,
-        )
+        run = self._begin_beside(self.run(settings))
         self._factory_runs.append(run)
         started = partial(self._reports.attend, fixtures=FACTORY_FIXTURES)
         return Factory(run, settings, unavailable, started)
+
+    def fresh(self) -> Fresh:
+        """The pool behind `dind_fresh`; the first call registers its hooks."""
+        from .fresh import Fresh
+
+        if self._fresh is None:
+            self._fresh = Fresh(self._config, self._pool, self._reports)
+            self._config.pluginmanager.register(self._fresh, "dind-fresh-hooks")
+        return self._fresh
+
+    def _pool(self, settings: Settings) -> Pool:
+        """Return a pool of daemons, in a run of its own."""
+        from ..runs.pool import Pool
+
+        main = self.run(settings)
+        return Pool(
+            self._begin_beside(main),
+            settings,
+            is_short_of_memory=matrix.is_short_of_memory,
+            is_busy=lambda: main.is_starting,
+        )
+
+    def _begin_beside(self, main: Run) -> Run:
+        """Begin a further run of the same tests."""
+        from ..runs.run import Run
+        from . import shaping
+
+        return Run.begin(
+            self._progress,
+            beside=main.shared,
+            places=self._places(),
+            shaper=shaping.shaper(self._config),
+            patience=main.patience,
+        )
 
     def _places(self) -> Places:
         """Return what the words of `--dind-mount` stand for in this run."""
@@ -343,7 +370,7 @@ class DaemonHooks:
         return found
 
     def records(self, *, own: bool = True, factories: bool = True) -> list[Record]:
-        """Return the records of the daemons that this process has used.
+        """Return the records of the daemons that this process has used, that of `dind_fresh` too.
 
         Args:
             own: Whether that of the fixtures is wanted.
@@ -351,7 +378,14 @@ class DaemonHooks:
         """
         runs = [self._run] if own and self._run is not None else []
         runs += self._factory_runs if factories else []
-        return [record for run in runs for record in run.records]
+        return [record for run in runs for record in run.records] + [
+            daemon.record for daemon in self._in_hand
+        ]
+
+    @property
+    def _in_hand(self) -> list[Daemon]:
+        """The daemons that `dind_fresh` has given to the test that runs."""
+        return self._fresh.in_hand if self._fresh is not None else []
 
     def _explained(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run a phase of a test; say so when it failed on the loss of its daemon.
@@ -381,12 +415,13 @@ class DaemonHooks:
         return self._run.lost(asks=failed, but=others)
 
     def _loss_of_factory(self, error: Exception) -> DindError | None:
-        """Return the error for a factory's daemon that is gone, if a client on it failed so."""
-        if isinstance(error, DindError) or not self._factory_runs:
+        """Return the error for a test's own daemon that is gone, if a client on it failed so."""
+        daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
+        daemons += self._in_hand
+        if isinstance(error, DindError) or not daemons:
             return None
         from ..daemon.loss import lost_behind
 
-        daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
         return lost_behind(error, [(daemon.record, daemon._backend) for daemon in daemons])
 
     # after the tests
@@ -428,8 +463,12 @@ class DaemonHooks:
         finally:
             if session.exitstatus in _WHOLE:
                 ahead.note(self._config, needed=self._needed)
-            if self._run is not None:
-                self._leave(self._run, failed=bool(session.testsfailed))
+            try:
+                if self._fresh is not None:
+                    self._fresh.close()
+            finally:
+                if self._run is not None:
+                    self._leave(self._run, failed=bool(session.testsfailed))
 
     def _hand_over(self) -> None:
         """Have in the run's report what happened in the daemons since the test began."""

@@ -7,12 +7,13 @@ import hashlib
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..errors import DindError, SettingsError
-from ..options import CLEAN, IMAGE_FIXTURE, IMAGES_MARKER
+from ..options import CLEAN, FRESH, IMAGE_FIXTURE, IMAGES_MARKER
 from ..settings import MAIN
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ NEEDED = 300 << 20
 _LONGEST = 22
 _DIGEST = 4
 _EXEC_SECONDS = 10
+_MEMINFO = Path("/proc/meminfo")
 # Markers for which a test has the daemon that does not ask for it otherwise.
 _ASKING = ("requires_engine", CLEAN)
 # Of the tests that failed on some engines, in a run that is not verbose.
@@ -63,7 +65,7 @@ def parametrize(metafunc: pytest.Metafunc, images: Sequence[str]) -> None:
     if "dind_daemon" in names and IMAGE_FIXTURE not in names:
         # A dind_daemon of the suite's own, which does not depend on the image.
         return
-    if "dind_daemon" not in names and not marked:
+    if not {"dind_daemon", FRESH}.intersection(names) and not marked:
         return
     if IMAGE_FIXTURE not in names:
         names.append(IMAGE_FIXTURE)
@@ -182,10 +184,14 @@ def is_short_of_memory(daemon: Daemon) -> bool:
     from docker.errors import DockerException
 
     meminfo = ""
-    # A daemon that is gone says nothing of its machine.
+    # A daemon that is gone says nothing of its machine; one that shares a directory with this
+    # process is on this machine.
     with contextlib.suppress(DindError, DockerException, OSError, subprocess.SubprocessError):
-        command = ["cat", "/proc/meminfo"]
-        meminfo = daemon.exec(command, check=False, timeout=_EXEC_SECONDS).stdout
+        if not daemon.record.is_unshared and _MEMINFO.exists():
+            meminfo = _MEMINFO.read_text()
+        else:
+            command = ["cat", str(_MEMINFO)]
+            meminfo = daemon.exec(command, check=False, timeout=_EXEC_SECONDS).stdout
     found = re.search(r"^MemAvailable:\s*(\d+) kB$", meminfo, re.MULTILINE)
     return found is not None and int(found[1]) << 10 < NEEDED
 

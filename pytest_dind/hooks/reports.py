@@ -94,6 +94,12 @@ class Reports:
         self._attended.append(_Attended(daemon, settings, recorder, fixtures))
         recorder.start()
 
+    def leave(self, daemon: Daemon) -> Recorder | None:
+        """Attend to a daemon no more; return its recorder, which is to be closed, if it has one."""
+        gone = [one for one in self._attended if one.daemon is daemon]
+        self._attended = [one for one in self._attended if one.daemon is not daemon]
+        return gone[0].recorder if gone else None
+
     def begin_test(self, test: str) -> None:
         """Attribute to this test what is made from here on."""
         self._test = test

@@ -142,6 +142,19 @@ def locked(path: Path, name: str = Path(layout.LOCK).stem) -> Iterator[None]:
         lock.release()
 
 
+def slot(path: Path, name: str, count: int) -> FileLock | None:
+    """Take one of so many locks in a directory, if one is free; the caller releases it.
+
+    Where the directory is gone, as a run's is that has ended, nobody is to be waited for.
+    """
+    for number in range(count):
+        lock = FileLock(path / f"{name}-{number}.lock")
+        with suppress(Timeout, OSError):
+            lock.acquire(0)
+            return lock
+    return None
+
+
 def reused(base: Path, name: str, digest: str) -> Path:
     """The directory of the daemon that is reused under a name.
 

@@ -117,6 +117,17 @@ class Run:
         return self._context.directory
 
     @property
+    def shared(self) -> Path:
+        """The directory that all runs of the same tests have in common; see `Context`."""
+        return self._context.shared
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the start in the background is under way."""
+        background = self._start_under_way()
+        return background is not None and not background.wait(0)
+
+    @property
     def progress(self) -> streams.Progress:
         """Where a line on what takes long goes."""
         return self._context.progress
@@ -187,7 +198,7 @@ class Run:
             self._undoing.start()
 
     def _undo(self, background: BackgroundStart) -> None:
-        self._finish(background)
+        self.finish(background)
         # What failed has left nothing; what can't be ended now, the lease ends.
         with contextlib.suppress(Exception):
             if background.wait(0):
@@ -331,12 +342,18 @@ class Run:
         """Wait for a start in the background; abort it where nobody else may wait for it."""
         background = self._start_under_way()
         if background is not None:
-            self._finish(background)
+            self.finish(background)
         if self._undoing is not None:
             self._undoing.join(_FINISH_SECONDS)
 
-    def _finish(self, background: BackgroundStart) -> None:
-        home = Home(self.path / MAIN)
+    def finish(self, background: BackgroundStart, name: str = MAIN) -> None:
+        """Wait for a start in the background; abort it where nobody else may wait for it.
+
+        Args:
+            background: The start.
+            name: The daemon's name.
+        """
+        home = Home(self.path / name)
         deadline = time.monotonic() + _FINISH_SECONDS
         while not background.wait(_ABORT_SECONDS) and time.monotonic() < deadline:
             if self.is_ended_here:

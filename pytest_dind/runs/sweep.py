@@ -49,6 +49,7 @@ class Entry:
             this process's own.
         local: Whether its directory is one of this user's on this machine; else nothing there may
             be touched, which only a label names.
+        spare: Whether it is ready for a test that has not asked for it yet.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Entry:
     guarded: bool = False
     container: str = ""
     local: bool = True
+    spare: bool = False
 
 
 def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
@@ -105,16 +107,18 @@ class _Judge:
     def entry(self, name: str, item: Mapping[str, Any], *, guarded: bool = False) -> Entry:
         """Return what is told of a container, or of a guard."""
         ours = item["Labels"]
+        home, local = Path(ours.get(labels.HOME, "")), self._is_local(ours)
         return Entry(
             name=name,
             mode=ours.get(labels.MODE, ""),
             owner=ours.get(labels.OWNER, ""),
             age=max(0.0, time.time() - labels.created(ours)),
             use=self.use(ours, runs=item.get("State") == "running"),
-            home=Path(ours.get(labels.HOME, "")),
+            home=home,
             guarded=guarded,
             container=self._other_container(ours),
-            local=self._is_local(ours),
+            local=local,
+            spare=local and (home / layout.SPARE).exists(),
         )
 
     def _is_local(self, ours: Mapping[str, Any]) -> bool:

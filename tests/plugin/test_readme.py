@@ -65,7 +65,7 @@ def test_fixtures_has_the_fixtures_of_the_readme(pytester: pytest.Pytester) -> N
     """`--fixtures` lists each fixture of the README with its scope, and no others, with a text."""
     text = pytester.runpytest("--fixtures").stdout.str()
     found = re.findall(r"^(dind_\w+) \[session scope\].*\n    \S", text, re.MULTILINE)
-    found += re.findall(r"^(dind_clean) -- .*\n    \S", text, re.MULTILINE)
+    found += re.findall(r"^(dind_clean|dind_fresh) -- .*\n    \S", text, re.MULTILINE)
     assert sorted(found) == sorted(row[0].strip("`") for row in _table("Fixtures"))
     assert sorted(found) == sorted(set(re.findall(r"^dind_\w+", text, re.MULTILINE)))
 

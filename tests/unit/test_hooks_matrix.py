@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -113,7 +114,18 @@ def test_room(meminfo: str | Exception, short: bool) -> None:
             raise meminfo
         return SimpleNamespace(stdout=meminfo)
 
-    daemon = cast("Daemon", SimpleNamespace(exec=execute))
+    record = SimpleNamespace(is_unshared=True)
+    daemon = cast("Daemon", SimpleNamespace(exec=execute, record=record))
+    assert matrix.is_short_of_memory(daemon) is short
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_room_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool) -> None:
+    """A daemon of this machine need not be asked."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemAvailable:  {307200 - short} kB\n")
+    monkeypatch.setattr(matrix, "_MEMINFO", meminfo)
+    daemon = cast("Daemon", SimpleNamespace(record=SimpleNamespace(is_unshared=False)))
     assert matrix.is_short_of_memory(daemon) is short
 
 

@@ -42,6 +42,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         "scope": "session",
         "keep": "never",
         "reuse": "",
+        "spares": 1,
         "require": (),
         "logs": "failed",
         "log_lines": 20,
@@ -76,6 +77,7 @@ def test_defaults(pytester: pytest.Pytester) -> None:
         ("dind_keep = always", {"keep": "always"}),
         ("dind_reuse = mine", {"reuse": "mine"}),
         ("dind_logs = all", {"logs": "all"}),
+        ("dind_spares = 3", {"spares": 3}),
         ("dind_log_lines = 5", {"log_lines": 5}),
         ("dind_guard = label", {"guard": "label"}),
         ("dind_guard_allow =\n  bind:/x\n  cap:ALL", {"guard_allow": ("bind:/x", "cap:ALL")}),
@@ -252,6 +254,14 @@ def test_lines_of_logs(lines: object) -> None:
     assert [Settings(log_lines=valid).log_lines for valid in (0, 20.0, 10_000)] == [0, 20, 10_000]
     with pytest.raises(SettingsError, match=r"--dind-log-lines: [^$]*a whole number from"):
         Settings(log_lines=lines)
+
+
+@pytest.mark.parametrize("spares", [-1, 0.5, 101, float("nan"), "2", None, True])
+def test_spares(spares: object) -> None:
+    """There is a whole number of spare daemons, and no more than a machine could have."""
+    assert [Settings(spares=valid).spares for valid in (0, 2.0, 100)] == [0, 2, 100]
+    with pytest.raises(SettingsError, match=r"--dind-spares: [^$]*a whole number from 0 to 100"):
+        Settings(spares=spares)
 
 
 def test_replace_of_an_unknown_setting() -> None:
