@@ -117,10 +117,7 @@ class Report:
         if seen.id in self.awaited:
             lines.append(f"It was waited for until it {self.awaited[seen.id]}, in vain.")
         lines += self._surroundings(details)
-        checks = (state.get("Health") or {}).get("Log") or seen.health
-        for check in checks[-_LAST_CHECKS:]:
-            output = str(check.get("Output", "")).strip()
-            lines.append(f"Health check, exit code {check.get('ExitCode')}: {output}")
+        lines += _checks((state.get("Health") or {}).get("Log") or seen.health)
         lines = [line_of(part, self.secrets) for line in lines for part in line.split("\n")]
         title = f"{PREFIX}log of container {seen.name!r} ({seen.image}), {told}"
         return line_of(title, self.secrets), _text([*lines, *self._last_lines(seen, details)])
@@ -177,6 +174,34 @@ class Report:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return Demultiplexer().feed(self.recorder.get(target)), False, ""
         return seen.log.result(_REST_SECONDS) if seen.log is not None else (b"", False, "")
+
+
+def kept_log(seen: Seen, *, secrets: Secrets, lines: int, waits: bool) -> str:
+    """Return the last lines of a container's log, as far as they have been read.
+
+    Args:
+        seen: The container.
+        secrets: What is masked.
+        lines: How many lines there may be.
+        waits: Whether the rest of the log of a container that has ended is waited for.
+    """
+    if seen.log is None:
+        return ""
+    data, is_cut, _ = seen.log.result(_REST_SECONDS if waits else 0)
+    return "\n".join(last_lines(data, lines, secrets, is_cut=is_cut))
+
+
+def last_checks(seen: Seen, *, secrets: Secrets) -> str:
+    """Return the last results of a container's health checks, where they failed."""
+    return "\n".join(
+        line_of(part, secrets) for line in _checks(seen.health) for part in line.split("\n")
+    )
+
+
+def _checks(results: Sequence[Any]) -> Iterator[str]:
+    for check in results[-_LAST_CHECKS:]:
+        output = str(check.get("Output", "")).strip()
+        yield f"Health check, exit code {check.get('ExitCode')}: {output}"
 
 
 def _rank(seen: Seen) -> tuple[bool, float]:
