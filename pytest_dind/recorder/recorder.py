@@ -283,6 +283,13 @@ class Recorder:
                 raise OSError(body.decode(errors="replace"))
             return body
 
+    def serves(self) -> bool:
+        """Tell whether the daemon answers."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.get("/_ping")
+            return True
+        return False
+
     def inspect(self, container: str) -> dict[str, Any]:
         """Return a container's details; empty where it is gone, or the daemon does not answer."""
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
