@@ -77,7 +77,9 @@ class Leaks:
         if settings.leaks == _OFF and not cleans:
             return daemon
         is_shared = self.is_shared(daemon, settings)
-        if is_shared and not (cleans or settings.leaks == _FAIL):
+        asks = cleans or settings.leaks == _FAIL
+        reports = REPORT in self._config.stash and not daemon.record.is_unshared
+        if is_shared and not (asks or reports):
             # Who made a resource can't be told by looking, and the socket that labels what comes
             # through it is for those who ask for that.
             return daemon

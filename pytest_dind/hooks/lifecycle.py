@@ -55,7 +55,7 @@ class DaemonHooks:
 
     def __init__(self, config: pytest.Config, *, test: str, wider: int) -> None:
         self.leaks = Leaks(config, test=test, wider=wider)
-        self._reports = Reports(test=test, wider=wider)
+        self._reports = Reports(config, test=test, wider=wider)
         self._config = config
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
@@ -351,7 +351,6 @@ class DaemonHooks:
         finally:
             found = self._left or self._left_by(item, last=nextitem is None)
             self._binds.warn(item, self.records())
-            self._hand_over()
         self.leaks.report(item, found)
         return result
 
@@ -470,12 +469,6 @@ class DaemonHooks:
                 if self._run is not None:
                     self._leave(self._run, failed=bool(session.testsfailed))
 
-    def _hand_over(self) -> None:
-        """Have in the run's report what happened in the daemons since the test began."""
-        report = self._config.stash.get(REPORT, None)
-        if report is not None:
-            self._reports.hand_over(report)
-
     def _leave(self, run: Run, *, failed: bool) -> None:
         """Leave the run; the process that began it ends its daemons."""
         leaks: Sequence[str] = ()
@@ -485,7 +478,7 @@ class DaemonHooks:
             leaks = self._looked_at(run, self.leaks.finish) or self.leaks.finish()
         finally:
             self._run = None
-            run.patience.within(self._hand_over, at_most=_LOOK_SECONDS)
+            run.patience.within(self._reports.finish, at_most=_LOOK_SECONDS)
             self._reports.close()
             outer = run.outer_apis()
             kept = run.close(failed=failed)
@@ -498,6 +491,8 @@ class DaemonHooks:
             report = self._config.stash.get(REPORT, None)
             if report is not None:
                 report.daemons_end(used, kept)
+                for further in self._factory_runs:
+                    report.daemons_end(further.records, ())
             self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
@@ -15,12 +14,13 @@ import pytest
 
 from ..errors import DindError
 from ..lifetime import layout
-from ..options import DAEMON_FIXTURES, REPORT
+from ..options import DAEMON_FIXTURES, REPORT, SETTINGS
 from ..report import journal
 from ..report.journal import Journal
 
 if TYPE_CHECKING:
     from ..backends.protocol import Record
+    from ..recorder.text import Secrets
 
 _NAME = "dind-report"
 _XDIST_KEY = "pytest_dind_report"
@@ -32,8 +32,11 @@ _OUTCOMES = ("passed", "skipped", "xfailed", "xpassed", "failed", "error", "reru
 _RUNNING, _CRASHED = "running", "crashed"
 
 
-# What a recorder tells of a thing, other than a container, by its last word.
-_HAPPENED = re.compile(r"(?P<kind>image|network|volume) (?P<name>.+): (?P<action>\w+)")
+# What is made, and has a list of its own, by what recorders call it; containers are handed over.
+_LISTS = {"image": "images", "network": "networks", "volume": "volumes"}
+# Kinds whose entries have names of tests or of daemons in their ids, and nothing that is a secret.
+_PLAIN = ("run", "workers", "daemons", "tests")
+_TEXTS = ("name", "image", "text", "message", "log", "health")
 _IMAGE_ACTIONS = {"pull": "pulled", "load": "loaded", "import": "loaded", "tag": "built"}
 
 
@@ -51,6 +54,30 @@ class Happening(Protocol):
     @property
     def text(self) -> str:
         """What happened to what: `network NAME: create`, `image NAME: pull`."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the maker is known; else another process may have made it."""
+
+    @property
+    def kind(self) -> str:
+        """What it happened to: a container, an image, a network or a volume."""
+
+    @property
+    def thing(self) -> str:
+        """The id of that."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def action(self) -> str:
+        """What happened."""
+
+    @property
+    def id(self) -> str:
+        """The same in each process that tells of it, and of no other event."""
 
 
 class Gap(Protocol):
@@ -83,6 +110,10 @@ class Container(Protocol):
     @property
     def maker(self) -> str | None:
         """The test that made it; empty for a wider fixture, None where that isn't known."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the maker is known; else another process may have made it."""
 
     @property
     def made(self) -> float:
@@ -159,6 +190,39 @@ class Report:
         self._outcome = _RUNNING
         self._daemons: dict[str, Record] = {}
         self._told = ""
+        self._ended: set[str] = set()
+        self._secrets: set[str] = set()
+        self._masks: Secrets | None = None
+        # The entries of what is there, by daemon, kind and id: names come again.
+        self._made: dict[tuple[str, str, str], str] = {}
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Have no text show these from now on."""
+        new = set(secrets)
+        if not new <= self._secrets:
+            self._secrets |= new
+            self._masks = None
+
+    @property
+    def secrets(self) -> Secrets:
+        """What no text shows: what `--dind-env` gives, credentials, and what `hide` was told."""
+        if self._masks is None:
+            from .reports import secrets
+
+            self._masks = secrets([self._config.stash[SETTINGS]], self._secrets)
+        return self._masks
+
+    def _masked(self, text: str) -> str:
+        return self.secrets.mask(text)
+
+    def _put(self, kind: str, name: str, /, **facts: Any) -> None:
+        """Add facts on something, without secrets in its texts."""
+        if kind not in _PLAIN:
+            name = self._masked(name)
+        for key in _TEXTS:
+            if isinstance(facts.get(key), str):
+                facts[key] = self._masked(facts[key])
+        self.journal.put(kind, name, **facts)
 
     # the run
 
@@ -239,7 +303,7 @@ class Report:
             if report.when not in ("setup", "call", "teardown"):
                 name = f"{node.gateway.id} {report.nodeid}"
                 text = {"message": report.longreprtext}
-                self.journal.put("tests", name, outcome=_CRASHED, end=self._now(), **text)
+                self._put("tests", name, outcome=_CRASHED, end=self._now(), **text)
             return
         if not self._test:
             return
@@ -261,7 +325,7 @@ class Report:
         self._look_for_daemons()
         if report.when == "teardown":
             facts |= {"end": self.journal.at(end), "outcome": self._outcome}
-        self.journal.put("tests", self._test, phases=self._phases, **facts)
+        self._put("tests", self._test, phases=self._phases, **facts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -280,14 +344,14 @@ class Report:
     def _look_for_daemons(self) -> None:
         """Tell of the daemons that this process uses, and that are not told of yet."""
         hooks: Any = self._config.pluginmanager.get_plugin(_DAEMON_HOOKS)
-        if hooks is None:
-            return
-        for record in hooks.records():
-            if record.id not in self._daemons:
-                self._daemons[record.id] = record
-                self._tell_of(record)
+        for record in hooks.records() if hooks is not None else ():
+            self.daemon(record)
 
-    def _tell_of(self, record: Record) -> None:
+    def daemon(self, record: Record) -> None:
+        """Tell of a daemon that this process uses, unless it is told of already."""
+        if record.id in self._daemons:
+            return
+        self._daemons[record.id] = record
         facts: dict[str, Any] = {}
         # Its record is written as it is ready, by the process that starts it.
         with suppress(OSError):
@@ -321,10 +385,14 @@ class Report:
         """Tell which daemons have ended, as this process leaves the run, and which stay."""
         stay = {record.id for record in kept}
         for record in records:
-            if record.id not in self._daemons:
-                self._daemons[record.id] = record
-                self._tell_of(record)
-            self.journal.put("daemons", record.id, end=self._now(), kept=record.id in stay)
+            self.daemon(record)
+            self.daemon_ended(record.id, time.time(), kept=record.id in stay)
+
+    def daemon_ended(self, daemon: str, moment: float, *, kept: bool = False) -> None:
+        """Tell when a daemon ended, or when this process has left it, as `time.time` has it."""
+        if daemon not in self._ended:
+            self._ended.add(daemon)
+            self.journal.put("daemons", daemon, end=self.journal.at(moment), kept=kept)
 
     # what others hand over
 
@@ -337,7 +405,7 @@ class Report:
         """
         for text in found:
             kind, _, rest = text.partition(" ")
-            self.journal.put(
+            self._put(
                 "leaks",
                 f"{self._worker} {test} {text}",
                 at=self._now(),
@@ -356,7 +424,7 @@ class Report:
         log: Callable[[Any], str],
         health: Callable[[Any], str],
     ) -> None:
-        """Tell what a recorder knows of a daemon: what it tells again is told again.
+        """Tell what a recorder knows of a daemon; what is told again, by others too, counts once.
 
         Args:
             daemon: The id of the daemon's record.
@@ -373,19 +441,28 @@ class Report:
             self.gap(daemon, gap.since, gap.until, "the events of the daemon broke off")
 
     def _happened(self, daemon: str, one: Happening) -> None:
-        self.event(daemon, one.at, one.text, one.maker)
-        found = _HAPPENED.fullmatch(one.text)
-        if found is None:
+        test = one.maker if one.is_known else None
+        at = self.journal.at(one.at)
+        self._put("events", f"{daemon} {one.id}", daemon=daemon, at=at, text=one.text, test=test)
+        kind = _LISTS.get(one.kind, "")
+        if not kind:
             return
-        kind, name, action = f"{found['kind']}s", found["name"], found["action"]
+        entry, thing = f"{daemon} {one.id}", (daemon, kind, one.thing)
+        facts = {
+            "name": one.name,
+            "daemon": daemon,
+            "test": test,
+            "worker": self._worker if one.is_known else None,
+        }
         if kind == "images":
-            if action in _IMAGE_ACTIONS:
-                facts = {"action": _IMAGE_ACTIONS[action], "start": one.at, "end": one.at}
-                self.made(kind, name, daemon, test=one.maker, **facts)
-        elif action == "create":
-            self.made(kind, name, daemon, test=one.maker, start=one.at)
-        elif action == "destroy":
-            self.made(kind, name, daemon, end=one.at)
+            if one.action in _IMAGE_ACTIONS:
+                action = _IMAGE_ACTIONS[one.action]
+                self._put(kind, entry, action=action, start=at, end=at, **facts)
+        elif one.action == "create":
+            self._made[thing] = entry
+            self._put(kind, entry, start=at, **facts)
+        elif one.action == "destroy" and thing in self._made:
+            self.journal.put(kind, self._masked(self._made.pop(thing)), end=at)
 
     def container(self, daemon: str, seen: Container, *, log: str = "", health: str = "") -> None:
         """Tell what is known of a nested container; may be called again as more is.
@@ -397,14 +474,14 @@ class Report:
             health: The last outputs of its health checks, without secrets.
         """
         at = self.journal.at
-        self.journal.put(
+        self._put(
             "containers",
             seen.id,
             name=seen.name,
             image=seen.image,
             daemon=daemon,
-            worker=self._worker,
-            test=seen.maker,
+            worker=self._worker if seen.is_known else None,
+            test=seen.maker if seen.is_known else None,
             created=at(seen.made),
             started=at(seen.started),
             ended=at(seen.ended),
@@ -415,30 +492,11 @@ class Report:
             health=health or None,
         )
 
-    def event(self, daemon: str, moment: float, text: str, test: str | None = None) -> None:
-        """Tell what happened in a daemon at a moment, as `time.time` has it."""
-        at = self.journal.at(moment)
-        name = f"{self._worker} {daemon} {at} {text}"
-        self.journal.put("events", name, daemon=daemon, at=at, text=text, test=test)
-
     def gap(self, daemon: str, since: float, until: float, text: str) -> None:
         """Tell of a time in which something in a daemon may have been missed."""
         start, end = self.journal.at(since), self.journal.at(until)
         name = f"{self._worker} {daemon} {start}"
-        self.journal.put("gaps", name, daemon=daemon, start=start, end=end, text=text)
-
-    def made(self, kind: str, name: str, daemon: str, **facts: Any) -> None:
-        """Tell of an image, a network or a volume in a daemon.
-
-        Args:
-            kind: `images`, `networks` or `volumes`.
-            name: Its name.
-            daemon: The id of the daemon's record.
-            facts: What the schema has of it; times are those of `time.time`.
-        """
-        times = {key: self.journal.at(facts.pop(key)) for key in ("start", "end") if key in facts}
-        facts |= {"name": name, "daemon": daemon, "worker": self._worker}
-        self.journal.put(kind, f"{daemon} {name}", **times, **facts)
+        self._put("gaps", name, daemon=daemon, start=start, end=end, text=text)
 
     def _now(self) -> float | None:
         return self.journal.at(time.time())

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..options import DAEMON_FIXTURES
+from ..options import DAEMON_FIXTURES, REPORT
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
-    from ..recorder.recorder import Recorder, Seen
+    from ..recorder.recorder import Recorder
     from ..recorder.text import Secrets
     from ..recorder.timeline import Timeline
     from ..settings import Settings
-    from .reporting import Report as RunReport
+    from . import reporting
 
 _ALL, _OFF = "all", "off"
-# The end of a container's log may still be on its way.
-_REST_SECONDS = 0.5
 FACTORY_FIXTURES = frozenset({"dind_factory"})
 
 
@@ -38,11 +38,14 @@ class Reports:
     """The recorders of this process's daemons, and what reports say by them.
 
     Args:
+        config: pytest's configuration.
         test: The test that runs, where one does.
         wider: How many fixtures are being set up that outlive the test, one in the other.
     """
 
-    def __init__(self, *, test: str, wider: int) -> None:
+    def __init__(self, config: pytest.Config, *, test: str, wider: int) -> None:
+        # That of the run, where one is asked for.
+        self._report: reporting.Report | None = config.stash.get(REPORT, None)
         self._test = test
         self._wider = wider
         self._timeline: Timeline | None = None
@@ -50,10 +53,12 @@ class Reports:
         # A forked child has none of the threads.
         self._process = os.getpid()
 
-    @staticmethod
-    def load(settings: Settings) -> None:
+    def _records(self, settings: Settings) -> bool:
+        return settings.logs != _OFF or self._report is not None
+
+    def load(self, settings: Settings) -> None:
         """Load what is needed once there is a daemon, while that starts."""
-        if settings.logs != _OFF or settings.report:
+        if self._records(settings):
             from ..recorder import sections  # noqa: F401
 
     def attend(
@@ -74,7 +79,7 @@ class Reports:
             is_shared: Whether other processes use it too.
             maker: What names this process in the label on what it makes; empty without a label.
         """
-        if settings.logs == _OFF and not settings.report:
+        if not self._records(settings):
             return
         from ..backends.registry import isolates
         from ..lifetime import labels
@@ -92,6 +97,9 @@ class Reports:
         lines = int(settings.log_lines)
         recorder = Recorder(daemon.record, self._timeline, sharing, lines)
         self._attended.append(_Attended(daemon, settings, recorder, fixtures))
+        if self._report is not None:
+            self._report.hide(_given([settings]))
+            self._report.daemon(daemon.record)
         recorder.start()
 
     def leave(self, daemon: Daemon) -> Recorder | None:
@@ -109,8 +117,7 @@ class Reports:
 
         self._timeline.begin_test(test)
         waiting.IN_VAIN.clear()
-        for one in self._attended:
-            one.recorder.forget()
+        self._hand_over()
 
     def count_wider(self, more: int) -> None:
         """Note that the set-up of a fixture of a wider scope begins (1), or has ended (-1)."""
@@ -123,34 +130,12 @@ class Reports:
         if self._timeline is None or os.getpid() != self._process:
             return
         for one in self._attended:
-            wanted = (report.failed and one.settings.logs != _OFF) or (
-                one.settings.logs == _ALL and report.passed and report.when == "call"
+            logs = one.settings.logs
+            wanted = (report.failed and logs != _OFF) or (
+                logs == _ALL and report.passed and report.when == "call"
             )
             if wanted:
                 report.sections += self._sections(item, one, self._timeline)
-
-    def hand_over(self, to: RunReport) -> None:
-        """Tell a run's report what happened in the daemons since the test began."""
-        if self._timeline is None or os.getpid() != self._process:
-            return
-        from ..recorder.text import last_lines
-
-        secrets = self._masked()
-        for one in self._attended:
-            lines = int(one.settings.log_lines)
-
-            def log(seen: Seen, lines: int = lines) -> str:
-                if seen.log is None:
-                    return ""
-                data, is_cut, _ = seen.log.result(_REST_SECONDS)
-                return "\n".join(last_lines(data, lines, secrets, is_cut=is_cut))
-
-            def health(seen: Seen, lines: int = lines) -> str:
-                said = "\n".join(str(check.get("Output", "")) for check in seen.health)
-                return "\n".join(last_lines(said, lines, secrets))
-
-            recorded = one.recorder.since(self._timeline.began)
-            to.take(one.daemon.id, recorded, log=log, health=health)
 
     def _sections(
         self, item: pytest.Item, one: _Attended, timeline: Timeline
@@ -164,7 +149,7 @@ class Reports:
             test=timeline.test,
             began=timeline.began,
             lines=int(one.settings.log_lines),
-            secrets=self._masked(),
+            secrets=secrets(each.settings for each in self._attended),
             awaited=waiting.IN_VAIN,
         )
         names: Any = getattr(item, "fixturenames", ())
@@ -172,17 +157,29 @@ class Reports:
             return []
         return report.sections(one.daemon.logs())
 
-    def _masked(self) -> Secrets:
-        """Return what no report may show: values of `--dind-env`, and the user's credentials."""
-        from .. import validation
-        from ..engine import credentials
-        from ..recorder.text import Secrets
+    def finish(self) -> None:
+        """Hand over to the report of the run what is known in the end; may ask the daemons."""
+        if self._report is not None and os.getpid() == self._process:
+            self._hand_over(last=True)
 
-        values = credentials.secrets()
+    def _hand_over(self, *, last: bool = False) -> None:
+        """Hand over to the report of the run, if it has one, what became known since."""
         for one in self._attended:
-            for name, value in validation.variables(one.settings.env).items():
-                values.append(os.environ.get(name, "") if value is None else value)
-        return Secrets(values)
+            recorder = one.recorder
+            news = recorder.turn(last=last)
+            if self._report is None:
+                continue
+            from ..recorder import sections
+
+            shown = self._report.secrets, int(one.settings.log_lines)
+            self._report.take(
+                recorder.record.id,
+                news,
+                log=partial(sections.kept_log, secrets=shown[0], lines=shown[1], waits=last),
+                health=partial(sections.last_checks, secrets=shown[0]),
+            )
+            if recorder.ended is not None:
+                self._report.daemon_ended(recorder.record.id, recorder.ended)
 
     def close(self) -> None:
         """End the recorders."""
@@ -190,3 +187,27 @@ class Reports:
         if os.getpid() == self._process:
             for one in attended:
                 one.recorder.close()
+
+
+def secrets(settings: Iterable[Settings], more: Iterable[str] = ()) -> Secrets:
+    """Return what no report may show: values of `--dind-env`, and the user's credentials.
+
+    Args:
+        settings: The settings of the daemons.
+        more: What else.
+    """
+    from ..engine import credentials
+    from ..recorder.text import Secrets
+
+    return Secrets([*credentials.secrets(), *_given(settings), *more])
+
+
+def _given(settings: Iterable[Settings]) -> list[str]:
+    """Return the values that `--dind-env` gives."""
+    from .. import validation
+
+    return [
+        os.environ.get(name, "") if value is None else value
+        for one in settings
+        for name, value in validation.variables(one.env).items()
+    ]

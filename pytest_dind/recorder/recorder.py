@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -30,6 +32,10 @@ _ACTIONS = (
     *("restart", "rename", "pull", "load", "import", "tag", "delete"),
 )
 _TYPES = ("container", "network", "volume", "image")
+_LABELLED = ("network", "volume")
+# Of what has no name its id stands for it, shortened; a volume's id is its name.
+_ID = re.compile(r"(sha256:)?[0-9a-f]{64}$")
+_SHORT = 12
 _KNOWN_EVENTS = 2048
 _KEPT_HAPPENINGS = 20_000
 _MOST_FOLLOWERS = 64
@@ -48,11 +54,23 @@ class Happening(NamedTuple):
         at: When, by this process's clock.
         maker: The test that ran then; see `Timeline.maker`.
         text: What happened to what.
+        is_known: Whether the maker is known by a label, or since nobody else uses the daemon.
+        kind: What it happened to: a container, an image, a network or a volume.
+        thing: The id of that.
+        name: Its name.
+        action: What happened.
+        id: The same in each process that uses the daemon, and of no other event.
     """
 
     at: float
     maker: str | None
     text: str
+    is_known: bool = True
+    kind: str = ""
+    thing: str = ""
+    name: str = ""
+    action: str = ""
+    id: str = ""
 
 
 class Gap(NamedTuple):
@@ -80,6 +98,7 @@ class Seen:
         is_gone: Whether it was removed.
         health: The last results of its health checks, where they failed.
         log: What it wrote last.
+        is_told: Whether nothing has happened to it since it was handed over last.
     """
 
     id: str
@@ -95,6 +114,12 @@ class Seen:
     is_gone: bool = False
     health: list[Any] = field(default_factory=list)
     log: Follower | None = None
+    is_told: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its log is no longer followed."""
+        return self.log is None or not self.log.thread.is_alive()
 
     def lived_since(self, at: float) -> bool:
         """Tell whether it ran, or ended, after this time."""
@@ -121,8 +146,20 @@ class Sharing:
     types: tuple[str, ...] = _TYPES
 
 
+class News(NamedTuple):
+    """What became known of a daemon: containers, what happened, and when nothing is known."""
+
+    containers: list[Seen]
+    happenings: list[Happening]
+    gaps: list[Gap]
+
+
 class Recorder:
     """Follows what happens in a daemon, until it is closed.
+
+    Attributes:
+        record: The daemon's record.
+        sharing: What in the daemon is this process's.
 
     Args:
         record: The daemon's record.
@@ -134,12 +171,18 @@ class Recorder:
     def __init__(self, record: Record, timeline: Timeline, sharing: Sharing, lines: int) -> None:
         self.record = record
         self.sharing = sharing
+        # When the events broke off; None while they come.
+        self._broke: float | None = None
         self._timeline = timeline
         self._lines = lines
         self._filters = {"type": [*sharing.types], "event": [*_ACTIONS]}
         self._containers: dict[str, Seen] = {}
         self._happenings: deque[Happening] = deque(maxlen=_KEPT_HAPPENINGS)
         self._gaps: list[Gap] = []
+        # How many of both there were, and how many of them have been handed over.
+        self._happened = self._told = self._told_gaps = 0
+        # Whose the networks and volumes are, by kind and id; None for those of other processes.
+        self._makers: dict[tuple[str, str], tuple[str | None, bool] | None] = {}
         # What a new stream repeats.
         self._known: deque[tuple[Any, ...]] = deque(maxlen=_KNOWN_EVENTS)
         self._known_set: set[tuple[Any, ...]] = set()
@@ -169,11 +212,39 @@ class Recorder:
         for thread in (self._thread, *(follower.thread for follower in followers)):
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def forget(self) -> None:
-        """Forget containers that are gone, with their logs, as a new test begins."""
+    @property
+    def ended(self) -> float | None:
+        """When the daemon ended, by this process's clock; None while it is there."""
+        return None if self.record.home.path.is_dir() else self._broke
+
+    def turn(self, *, last: bool = False) -> News:
+        """Return what became known since this was called before; asks the daemon for nothing.
+
+        Containers that are gone are forgotten with it, once their logs are read.
+
+        Args:
+            last: Whether nothing is told later: all containers are told again, and what the daemon
+                knows of the current test is asked for.
+        """
+        if last:
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+                self._catch_up(self._timeline.began)
         with self._lock:
-            for seen in [one for one in self._containers.values() if one.is_gone]:
-                del self._containers[seen.id]
+            known = [*self._containers.values()]
+            told = [
+                one
+                for one in known
+                if last or not (one.is_told or (one.is_gone and not one.is_read))
+            ]
+            for one in told:
+                one.is_told = True
+                if one.is_gone and one.is_read:
+                    del self._containers[one.id]
+            new = self._happened - self._told
+            happenings = [*itertools.islice(reversed(self._happenings), new)][::-1]
+            gaps = self._gaps[self._told_gaps :]
+            self._told, self._told_gaps = self._happened, len(self._gaps)
+        return News(told, happenings, gaps)
 
     def since(self, at: float) -> tuple[list[Seen], list[Happening], list[Gap]]:
         """Return what there was after this time, up to now.
@@ -212,6 +283,13 @@ class Recorder:
                 raise OSError(body.decode(errors="replace"))
             return body
 
+    def serves(self) -> bool:
+        """Tell whether the daemon answers."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.get("/_ping")
+            return True
+        return False
+
     def inspect(self, container: str) -> dict[str, Any]:
         """Return a container's details; empty where it is gone, or the daemon does not answer."""
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
@@ -224,15 +302,14 @@ class Recorder:
     def _work(self) -> None:
         pauses = iter(_AGAIN_SECONDS)
         pause = next(pauses)
-        broke: float | None = None
         while not self._closed.is_set() and self.record.home.path.is_dir():
             # A daemon that ends, or restarts, closes the connection.
             with contextlib.suppress(
                 OSError, ValueError, AttributeError, http.client.HTTPException
             ):
-                if self._read(broke):
-                    pauses, broke = iter(_AGAIN_SECONDS), None
-            broke = broke or time.time()
+                if self._read(self._broke):
+                    pauses = iter(_AGAIN_SECONDS)
+            self._broke = self._broke or time.time()
             pause = next(pauses, pause)
             self._closed.wait(pause)
 
@@ -258,6 +335,7 @@ class Recorder:
                 self._resume(broke)
             elif self.sharing.is_shared:
                 self._look()
+            self._broke = None
             with contextlib.suppress(OSError, http.client.HTTPException):
                 while line := response.readline():
                     self._take(json.loads(line), time.time())
@@ -288,7 +366,7 @@ class Recorder:
             there = {item["Id"] for item in listed}
             for seen in self._containers.values():
                 if seen.id not in there:
-                    seen.is_gone = True
+                    seen.is_gone, seen.is_told = True, False
                     seen.ended = seen.ended or time.time()
             for item in listed:
                 self._look_at(item)
@@ -299,6 +377,7 @@ class Recorder:
         seen = self._seen(item["Id"], attributes, self.local(item["Created"]))
         if seen is None:
             return
+        seen.is_told = False
         if item["State"] in ("running", "paused", "restarting"):
             seen.started, seen.ended = seen.started or seen.made, None
             if seen.log is None or not seen.log.thread.is_alive():
@@ -324,17 +403,49 @@ class Recorder:
             taken = arrived - there
             self._skew = taken if self._skew is None else min(self._skew, taken)
             at = self.local(there)
-            maker = self._timeline.maker(at)
+        # Out of the lock: the daemon may be asked.
+        whose = self._whose(kind, str(actor.get("ID", "")), action, at)
+        if whose is None:
+            return
+        with self._lock:
             if kind == CONTAINER:
                 seen = self._seen(actor["ID"], attributes, at)
                 if seen is None:
                     return
                 self._update(seen, action, attributes, at)
-            self._happenings.append(Happening(at, maker, _told(kind, actor, action)))
+                if self.sharing.is_shared:
+                    whose = whose[0], seen.is_known
+            self._happenings.append(_happening(event, at, *whose))
+            self._happened += 1
         if seen is not None and action == _UNHEALTHY:
             # A container with --rm takes its results with it.
             health = (self.inspect(seen.id).get("State") or {}).get("Health") or {}
             seen.health = health.get("Log") or []
+            seen.is_told = False
+
+    def _whose(
+        self, kind: str, thing: str, action: str, at: float
+    ) -> tuple[str | None, bool] | None:
+        """Return who did what an event tells of, and whether that is known; None for others' own.
+
+        A container's events have its labels; for those of networks and volumes the daemon is asked
+        once, as they are made, and images have none.
+        """
+        maker, sharing = self._timeline.maker(at), self.sharing
+        if not sharing.is_shared or kind not in _LABELLED or not sharing.maker:
+            return maker, not sharing.is_shared
+        if action == "create":
+            process, _, test = self._by(kind, thing).partition(" ")
+            mine = (test, True) if process == sharing.maker else None
+            self._makers[kind, thing] = mine if process else (maker, False)
+        return self._makers.get((kind, thing), (maker, False))
+
+    def _by(self, kind: str, thing: str) -> str:
+        """Return the label that tells who made a network or a volume; empty where it has none."""
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            found = json.loads(self.get(f"/{kind}s/{quote(thing, safe='')}"))
+            return str((found.get("Labels") or {}).get(BY, ""))
+        return ""
 
     def _seen(self, id_: str, attributes: Mapping[str, str], at: float) -> Seen | None:
         """Return the container of an event; None where it is not of this process."""
@@ -355,6 +466,7 @@ class Recorder:
         return seen
 
     def _update(self, seen: Seen, action: str, attributes: Mapping[str, str], at: float) -> None:
+        seen.is_told = False
         if action == "start":
             seen.started, seen.ended, seen.exit_code = at, None, None
             self._follow(seen)
@@ -385,13 +497,15 @@ class Recorder:
         return Connection(self.record.host, self.record.certificates)
 
 
-def _told(kind: str, actor: Mapping[str, Any], action: str) -> str:
-    """Return what an event tells, in a line."""
+def _happening(event: Mapping[str, Any], at: float, maker: str | None, is_known: bool) -> Happening:
+    """Return what an event tells."""
+    kind, action = str(event.get("Type", "")), str(event.get("Action", ""))
+    actor = event.get("Actor") or {}
     attributes: Mapping[str, str] = actor.get("Attributes") or {}
-    id_ = str(actor.get("ID", ""))
-    name = attributes.get("name") or id_
-    if name == id_:
-        name = id_.removeprefix("sha256:")[:12]
+    thing = str(actor.get("ID", ""))
+    name = attributes.get("name") or thing
+    if name == thing:
+        name = thing.removeprefix("sha256:")[:_SHORT] if _ID.match(thing) else thing
     details: Iterable[str] = ()
     if action == "die":
         details = [f"exit code {attributes.get('exitCode', 'unknown')}"]
@@ -399,4 +513,14 @@ def _told(kind: str, actor: Mapping[str, Any], action: str) -> str:
         details = [f"signal {attributes.get('signal', 'unknown')}"]
     elif action == "create" and attributes.get("image"):
         details = [f"image {attributes['image']}"]
-    return f"{kind} {name}: {', '.join([action, *details])}"
+    return Happening(
+        at,
+        maker,
+        f"{kind} {name}: {', '.join([action, *details])}",
+        is_known=is_known,
+        kind=kind,
+        thing=thing,
+        name=name,
+        action=action,
+        id=f"{event['timeNano']} {thing} {action}",
+    )

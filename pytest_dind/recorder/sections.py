@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..backends.registry import isolates
+from . import hints
 from .logs import Demultiplexer
 from .recorder import Gap, Happening, Recorder, Seen
 from .text import Secrets, last_lines, line_of
@@ -71,7 +72,12 @@ class Report:
         shown = [one for one in seen if one.maker in (self.test, WIDER, None)]
         # Those that went wrong are what is looked for; the others make room for them.
         best = sorted(shown, key=_rank)[:_MOST_CONTAINERS]
-        found += [self._container(one) for one in shown if one in best]
+        details = {
+            one.id: {} if one.is_gone else self.recorder.inspect(one.id)
+            for one in shown
+            if one in best
+        }
+        found += [self._container(one, details) for one in shown if one in best]
         found += self._events(happenings, gaps, len(shown) - len(best))
         return found
 
@@ -82,7 +88,9 @@ class Report:
     def _log(self, log: str) -> Iterator[Section]:
         said = _since(log.splitlines(), self.began, self.recorder)
         told = "\n".join(line for line in said if not _USUAL.search(line))
-        shown = last_lines(told, self.lines, self.secrets)
+        shown = [*hints.of_daemon(told), *last_lines(told, self.lines, self.secrets)]
+        if not self.recorder.serves():
+            shown.append("The daemon does not answer any more.")
         if shown:
             yield f"{PREFIX}log of daemon {self.name!r} since the test began", _text(shown)
 
@@ -107,8 +115,8 @@ class Report:
         if lines:
             yield f"{PREFIX}events of daemon {self.name!r} since the test began", _text(lines)
 
-    def _container(self, seen: Seen) -> Section:
-        details = {} if seen.is_gone else self.recorder.inspect(seen.id)
+    def _container(self, seen: Seen, all_details: Mapping[str, dict[str, Any]]) -> Section:
+        details = all_details[seen.id]
         state: Mapping[str, Any] = details.get("State") or {}
         told = _state(seen, state)
         lines = [f"{self._maker(seen)} {_sentence(told)}"]
@@ -116,14 +124,20 @@ class Report:
             lines.append(f"The engine says: {state['Error']}")
         if seen.id in self.awaited:
             lines.append(f"It was waited for until it {self.awaited[seen.id]}, in vain.")
+        checks = [*_checks((state.get("Health") or {}).get("Log") or seen.health)]
+        logged = self._last_lines(seen, details)
+        if _is_wrong(seen, state):
+            said = "\n".join([str(state.get("Error") or ""), *logged, *checks])
+            lines += hints.of_container(said, details)
+            lines += hints.of_networks(logged, details, all_details.values())
+        lines += hints.of_setup(details)
+        if state.get("Status") == "created":
+            lines += hints.of_waiting(details)
         lines += self._surroundings(details)
-        checks = (state.get("Health") or {}).get("Log") or seen.health
-        for check in checks[-_LAST_CHECKS:]:
-            output = str(check.get("Output", "")).strip()
-            lines.append(f"Health check, exit code {check.get('ExitCode')}: {output}")
+        lines += checks
         lines = [line_of(part, self.secrets) for line in lines for part in line.split("\n")]
         title = f"{PREFIX}log of container {seen.name!r} ({seen.image}), {told}"
-        return line_of(title, self.secrets), _text([*lines, *self._last_lines(seen, details)])
+        return line_of(title, self.secrets), _text([*lines, *logged])
 
     def _maker(self, seen: Seen) -> str:
         if seen.maker == self.test:
@@ -179,9 +193,44 @@ class Report:
         return seen.log.result(_REST_SECONDS) if seen.log is not None else (b"", False, "")
 
 
+def kept_log(seen: Seen, *, secrets: Secrets, lines: int, waits: bool) -> str:
+    """Return the last lines of a container's log, as far as they have been read.
+
+    Args:
+        seen: The container.
+        secrets: What is masked.
+        lines: How many lines there may be.
+        waits: Whether the rest of the log of a container that has ended is waited for.
+    """
+    if seen.log is None:
+        return ""
+    data, is_cut, _ = seen.log.result(_REST_SECONDS if waits else 0)
+    return "\n".join(last_lines(data, lines, secrets, is_cut=is_cut))
+
+
+def last_checks(seen: Seen, *, secrets: Secrets) -> str:
+    """Return the last results of a container's health checks, where they failed."""
+    return "\n".join(
+        line_of(part, secrets) for line in _checks(seen.health) for part in line.split("\n")
+    )
+
+
+def _checks(results: Sequence[Any]) -> Iterator[str]:
+    for check in results[-_LAST_CHECKS:]:
+        output = str(check.get("Output", "")).strip()
+        yield f"Health check, exit code {check.get('ExitCode')}: {output}"
+
+
 def _rank(seen: Seen) -> tuple[bool, float]:
     """Return what orders containers by how likely they are the cause of a failure."""
     return seen.exit_code in (0, None) and not seen.is_oom, -seen.made
+
+
+def _is_wrong(seen: Seen, state: Mapping[str, Any]) -> bool:
+    """Tell whether a container failed, could not be started, or is not healthy."""
+    code = state.get("ExitCode", seen.exit_code) if seen.ended is not None else None
+    health = (state.get("Health") or {}).get("Status")
+    return code not in (0, None) or bool(state.get("Error")) or health == "unhealthy"
 
 
 def _state(seen: Seen, state: Mapping[str, Any]) -> str:
@@ -197,6 +246,8 @@ def _state(seen: Seen, state: Mapping[str, Any]) -> str:
     health = (state.get("Health") or {}).get("Status", "")
     if not is_over and health not in ("", "none"):
         told += ", not healthy yet" if health == "starting" else f", {health}"
+    if told == "created":
+        told += ", never started"
     if seen.is_gone:
         told += ", removed"
     return told

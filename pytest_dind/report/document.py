@@ -50,8 +50,27 @@ def merged(lines: Iterable[str]) -> Document:
     return {
         "version": VERSION,
         "run": run,
-        **{kind: list(things.values()) for kind, things in found.items()},
+        **{kind: list(things.values()) for kind, things in found.items() if kind != "gaps"},
+        "gaps": _joined(found["gaps"].values()),
     }
+
+
+def _joined(gaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return gaps, those of one daemon that overlap as one: each process tells of its own."""
+    joined: list[dict[str, Any]] = []
+    for gap in sorted(gaps, key=lambda one: float(one.get("start", 0))):
+        same = [
+            one
+            for one in joined
+            if {"start", "end"} <= one.keys() & gap.keys()
+            and (one.get("daemon"), one.get("text")) == (gap.get("daemon"), gap.get("text"))
+            and gap["start"] <= one["end"]
+        ]
+        if same:
+            same[0]["end"] = max(same[0]["end"], gap["end"])
+        else:
+            joined.append(gap)
+    return joined
 
 
 def lines(document: Document) -> Iterator[str]:

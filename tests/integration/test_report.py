@@ -6,13 +6,20 @@ import json
 from typing import Any
 
 from conftest import NESTED_IMAGE
+from pytest_dind.report import document
 
+from .. import schema
 from .projects import Project
 
+# Two workers, and a daemon of each one's factory, on a machine that other tests use too.
+_SECONDS = 120
 
-def _report(project: Project, *options: str) -> dict[str, Any]:
-    project.run("--dind-report=report.html", *options)
+
+def _report(project: Project, *options: str, code: int = 0) -> dict[str, Any]:
+    project.run("--dind-report=report.html", *options, code=code, seconds=_SECONDS)
     found: dict[str, Any] = json.loads((project.path / "report.html.json").read_text())
+    schema.check(found)
+    assert document.read(project.path / "report.html") == found
     return found
 
 
@@ -101,3 +108,81 @@ def test_containers(project: Project) -> None:
     assert ends["created"] <= ends["started"] <= ends["ended"]
     assert ends["removed"]
     assert removed["removed"]
+
+
+def test_all_of_a_run(project: Project, mode: str) -> None:
+    """What workers did in the daemon that they share, and in one of a factory, is there once each.
+
+    Whose each thing is, is known; so are exit codes, logs, what was left, and what was built. None
+    of it shows a secret.
+    """
+    project.write(
+        f"""
+        import docker, pytest
+
+        def run(client, script, name, **options):
+            command = ["sh", "-c", script]
+            return client.containers.run({NESTED_IMAGE!r}, command, name=name, **options)
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_each(dind_client, n):
+            network = dind_client.networks.create(f"each-{{n}}")
+            try:
+                with pytest.raises(docker.errors.ContainerError):
+                    run(dind_client, f"echo the s3'cr3t' {{n}}; exit {{n + 1}}", f"each-{{n}}")
+                dind_client.containers.get(f"each-{{n}}").remove()
+            finally:
+                network.remove()
+
+        def test_greedy(dind_client):
+            options = {{"mem_limit": "24m", "detach": True}}
+            made = run(dind_client, "exec tail /dev/zero", "greedy", **options)
+            assert made.wait()["StatusCode"] == 0, "no s3cr3t"
+
+        def test_leaves(dind_client):
+            run(dind_client, "sleep 600", "left", detach=True)
+
+        def test_builds(dind_daemon, tmp_path):
+            (tmp_path / "Dockerfile").write_text("FROM {NESTED_IMAGE}\\nLABEL built=here\\n")
+            dind_daemon.build(tmp_path, "built:1")
+
+        def test_further(dind_factory):
+            further = dind_factory("further", load=[{NESTED_IMAGE!r}])
+            client = further.client()
+            run(client, "echo in the further one", "of-further", remove=True)
+            client.close()
+            further.stop()
+        """
+    )
+    options = ("-n2", f"--dind-load={NESTED_IMAGE}", "--dind-env=TOKEN=s3cr3t", "--dind-logs=off")
+    found = _report(project, *options, code=1)
+
+    daemons = {one["name"]: one for one in found["daemons"]}
+    assert {*daemons} == {"main", "further"}
+    assert {one["mode"] for one in daemons.values()} == {mode}
+    assert daemons["further"]["ready"] < daemons["further"]["end"] < daemons["main"]["end"]
+    workers = {one["nodeid"].rpartition("::")[2]: one["worker"] for one in found["tests"]}
+    containers = {one["name"]: one for one in found["containers"]}
+    assert len(containers) == len(found["containers"]) == 7
+    for n in range(4):
+        one = containers[f"each-{n}"]
+        assert one["test"].endswith(f"::test_each[{n}]")
+        assert one["worker"] == workers[f"test_each[{n}]"]
+        assert (one["exit_code"], one["removed"], one["log"]) == (n + 1, True, f"the *** {n}")
+        assert one["created"] <= one["started"] <= one["ended"]
+    assert (containers["greedy"]["exit_code"], containers["greedy"]["oom"]) == (137, True)
+    assert "ended" not in containers["left"]
+    further = containers["of-further"]
+    assert (further["daemon"], further["log"]) == (daemons["further"]["id"], "in the further one")
+    assert further["test"].endswith("::test_further")
+    networks = [one["test"].partition("[")[2] for one in found["networks"]]
+    assert sorted(networks) == ["0]", "1]", "2]", "3]"]
+    assert all(one["start"] < one["end"] for one in found["networks"])
+    assert [one["name"] for one in found["images"] if one["action"] == "built"] == ["built:1"]
+    left = {(one["test"].rpartition("::")[2], one["name"]) for one in found["leaks"]}
+    assert left == {("test_greedy", "greedy"), ("test_leaves", "left")}
+    texts = [one["text"] for one in found["events"]]
+    assert texts.count("container left: start") == 1
+    (greedy,) = (one for one in found["tests"] if one["nodeid"].endswith("::test_greedy"))
+    assert "no ***" in greedy["message"]
+    assert "s3cr3t" not in (project.path / "report.html").read_text()

@@ -127,6 +127,7 @@ def test_sections(helped: Project, workers: tuple[str, ...]) -> None:
     assert "exited with code 137, killed for want of memory (OOM)\n" in _of(told, "greedy")
     assert "running, unhealthy\n" in _of(told, "sick")
     assert "waited for until it is healthy, in vain.\n" in _of(told, "sick")
+    assert "Its health check runs: echo no; false\n" in _of(told, "sick")
     assert "Health check, exit code 1: no\n" in _of(told, "sick")
     assert "Made by the test. It has exited with code 3." in _of(told, "broken")
     assert ", removed" in _of(told, "own")

@@ -30,7 +30,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
 def _reports(tmp_path: Any, **settings: Any) -> Reports:
     record = SimpleNamespace(home=Home(tmp_path / "none"), host="unix:///nonexistent")
     daemon: Any = SimpleNamespace(record=record, name="main", mode="dind", logs=lambda: "its log")
-    reports = Reports(test="", wider=0)
+    config: Any = SimpleNamespace(stash=pytest.Stash())
+    reports = Reports(config, test="", wider=0)
     reports.attend(daemon, Settings(**settings))
     reports.begin_test("t::it")
     return reports

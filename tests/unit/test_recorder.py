@@ -7,7 +7,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from pytest_dind.lifetime.labels import BY
@@ -99,8 +101,71 @@ def test_course_of_a_container(tmp_path: Path) -> None:
 
     timeline.begin_test("t::two")
     assert not seen.lived_since(timeline.began)
-    recorder.forget()
+    until(lambda: seen.is_read, 10, "its log is read")
+    recorder.turn()
     assert _containers(recorder) == {}
+
+
+def test_news(tmp_path: Path) -> None:
+    """Each thing is news once, and again when more has happened to it; at last all is told."""
+    recorder, _ = _recorder(tmp_path)
+    _take(recorder, _event("create", "one"), _event("create", "two"))
+    assert [seen.name for seen in recorder.turn().containers] == ["one", "two"]
+    _take(recorder, _event("die", "two", exitCode="0"))
+    news = recorder.turn()
+    assert [seen.name for seen in news.containers] == ["two"]
+    assert [one.text for one in news.happenings] == ["container two: die, exit code 0"]
+    assert recorder.turn() == ([], [], [])
+    assert [seen.name for seen in recorder.turn(last=True).containers] == ["one", "two"]
+
+
+def test_news_of_what_is_gone(tmp_path: Path) -> None:
+    """A container that is gone is told with its whole log, and so not before that is read."""
+    recorder, _ = _recorder(tmp_path)
+    _take(recorder, _event("create"), _event("start"))
+    seen = _containers(recorder)["c1"]
+    reads = threading.Event()
+    seen.log = cast(Any, SimpleNamespace(thread=threading.Thread(target=reads.wait)))
+    seen.log.thread.start()
+    recorder.turn()
+    seen.is_gone, seen.is_told = True, False
+    assert recorder.turn().containers == []
+    reads.set()
+    seen.log.thread.join()
+    assert recorder.turn().containers == [seen]
+    assert _containers(recorder) == {}
+
+
+def test_networks_of_a_shared_daemon(tmp_path: Path) -> None:
+    """Whose a network is tells its label, which is asked for once; images have none."""
+    labels = {"mine": {BY: "me t::one"}, "of-another": {BY: "you t::one"}, "unlabelled": None}
+    asked: list[str] = []
+
+    def network(name: str) -> Answer:
+        asked.append(name)
+        return Answer(body={"Labels": labels[name]})
+
+    answers = {f"GET /networks/{name}": partial(network, name) for name in labels}
+    with FakeEngine(tmp_path / "s", answers) as engine:
+        recorder = Recorder(
+            _record(tmp_path, engine.host),
+            Timeline("t::two", 0),
+            Sharing(is_shared=True, maker="me"),
+            20,
+        )
+        for action in ("create", "destroy"):
+            _take(recorder, *({**_event(action, name), "Type": "network"} for name in labels))
+        _take(recorder, {**_event("tag", "image"), "Type": "image"})
+        told = recorder.turn().happenings
+
+    assert [(one.name, one.action, one.maker, one.is_known) for one in told] == [
+        ("mine", "create", "t::one", True),
+        ("unlabelled", "create", "t::two", False),
+        ("mine", "destroy", "t::one", True),
+        ("unlabelled", "destroy", "t::two", False),
+        ("image", "tag", "t::two", False),
+    ]
+    assert sorted(asked) == sorted(labels)
 
 
 def test_known_event(tmp_path: Path) -> None:
@@ -190,8 +255,13 @@ def test_events_that_break_off(tmp_path: Path) -> None:
 
 
 def test_daemon_that_is_gone(tmp_path: Path) -> None:
-    """The thread ends where the daemon's directory is gone."""
-    recorder = Recorder(_record(tmp_path / "gone"), Timeline("t", 0), Sharing(), 20)
+    """The thread ends where the daemon's directory is gone, and it is known when that was."""
+    (tmp_path / "there").mkdir()
+    recorder = Recorder(_record(tmp_path / "there"), Timeline("t", 0), Sharing(), 20)
     recorder.start()
+    until(lambda: recorder._broke is not None, 10, "no event can be had")
+    assert recorder.ended is None
+    (tmp_path / "there").rmdir()
     recorder._thread.join(10)
     assert not recorder._thread.is_alive()
+    assert recorder.ended is not None

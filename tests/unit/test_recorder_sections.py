@@ -27,11 +27,16 @@ class _Recorder:
         self.gaps = gaps
         self.details = details or {}
         self.log = log
+        self.is_there = True
 
     def since(self, at: float) -> Any:
         """What was there, and an event for each."""
         happenings = [Happening(at, one.maker, f"container {one.name}") for one in self.seen]
         return self.seen, happenings, self.gaps
+
+    def serves(self) -> bool:
+        """It answers."""
+        return self.is_there
 
     def local(self, at: float) -> float:
         """The clocks are the same."""
@@ -218,3 +223,36 @@ def test_no_lines() -> None:
     seen = _seen(started=_BEGAN + 1)
     recorder = _Recorder(seen, details={"web": _details()}, log=b"one\n")
     assert _report(recorder, lines=0)[0][1] == "Made by the test. It is running.\n"
+
+
+def test_why_it_failed() -> None:
+    """A container that failed has its known cause; one that runs has none, whatever it wrote."""
+    details = {
+        "bad": {"State": {"Status": "exited", "ExitCode": 1}, "Path": "serve"},
+        "good": {"State": {"Status": "running"}},
+    }
+    bad, good = _seen("bad", ended=_BEGAN + 3, exit_code=1), _seen("good", started=_BEGAN + 2)
+    told = _report(_Recorder(bad, good, details=details, log=b"exec format error\n"))
+
+    (of_bad, of_good, _) = (text for _, text in told)
+    assert "It has exited with code 1.\nKnown cause: An image is for another platform" in of_bad
+    assert "\nIt runs: serve\n" in of_bad
+    assert "Known cause" not in of_good
+
+
+def test_daemon_that_does_not_answer() -> None:
+    """Its section says so, where it has logged nothing too."""
+    recorder = _Recorder()
+    recorder.is_there = False
+    ((title, text),) = _report(recorder)
+    assert title.startswith("dind log of daemon 'main'")
+    assert text == "The daemon does not answer any more.\n"
+
+
+def test_container_that_waits() -> None:
+    """One that was never started is told as such, with what Compose waits for."""
+    labels = {"com.docker.compose.depends_on": "db:service_healthy:false"}
+    details = {"web": {"State": {"Status": "created"}, "Config": {"Labels": labels}}}
+    (title, text), _ = _report(_Recorder(_seen(), details=details))
+    assert title.endswith(", created, never started")
+    assert "Compose starts it after db (service_healthy).\n" in text
