@@ -125,7 +125,7 @@ def test_news_of_what_is_gone(tmp_path: Path) -> None:
     _take(recorder, _event("create"), _event("start"))
     seen = _containers(recorder)["c1"]
     reads = threading.Event()
-    seen.log = cast(Any, SimpleNamespace(thread=threading.Thread(target=reads.wait)))
+    seen.log = cast(Any, SimpleNamespace(thread=threading.Thread(target=reads.wait, daemon=True)))
     seen.log.thread.start()
     recorder.turn()
     seen.is_gone, seen.is_told = True, False
