@@ -216,15 +216,10 @@ def test_networks(dind_client: docker.DockerClient, image: str) -> None:
         network.remove()
 
 
-def _containers(engine: Engine) -> set[str]:
-    """The ids of all containers; none is asked about itself, since it may go meanwhile."""
-    return {item["Id"] for item in engine.client.api.containers(all=True)}
-
-
 def test_own(dind_client: docker.DockerClient, dind_config: Settings, image: str) -> None:
     """What others have on the engine is not seen."""
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        others = _containers(engine)
+        others = _ids(engine)
         ours = dind_client.containers.create(image, ["true"])
         try:
             seen = {c.id for c in dind_client.containers.list(all=True)}
@@ -232,6 +227,11 @@ def test_own(dind_client: docker.DockerClient, dind_config: Settings, image: str
         finally:
             ours.remove(force=True)
         assert ours.id not in others
+
+
+def _ids(engine: Engine) -> set[str]:
+    """The ids of an engine's containers; none is inspected, since it may be gone by then."""
+    return {str(item["Id"]) for item in engine.client.api.containers(all=True)}
 
 
 @pytest.mark.requires_isolation
@@ -287,7 +287,7 @@ def test_killed(ended: Ended, dind_config: Settings) -> None:
     made = (directory / "made").read_text()
     deadline = time.monotonic() + _SECONDS
     with contextlib.closing(Engine(dind_config.host)) as engine:
-        while made in _containers(engine):
+        while made in _ids(engine):
             assert time.monotonic() < deadline, f"the container {made[:12]} is there still"
             time.sleep(0.1)
 
