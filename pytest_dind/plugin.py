@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _DAEMON_HOOKS = "dind-daemon-hooks"
 _REQUIREMENTS = "_dind_requirements"
 _POOL = "_dind_pool"
-_OF_CONFIG = frozenset({"dind_config", "pytestconfig"})
+_OF_CONFIG = frozenset({"dind_config", "pytestconfig", IMAGE_FIXTURE})
 _STARTING = DAEMON_FIXTURES | {FRESH}
 _ASKING = _STARTING | {_REQUIREMENTS}
 

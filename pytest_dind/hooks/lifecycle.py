@@ -486,7 +486,7 @@ class DaemonHooks:
             used = [*run.ended, *run.records]
             # A guess that was wrong is undone without a word.
             told = [] if self._is_wrong(run) else terminal.summary(run.choices, used, kept)
-            if self._config.get_verbosity() > 0:
+            if terminal.verbosity(self._config) > 0:
                 told += terminal.unread_apis(outer, used)
             report = self._config.stash.get(REPORT, None)
             if report is not None:
@@ -517,7 +517,7 @@ class DaemonHooks:
         if terminal.is_silent(self._config):
             return
         images = self._config.stash[IMAGES]
-        verbose = self._config.get_verbosity() > 0
+        verbose = terminal.verbosity(self._config) > 0
         for line in matrix.tables(stats, images, verbose=verbose):
             write(line)
         told, leaks, _ = self._summary

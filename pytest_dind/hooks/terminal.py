@@ -23,9 +23,14 @@ _MOST_LINES = 5
 """The most lines of the summary on daemons."""
 
 
+def verbosity(config: pytest.Config) -> int:
+    """Return how often `-v` was given, less how often `-q` was; 0 without pytest's terminal."""
+    return int(getattr(config.option, "verbose", 0))
+
+
 def is_silent(config: pytest.Config) -> bool:
     """Tell whether nothing is to be printed: under `-q -q`."""
-    return config.get_verbosity() < -1
+    return verbosity(config) < -1
 
 
 class Progress:

@@ -192,7 +192,8 @@ def test_shell_on_a_terminal(kept: _Kept) -> None:
     """A shell on a terminal has one, of the same size; keys are its own, docker works in it."""
     terminal = _Terminal([*_COMMAND, "shell", kept.name], kept.env)
     with contextlib.closing(terminal):
-        terminal.type("stty size; test -t 0 && echo is a'' tty\n")
+        # The terminal gets its size once the shell runs.
+        terminal.type("until stty size | grep '33 101'; do :; done; echo is a'' tty\n")
         terminal.expect("33 101")
         terminal.expect("is a tty")
         # A Ctrl-C ends what runs in the shell, not the command here.

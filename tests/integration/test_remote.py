@@ -292,7 +292,7 @@ def test_keep(project: Project, traces: Traces, other: OtherHost) -> None:
     """A kept daemon outlives its users; the summary says how to use it and to remove it."""
     project.write("def test_it(dind_client): pass")
     output = project.run("--dind-keep=always", "-n2", "--dist=each")
-    found = dict(re.findall(r"export (DOCKER_\w+)=(\S+)", output))
+    found = dict(re.findall(r"(DOCKER_\w+)=(\S+)", output))
     assert http.ping(found["DOCKER_HOST"], found["DOCKER_CERT_PATH"])
     [name] = set(re.findall(r"pytest_dind rm (\S+)", output))
 

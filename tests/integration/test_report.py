@@ -110,6 +110,7 @@ def test_containers(project: Project) -> None:
     assert removed["removed"]
 
 
+@pytest.mark.requires_isolation
 def test_all_of_a_run(project: Project, mode: str) -> None:
     """What workers did in the daemon that they share, and in one of a factory, is there once each.
 
