@@ -14,12 +14,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .exec import Attached
+from .polling import poll
 
 if TYPE_CHECKING:
     import docker
 
 _CHUNK = 64 * 1024
 _STDERR = 2
+_CODE_SECONDS = 5.0
+_SIZE_SECONDS = 10.0
+_NOT_STARTED = 126
+"""As shells have it for what can't be run."""
 
 
 def run(client: docker.DockerClient, container: str, argv: Sequence[str]) -> int:
@@ -41,7 +46,16 @@ def run(client: docker.DockerClient, container: str, argv: Sequence[str]) -> int
                 session.show_terminal()
         else:
             session.show()
-    return int(api.exec_inspect(exec_id)["ExitCode"] or 0)
+    return _exit_code(api, exec_id)
+
+
+def _exit_code(api: Any, exec_id: str) -> int:
+    """Return a command's exit code, which the engine may know a moment after the output's end."""
+
+    code: int | None = poll(
+        lambda: api.exec_inspect(exec_id)["ExitCode"], seconds=_CODE_SECONDS, every=0.05
+    )
+    return _NOT_STARTED if code is None else code
 
 
 def follow(client: docker.DockerClient, container: str, argv: Sequence[str]) -> None:
@@ -111,15 +125,24 @@ def _resized(api: Any, exec_id: str) -> Iterator[None]:
     """Keep the command's terminal as large as this process's."""
     from docker.errors import APIError
 
-    def resize(*_: object) -> None:
+    over = threading.Event()
+
+    def resize(*_: object) -> bool:
         size = shutil.get_terminal_size()
         # The command may have ended just now.
         with contextlib.suppress(APIError):
             api.exec_resize(exec_id, height=size.lines, width=size.columns)
+            return True
+        return False
+
+    def resize_once_it_runs() -> None:
+        # An engine refuses it until the command runs, a moment after its start.
+        poll(lambda: over.is_set() or resize() or None, seconds=_SIZE_SECONDS, every=0.05)
 
     usual = signal.signal(signal.SIGWINCH, resize)
-    resize()
+    threading.Thread(target=resize_once_it_runs, daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         signal.signal(signal.SIGWINCH, usual)

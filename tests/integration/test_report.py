@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from conftest import NESTED_IMAGE
 from pytest_dind.report import document
 
