@@ -51,7 +51,6 @@ def run(client: docker.DockerClient, container: str, argv: Sequence[str]) -> int
 
 def _exit_code(api: Any, exec_id: str) -> int:
     """Return a command's exit code, which the engine may know a moment after the output's end."""
-
     code: int | None = poll(
         lambda: api.exec_inspect(exec_id)["ExitCode"], seconds=_CODE_SECONDS, every=0.05
     )

@@ -45,11 +45,11 @@ class _Kept:
         env: The environment in which commands find it.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *options: str) -> None:
         self.reuse = f"c{uuid4().hex[:8]}"
         self.env = {**os.environ, "TMPDIR": str(project.temp)}
         project.write("def test_it(dind_client): assert dind_client.ping()")
-        output = project.run(f"--dind-reuse={self.reuse}")
+        output = project.run(f"--dind-reuse={self.reuse}", *options)
         found = re.search(r"dind: kept (\S+);", output)
         assert found is not None, output
         self.name = found[1]
@@ -245,8 +245,7 @@ def test_log_without_a_container(project: Project, traces: Traces) -> None:
 def test_daemon_without_a_shell(project: Project, derive: DeriveImage, traces: Traces) -> None:
     """The log of a daemon whose image has no shell is the engine's, and no shell is a failure."""
     image = derive("rm /bin/sh", 'ENTRYPOINT ["dockerd"]')
-    project.options = (*project.options, "--dind-image", image)
-    kept = _Kept(project)
+    kept = _Kept(project, "--dind-image", image)
     try:
         assert "API listen on" in kept.run("logs", kept.name).stdout
         assert len(kept.run("logs", kept.name, "--tail", "2").stdout.splitlines()) == 2
