@@ -323,7 +323,8 @@ class Report:
         )
         facts: dict[str, Any] = {"message": report.longreprtext} if report.longrepr else {}
         self._look_for_daemons()
-        if report.when == "teardown":
+        # Older releases of pytest-rerunfailures tell of no teardown before the next try.
+        if report.when == "teardown" or outcome == "rerun":
             facts |= {"end": self.journal.at(end), "outcome": self._outcome}
         self._put("tests", self._test, phases=self._phases, **facts)
 
