@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK = 64 * 1024
 _STDERR = 2
 _CODE_SECONDS = 5.0
-_SIZE_SECONDS = 10.0
+_SIZE_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _NOT_STARTED = 126
 """As shells have it for what can't be run."""
 
@@ -126,20 +126,22 @@ def _resized(api: Any, exec_id: str) -> Iterator[None]:
 
     over = threading.Event()
 
-    def resize(*_: object) -> bool:
+    def resize(*_: object) -> None:
         size = shutil.get_terminal_size()
-        # The command may have ended just now.
+        # The command may have ended just now, or not have begun.
         with contextlib.suppress(APIError):
             api.exec_resize(exec_id, height=size.lines, width=size.columns)
-            return True
-        return False
 
-    def resize_once_it_runs() -> None:
-        # An engine refuses it until the command runs, a moment after its start.
-        poll(lambda: over.is_set() or resize() or None, seconds=_SIZE_SECONDS, every=0.05)
+    def resize_at_first() -> None:
+        # Until the command has its terminal, an engine refuses the size, or takes it and forgets it
+        # (containerd: a process without a console). To set the same size again signals nothing.
+        for pause in _SIZE_PAUSES:
+            if over.wait(pause):
+                return
+            resize()
 
     usual = signal.signal(signal.SIGWINCH, resize)
-    threading.Thread(target=resize_once_it_runs, daemon=True).start()
+    threading.Thread(target=resize_at_first, daemon=True).start()
     try:
         yield
     finally:

@@ -25,6 +25,10 @@ def _record(id_: str, **more: Any) -> Record:
     )  # fmt: skip
 
 
+def _config(manager: object, verbosity: int = 0) -> Any:
+    return SimpleNamespace(option=SimpleNamespace(verbose=verbosity), pluginmanager=manager)
+
+
 def test_daemons_that_took_equally_long() -> None:
     """What is said of a daemon is told by its id, whoever says it, and however alike they are."""
     one, two = summary([], [_record("a"), _record("b")], [])
@@ -69,7 +73,7 @@ def test_lines_of_another_thread() -> None:
     printed: list[str] = []
     plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append)}
     manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=lambda name: True)
-    config: Any = SimpleNamespace(get_verbosity=lambda: 0, pluginmanager=manager)
+    config = _config(manager)
     progress = Progress(config)
 
     def from_another_thread(text: str) -> None:
@@ -129,7 +133,7 @@ class _Screen:
         self.lines: list[str] = []
         plugins = {"terminalreporter": SimpleNamespace(write_line=self.lines.append, isatty=False)}
         manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
-        self.config: Any = SimpleNamespace(get_verbosity=lambda: verbosity, pluginmanager=manager)
+        self.config = _config(manager, verbosity)
 
 
 def test_start_in_another_thread() -> None:
@@ -168,7 +172,7 @@ def test_rich_reporter() -> None:
     console = SimpleNamespace(out=lambda text, highlight: printed.append(text))
     plugins = {"rich-terminal-reporter": SimpleNamespace(console=console)}
     manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
-    config: Any = SimpleNamespace(get_verbosity=lambda: 0, pluginmanager=manager)
+    config = _config(manager)
     progress = Progress(config)
     progress("pulled a")
 
