@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -127,7 +126,8 @@ def _resized(api: Any, exec_id: str) -> Iterator[None]:
     over = threading.Event()
 
     def resize(*_: object) -> None:
-        size = shutil.get_terminal_size()
+        # Not by COLUMNS and LINES, which may be another terminal's.
+        size = os.get_terminal_size(sys.stdout.fileno())
         # The command may have ended just now, or not have begun.
         with contextlib.suppress(APIError):
             api.exec_resize(exec_id, height=size.lines, width=size.columns)
