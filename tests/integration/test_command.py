@@ -198,8 +198,9 @@ def test_shell_on_a_terminal(kept: _Kept) -> None:
         terminal.type("until stty size | grep '33 101'; do :; done; echo is a'' tty\n")
         terminal.expect("33 101")
         terminal.expect("is a tty")
-        # A Ctrl-C ends what runs in the shell, not the command here.
-        terminal.type("echo sle''eps; sleep 600\n")
+        # A Ctrl-C ends what runs in the shell, not the command here. What says that it sleeps has
+        # the terminal already; the shell itself says so a moment before it hands the terminal over.
+        terminal.type("sh -c \"echo sle''eps; exec sleep 600\"\n")
         terminal.expect("sleeps")
         terminal.seen = b""
         terminal.type("\x03")
