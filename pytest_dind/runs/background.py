@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..engine import steps
@@ -15,6 +17,38 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 _SHOW_SECONDS = 0.5
+# Python has a thread wait 5 ms for one that computes, whenever it comes back from a call: a start
+# has some fifty of these, and took up to 0.4 s longer beside collection. Where no thread waits, a
+# shorter interval costs nothing.
+_SWITCH_SECONDS = 0.0002
+
+
+class _Turns:
+    """How soon threads take turns: sooner than usual, while any daemon starts beside what runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._usual = 0.0
+
+    @contextmanager
+    def sooner(self) -> Iterator[None]:
+        """Have threads take turns sooner."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(_SWITCH_SECONDS, self._usual))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count:
+                    sys.setswitchinterval(self._usual)
+
+
+_turns = _Turns()
 
 
 class BackgroundStart:
@@ -44,7 +78,8 @@ class BackgroundStart:
 
     def _run(self) -> None:
         try:
-            self._daemon = self._start(self.settings)
+            with _turns.sooner():
+                self._daemon = self._start(self.settings)
         except BaseException as error:
             self._error = error
         finally:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,27 @@ def test_call_that_is_interrupted_twice(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(_Interrupt):
         containers.uninterrupted(lambda: done.append(gate.wait(5)))
     assert done == [True]
+
+
+def test_threads_take_turns_sooner() -> None:
+    """While any start goes on, threads take turns sooner, and as usual once all have ended."""
+    usual = sys.getswitchinterval()
+    gates = [threading.Event(), threading.Event()]
+
+    def waits(gate: threading.Event) -> BackgroundStart:
+        began = threading.Event()
+
+        def start(settings: Settings) -> Any:
+            began.set()
+            gate.wait(30)
+
+        background = BackgroundStart(Settings(), start)
+        assert began.wait(10)
+        return background
+
+    starts = [waits(gate) for gate in gates]
+    for start, gate in zip(starts, gates, strict=True):
+        assert sys.getswitchinterval() < usual / 10
+        gate.set()
+        assert start.wait(10)
+    assert sys.getswitchinterval() == usual
