@@ -22,6 +22,9 @@ _CHUNK = 64 * 1024
 _STDERR = 2
 _CODE_SECONDS = 5.0
 _SIZE_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""The seconds before the size is told, each time anew."""
+_USUAL_SIZE = os.terminal_size((80, 24))
+"""Of a terminal that says of itself that it has no columns, or no lines."""
 _NOT_STARTED = 126
 """As shells have it for what can't be run."""
 
@@ -130,7 +133,11 @@ def _resized(api: Any, exec_id: str) -> Iterator[None]:
         size = os.get_terminal_size(sys.stdout.fileno())
         # The command may have ended just now, or not have begun.
         with contextlib.suppress(APIError):
-            api.exec_resize(exec_id, height=size.lines, width=size.columns)
+            api.exec_resize(
+                exec_id,
+                height=size.lines or _USUAL_SIZE.lines,
+                width=size.columns or _USUAL_SIZE.columns,
+            )
 
     def resize_at_first() -> None:
         # Until the command has its terminal, an engine refuses the size, or takes it and forgets it

@@ -158,9 +158,11 @@ def test_program_that_is_not_there(kept: _Kept) -> None:
 class _Terminal:
     """The command on a terminal, and what a person sees and types there."""
 
-    def __init__(self, words: list[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: list[str], env: Mapping[str, str], lines: int = 33, columns: int = 101
+    ) -> None:
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(
             words, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )
@@ -209,6 +211,14 @@ def test_shell_on_a_terminal(kept: _Kept) -> None:
         terminal.expect("linuxish")
         terminal.type("exit 5\n")
         assert terminal.process.wait(_SECONDS) == 5
+
+
+def test_terminal_without_a_size(kept: _Kept) -> None:
+    """Where this terminal does not know its size, the shell's has the usual one."""
+    terminal = _Terminal([*_COMMAND, "shell", kept.name], kept.env, lines=0, columns=0)
+    with contextlib.closing(terminal):
+        terminal.type("until stty size | grep '24 80'; do :; done; echo has i''t\n")
+        terminal.expect("has it")
 
 
 def test_name_of_nothing(kept: _Kept) -> None:

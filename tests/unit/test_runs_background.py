@@ -59,6 +59,7 @@ def test_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child has nobody who would tell it that the start is done."""
     start = BackgroundStart(Settings(), lambda settings: None)  # type: ignore[arg-type, return-value]
     assert start.is_in_this_process
+    assert start.wait(10)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert not start.is_in_this_process
 
