@@ -134,3 +134,10 @@ def short_path() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="dt", dir="/tmp"))
     yield path
     remove_tree(path)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show why the tests that ran once more had failed, which pytest-rerunfailures keeps silent."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"first failure of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)

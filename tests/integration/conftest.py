@@ -57,13 +57,6 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return 2 * (os.cpu_count() or 1)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show why the tests that ran once more had failed, which pytest-rerunfailures keeps silent."""
-    for report in terminalreporter.getreports("rerun"):
-        terminalreporter.section(f"first failure of {report.nodeid}")
-        terminalreporter.write_line(report.longreprtext)
-
-
 @functools.cache
 def has_sysbox() -> bool:
     """Whether this engine runs containers under Sysbox."""
