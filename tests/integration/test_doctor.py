@@ -132,7 +132,7 @@ def test_full(doctor: _Doctor, mode: str) -> None:
     daemon = _verdict(data, mode)["daemon"]
 
     assert data["works"]
-    assert data["engine"]["nested"]
+    assert data["engine"]["nested"], data["modes"]
     assert daemon["version"]
     assert daemon["seconds"] > 0
     assert daemon["nested_seconds"] > 0
