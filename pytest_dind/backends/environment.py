@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .. import validation
 from ..engine import activation
@@ -33,6 +34,19 @@ def variables(
         found[proxies.NO_PROXY] = around.no_proxy()
     found |= {name.lower(): value for name, value in found.items()} | given
     return found | authorities.variables(settings.ca, given)
+
+
+def may_be_proxied(settings: Settings, info: Mapping[str, Any]) -> bool:
+    """Whether a daemon may have a proxy, so that its NO_PROXY matters.
+
+    Args:
+        settings: The daemon's settings.
+        info: The outer engine's, as its API gives it.
+    """
+    around = (activation.outside(), given_variables(settings))
+    told = (info.get(key) for key in proxies.KINDS.values())
+    ours = (one.get(name) or one.get(name.lower()) for one in around for name in proxies.KINDS)
+    return any((*told, *ours))
 
 
 def given_variables(settings: Settings) -> dict[str, str]:

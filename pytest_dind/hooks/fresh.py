@@ -15,7 +15,7 @@ from . import markers, matrix
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
-    from ..runs.pool import Pool
+    from ..runs.pool import Loan, Pool
     from ..settings import Settings
     from .reports import Reports
 
@@ -160,6 +160,10 @@ class Fresh:
         self.in_hand.append(daemon)
         self._reports.attend(daemon, pool.settings, fixtures=_FIXTURES)
         return daemon
+
+    def lend(self, settings: Settings) -> Loan | None:
+        """Return a spare of these settings, if there is one; see `Pool.lend`."""
+        return self._pool.lend(settings) if self._pool is not None else None
 
     def give_back(self, daemon: Daemon) -> None:
         """End a test's daemon; does not wait for that."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..runs.factory import Factory
     from ..runs.places import Places
-    from ..runs.pool import Pool
+    from ..runs.pool import Loan, Pool
     from ..runs.run import Run
     from ..settings import Settings
     from .environment import Environment
@@ -59,7 +59,7 @@ class DaemonHooks:
         self._config = config
         self._progress = terminal.Progress(config)
         self._run: Run | None = None
-        self._factory_runs: list[Run] = []
+        self._factories: list[Factory] = []
         self._fresh: Fresh | None = None
         self._binds = Binds()
         self._environment: Environment | None = None
@@ -146,9 +146,14 @@ class DaemonHooks:
         from ..runs.factory import Factory
 
         run = self._begin_beside(self.run(settings))
-        self._factory_runs.append(run)
         started = partial(self._reports.attend, fixtures=FACTORY_FIXTURES)
-        return Factory(run, settings, unavailable, started)
+        factory = Factory(run, settings, unavailable, started, self._spare)
+        self._factories.append(factory)
+        return factory
+
+    def _spare(self, settings: Settings) -> Loan | None:
+        """Return a spare of the pool behind `dind_fresh`, if there is one of these settings."""
+        return self._fresh.lend(settings) if self._fresh is not None else None
 
     def fresh(self) -> Fresh:
         """The pool behind `dind_fresh`; the first call registers its hooks."""
@@ -375,9 +380,9 @@ class DaemonHooks:
             own: Whether that of the fixtures is wanted.
             factories: Whether those of `dind_factory` are.
         """
-        runs = [self._run] if own and self._run is not None else []
-        runs += self._factory_runs if factories else []
-        return [record for run in runs for record in run.records] + [
+        makers: list[Run | Factory] = [self._run] if own and self._run is not None else []
+        makers += self._factories if factories else []
+        return [record for maker in makers for record in maker.records] + [
             daemon.record for daemon in self._in_hand
         ]
 
@@ -415,7 +420,7 @@ class DaemonHooks:
 
     def _loss_of_factory(self, error: Exception) -> DindError | None:
         """Return the error for a test's own daemon that is gone, if a client on it failed so."""
-        daemons = [daemon for run in self._factory_runs for daemon in run.daemons]
+        daemons = [daemon for factory in self._factories for daemon in factory.daemons]
         daemons += self._in_hand
         if isinstance(error, DindError) or not daemons:
             return None
@@ -491,8 +496,8 @@ class DaemonHooks:
             report = self._config.stash.get(REPORT, None)
             if report is not None:
                 report.daemons_end(used, kept)
-                for further in self._factory_runs:
-                    report.daemons_end(further.records, ())
+                for factory in self._factories:
+                    report.daemons_end(factory.records, ())
             self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)

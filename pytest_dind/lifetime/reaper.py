@@ -78,7 +78,7 @@ def finish(run: Path) -> list[tuple[str, str]]:
                 late.append((engine, home.label))
             shutil.rmtree(path, ignore_errors=True)
     for engine in _read(run / layout.NETWORK).splitlines():
-        _delete(engine, f"/networks/{quote(layout.network_name(run))}")
+        _remove_network(engine, layout.network_name(run))
     if not any([*run.glob(f"*/{layout.KEPT}"), *run.glob(f"*/{layout.GUARD}")]):
         shutil.rmtree(run, ignore_errors=True)
     return late
@@ -116,6 +116,19 @@ def _remove_unfinished(engine: str, name: str) -> bool:
     return True
 
 
+def _remove_network(engine: str, name: str) -> None:
+    """Remove a run's network, also where daemons of another run of the same tests are in it."""
+    target = f"/networks/{quote(name)}"
+    if _delete(engine, target):
+        return
+    _, answer = _ask(engine, "GET", target, _ENGINE_SECONDS)
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        for container in json.loads(answer)["Containers"]:
+            out = json.dumps({"Container": container, "Force": True}).encode()
+            _ask(engine, "POST", f"{target}/disconnect", _ENGINE_SECONDS, out)
+        _delete(engine, target)
+
+
 def _delete(engine: str, target: str) -> bool:
     """Delete an object on an engine; gives whether it was there."""
     status, _ = _ask(engine, "DELETE", target, _ENGINE_SECONDS)
@@ -136,7 +149,9 @@ def thaw(home: Path) -> None:
             _ask(daemon, "POST", f"/containers/{paused['Id']}/unpause", _THAW_SECONDS)
 
 
-def _ask(engine: str, method: str, target: str, seconds: float) -> tuple[int, bytes]:
+def _ask(
+    engine: str, method: str, target: str, seconds: float, body: bytes | None = None
+) -> tuple[int, bytes]:
     """Ask an engine; gives its status and answer, and status 0 where it gives none.
 
     An engine that has no unix socket is not asked.
@@ -145,7 +160,7 @@ def _ask(engine: str, method: str, target: str, seconds: float) -> tuple[int, by
         return 0, b""
     try:
         return unix_http.request(
-            engine.removeprefix(unix_http.SCHEME), method, target, timeout=seconds
+            engine.removeprefix(unix_http.SCHEME), method, target, timeout=seconds, body=body
         )
     except (OSError, http.client.HTTPException):
         # The engine is gone, or no longer answers: the next run's sweep tries again.

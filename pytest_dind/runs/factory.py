@@ -18,11 +18,14 @@ from ..daemon import arguments
 from ..errors import DindError, SettingsError
 from ..lifetime import labels, layout
 from ..validation import bad, shown
+from .pool import PREFIX
 
 if TYPE_CHECKING:
+    from ..backends.protocol import Record
     from ..daemon.handle import Daemon
     from ..engine.engine import Engine
     from ..settings import Settings
+    from .pool import Loan
     from .run import Run
 
 # Files in a run's directory, where daemons have their homes.
@@ -39,6 +42,7 @@ class Factory:
         settings: The settings that daemons have unless told otherwise.
         unavailable: A context in which a daemon is asked for; it may skip the test.
         started: Is told of each daemon, and its settings.
+        spare: Gives a daemon of these settings that has been started ahead, if there is one.
     """
 
     def __init__(
@@ -47,15 +51,29 @@ class Factory:
         settings: Settings,
         unavailable: Callable[[Settings], AbstractContextManager[None]],
         started: Callable[[Daemon, Settings], None] = lambda daemon, settings: None,
+        spare: Callable[[Settings], Loan | None] = lambda settings: None,
     ) -> None:
         self._run = run
         self._settings = settings
         self._unavailable = unavailable
         self._started = started
+        self._spare = spare
+        # Daemons of another run.
+        self._lent: list[Loan] = []
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         # The engines on which the network is.
         self._networks: list[Engine] = []
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """The daemons that it has given, those too that have ended."""
+        return [*self._run.daemons, *(daemon for daemon, _ in self._lent)]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of these."""
+        return [daemon.record for daemon in self.daemons]
 
     def __call__(
         self,
@@ -68,9 +86,12 @@ class Factory:
     ) -> Daemon:
         """Start one more daemon.
 
+        Where tests have dind_fresh, one of its spares is taken if it is what would be started: no
+        name and no setting of its own is asked for, and there is no proxy.
+
         Args:
             name: The daemon's name, by which the factory's other daemons reach it: lower-case
-                letters, digits and `-`. By default it is made up.
+                letters, digits and `-`, not `fresh-` first. By default it is made up.
             image: The daemon's image; by default that of `dind_daemon`.
             mode: The daemon's mode; by default that of `dind_daemon`.
             args: Further dockerd arguments.
@@ -84,12 +105,12 @@ class Factory:
         arguments.demand("dind_factory", name=name, image=image, mode=mode)
         if not isinstance(args, (list, tuple)):
             raise bad("arg", args, [f"a list of values, such as [{shown(args)}]"])
-        name = name or f"extra-{next(self._numbers)}"
-        if not _NAME.fullmatch(name) or name in _TAKEN:
+        is_valid = _NAME.fullmatch(name) and name not in _TAKEN and not name.startswith(PREFIX)
+        if name and not is_valid:
             raise SettingsError(
                 f"dind_factory: {shown(name)} is not a valid name.",
                 evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
-                f"{', '.join(sorted(_TAKEN))}.",
+                f"{', '.join(sorted(_TAKEN))}, and {PREFIX}…, as dind_fresh's are named.",
                 remedy=["Give a valid name, or none."],
             )
         # Two daemons can't have the same port of the engine's machine.
@@ -104,18 +125,25 @@ class Factory:
         )
         _demand_effect(usual, chosen)
         with self._unavailable(chosen):
-            daemon = self._run.start(name, chosen)
+            lent = None if name else self._spare(chosen)
+            if lent is None:
+                daemon = self._run.start(name or f"extra-{next(self._numbers)}", chosen)
+                end = daemon.stop
+            else:
+                daemon, end = lent
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
             if isolates(daemon.mode):
-                self._connect(daemon, name, self._run.engine(chosen))
+                self._connect(daemon, self._run.engine(chosen))
         except BaseException:
-            daemon.stop()
+            end()
             raise
+        if lent is not None:
+            self._lent.append(lent)
         self._started(daemon, chosen)
         return daemon
 
-    def _connect(self, daemon: Daemon, name: str, engine: Engine) -> None:
+    def _connect(self, daemon: Daemon, engine: Engine) -> None:
         """Connect a daemon to the network of the daemons on its engine.
 
         Raises:
@@ -126,12 +154,14 @@ class Factory:
         network = layout.network_name(self._run.path)
         try:
             self._make_network(network, engine)
-            engine.client.api.connect_container_to_network(daemon.id, network, aliases=[name])
+            engine.client.api.connect_container_to_network(
+                daemon.id, network, aliases=[daemon.name]
+            )
             names.tell(engine, daemon.id, self._run.progress)
         except APIError as error:
             raise DindError(
-                f"dind_factory: the daemon {name!r} cannot be connected to the network {network}, "
-                "in which daemons reach each other by name.",
+                f"dind_factory: the daemon {daemon.name!r} cannot be connected to the network "
+                f"{network}, in which daemons reach each other by name.",
                 evidence=f"{engine.url}: {error.explanation or error}",
                 remedy=[
                     "Look at the engine's networks: docker network ls. Those that nobody uses are "
@@ -176,6 +206,8 @@ class Factory:
 
         patience = self._run.patience
         try:
+            for _, end in self._lent:
+                end()
             for daemon in self._run.daemons:
                 # What is not ended now, the end of the run tells of.
                 patience.within(daemon.stop)

@@ -1,4 +1,7 @@
-"""The pool of the fixture dind_fresh: daemons that start before the test that gets one asks."""
+"""The pool of the fixture dind_fresh: daemons that start before the test that gets one asks.
+
+dind_factory takes them too, where they are what it would start.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..backends import environment
 from ..daemon.loss import lost
 from ..lifetime import directories, layout
 from .background import BackgroundStart
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .run import Run
 
+Loan = tuple["Daemon", Callable[[], None]]
+"""A daemon that outlives the pool if need be, and what ends it."""
+PREFIX = "fresh-"
+"""How the names of the daemons begin."""
 _SLOT = "spare"
 _POLL_SECONDS = 0.02
 
@@ -54,10 +62,10 @@ class _Spare:
 class Pool:
     """Daemons for tests that have one each: started ahead, and ended after the test, by threads.
 
-    Its methods but those of the threads are called from one thread, pytest's.
+    Its methods but `lend` and those of the threads are called from one thread, pytest's.
 
     Args:
-        run: A run of the pool's own; closing the pool ends it.
+        run: A run of the pool's own; closing the pool ends it, or the end of the last loan does.
         settings: The settings of all its daemons.
         is_short_of_memory: Tells whether the machine of a daemon has no room for another.
         is_busy: Tells whether something more urgent starts, which is waited for.
@@ -81,7 +89,7 @@ class Pool:
         self._lock = threading.RLock()
         # All below is changed under the lock.
         self._spares: list[_Spare] = []
-        self._starting = self._needed = 0
+        self._starting = self._needed = self._lent = 0
         self._is_short = self._has_told = self._is_closed = False
         self._ends: list[threading.Thread] = []
         # A forked child has none of the threads.
@@ -115,7 +123,7 @@ class Pool:
             self._spares.append(_Spare(self._name(), self._chosen, self._start))
 
     def _name(self) -> str:
-        return f"fresh-{next(self._numbers)}"
+        return f"{PREFIX}{next(self._numbers)}"
 
     def _start(self, spare: _Spare, settings: Settings) -> Daemon:
         """Start a daemon ahead; runs in a thread of its own."""
@@ -174,12 +182,20 @@ class Pool:
         """
         with self._lock:
             self._needed = max(0, self._needed - 1)
+        return self._taken() or self._run.start(self._name(), self._chosen)
+
+    def _taken(self) -> Daemon | None:
+        """Take a spare, a ready one or one that is starting, and wait for it; None: there is none.
+
+        Raises:
+            DindError: its start failed.
+        """
         while True:
             with self._lock:
                 ready = (spare for spare in self._spares if spare.start.wait(0))
                 spare = next(ready, next(iter(self._spares), None))
                 if spare is None:
-                    break
+                    return None
                 self._spares.remove(spare)
             spare.is_urgent.set()
             try:
@@ -196,7 +212,50 @@ class Pool:
             if lost(daemon.record, daemon._backend) is None:
                 return daemon
             self.end(daemon)
-        return self._run.start(self._name(), self._chosen)
+
+    def lend(self, settings: Settings) -> Loan | None:
+        """Return a spare for another use than a test of dind_fresh; the next one starts meanwhile.
+
+        Behind a proxy none is lent: a daemon's NO_PROXY has the names of those that its run had
+        before, and spares know none of the factory's.
+
+        Args:
+            settings: The settings that it is to have.
+
+        Returns:
+            None where there is none, or where spares are not what would be started.
+
+        Raises:
+            DindError: its start failed.
+        """
+        if settings != self._chosen or not self._spares or os.getpid() != self._process:
+            return None
+        if environment.may_be_proxied(settings, self._run.engine(settings).info()):
+            return None
+        with self._lock:
+            self._lent += 1
+        daemon = None
+        try:
+            daemon = self._taken()
+        finally:
+            if daemon is None:
+                self._end_loan()
+            with self._lock:
+                self._fill()
+        return None if daemon is None else (daemon, partial(self._end_lent, daemon))
+
+    def _end_lent(self, daemon: Daemon) -> None:
+        try:
+            self._run.patience.within(partial(self._run.end, daemon))
+        finally:
+            self._end_loan()
+
+    def _end_loan(self) -> None:
+        with self._lock:
+            self._lent -= 1
+            is_over = self._is_closed and not self._lent
+        if is_over:
+            self._run.close()
 
     def end(self, daemon: Daemon, first: Callable[[], object] = lambda: None) -> None:
         """End a daemon in the background.
@@ -232,21 +291,21 @@ class Pool:
             self._ends.append(thread)
 
     def close(self) -> None:
-        """End all its daemons, and wait for that within the bound of a run's end."""
+        """End all its daemons that are not lent; wait for that within the bound of a run's end."""
         if os.getpid() != self._process:
             return
         with self._lock:
+            # Until this has ended them, the end of a loan is not the end of the run.
+            self._lent += 1
             self._is_closed = True
             spares, self._spares = self._spares, []
         try:
             for spare in spares:
-                spare.give_up()
-            for spare in spares:
-                self._run.finish(spare.start, spare.name)
+                self._in_background(partial(self._undo, spare))
             for end in self._ends:
                 self._run.patience.within(end.join)
         finally:
-            self._run.close()
+            self._end_loan()
 
 
 def _cores() -> int:

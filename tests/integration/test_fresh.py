@@ -171,3 +171,51 @@ def test_failures(project: Project, traces: Traces) -> None:
     assert "events of daemon 'fresh-2' since the test began" in output, output
     assert "2 failed, 1 passed" in output
     traces.assert_nothing_left()
+
+
+_FACTORY = """
+    import time
+
+    import pytest
+    from pool import homes, until
+
+    @pytest.fixture(scope="session")
+    def pair(dind_factory):
+        until(lambda: homes("spare"))
+        pair = [dind_factory(), dind_factory("named")]
+        yield pair
+        # The pool has ended; what it lent has not.
+        assert pair[0].client().ping()
+
+    def test_factory(pair):
+        lent, named = pair
+        assert (lent.name, named.name) == ("fresh-1", "named")
+        for here, there in (pair, pair[::-1]):
+            assert here.exec(["getent", "hosts", there.name]).stdout.split()[1] == there.name
+        {more}
+
+    def test_fresh(dind_fresh, pair):
+        assert dind_fresh.id not in {{daemon.id for daemon in pair}}
+        assert pair[0].client().ping()
+"""
+
+
+def test_factory(project: Project, traces: Traces, engine: Engine, room: Path) -> None:
+    """dind_factory takes a spare, which is in its network, and outlives the pool."""
+    project.write(_POOL, "pool.py")
+    project.write(_FACTORY.format(more=""))
+    began = time.time()
+    assert "2 passed" in project.run()
+    assert created(engine.client, room, "daemon", began) == 3
+    traces.assert_nothing_left()
+
+
+def test_killed_run_with_a_lent_spare(project: Project, traces: Traces) -> None:
+    """After a SIGKILL the network goes, though a daemon of the pool's run is in it."""
+    project.write(_POOL, "pool.py")
+    project.write(_FACTORY.format(more="open('reached', 'w').close(); time.sleep(600)"))
+    process = project.start()
+    project.reached("reached", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    traces.assert_nothing_left(15)

@@ -335,3 +335,31 @@ def test_two_engines(run: Path, short_path: Path, engine: list[str]) -> None:
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
     assert (engine, elsewhere, networks) == (["a"], ["b"], ["the first", "the second"])
+
+
+def test_network_with_others(run: Path, short_path: Path) -> None:
+    """A daemon of another run, whose reaper has not removed it yet, holds up no network."""
+    target = "/networks/pytest-dind-run"
+    inside = ["other"]
+    removed: list[int] = []
+
+    def remove() -> Answer:
+        removed.append(403 if inside else 204)
+        return Answer(removed[-1], {"message": "it has active endpoints"})
+
+    def disconnect() -> Answer:
+        inside.clear()
+        return Answer(200)
+
+    answers: dict[str, Reply] = {
+        f"DELETE {target}": remove,
+        f"GET {target}": lambda: Answer(body={"Containers": {one: {} for one in inside}}),
+        f"POST {target}/disconnect": disconnect,
+    }
+    with FakeEngine(short_path / "e.sock", answers):
+        lease = _begin(run)
+        (run / layout.NETWORK).write_text(f"unix://{short_path / 'e.sock'}\n")
+        lease.release()
+        until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
+
+    assert removed == [403, 204]

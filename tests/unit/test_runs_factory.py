@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from pytest_dind.backends import names
 from pytest_dind.lifetime import labels, layout
 from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
+from pytest_dind.runs.pool import Loan
 
 
 def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
@@ -44,6 +46,7 @@ class _Networks:
     def __init__(self) -> None:
         self.made: dict[str, dict[str, Any]] = {}
         self.connected: list[str] = []
+        self.before_removal: Callable[[], bool] = lambda: True
 
     def create_network(self, name: str, *, labels: dict[str, str], **how: Any) -> None:
         if name in self.made:
@@ -56,10 +59,14 @@ class _Networks:
     def inspect_network(self, name: str) -> dict[str, Any]:
         return self.made[name]
 
-    def connect_container_to_network(self, container: str, name: str, **how: Any) -> None:
+    def connect_container_to_network(
+        self, container: str, name: str, *, aliases: list[str]
+    ) -> None:
+        assert aliases == [container]
         self.connected.append(container)
 
     def remove_network(self, name: str) -> None:
+        assert self.before_removal()
         if self.made.pop(name, None) is None:
             raise NotFound("no such network")
 
@@ -77,18 +84,20 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def _factory(run: Path, networks: _Networks) -> Factory:
+def _factory(
+    run: Path, networks: _Networks, spare: Callable[[Settings], Loan | None] = lambda settings: None
+) -> Factory:
     """A factory for which each URL leads to the one engine with these networks."""
     engines = {
         host: SimpleNamespace(
             url=host, client=SimpleNamespace(api=networks), own_container_id="c0ffee"
         )
-        for host in ("unix:///one", "tcp://one:2375")
+        for host in ("", "unix:///one", "tcp://one:2375")
     }
     daemons: list[Any] = []
 
     def start(name: str, settings: Settings) -> Any:
-        daemon: Any = SimpleNamespace(id=name, mode="dind", stop=lambda: daemons.remove(daemon))
+        daemon = _daemon(name, lambda: daemons.remove(daemon))
         daemons.append(daemon)
         return daemon
 
@@ -96,11 +105,16 @@ def _factory(run: Path, networks: _Networks) -> Factory:
         path=run,
         start=start,
         daemons=daemons,
+        patience=Patience(),
         engine=lambda settings: engines[settings.host],
         close=lambda: None,
         progress=print,
     )
-    return Factory(made, Settings(), lambda settings: contextlib.nullcontext())
+    return Factory(made, Settings(), lambda settings: contextlib.nullcontext(), spare=spare)
+
+
+def _daemon(name: str, stop: Callable[[], None]) -> Any:
+    return SimpleNamespace(id=name, name=name, mode="dind", record=name, stop=stop)
 
 
 def test_two_urls_of_one_engine(tmp_path: Path, told: list[str]) -> None:
@@ -163,3 +177,54 @@ def test_setting_of_the_run_as_it_is(tmp_path: Path) -> None:
         factory(keep="never", reuse="", leaks="fail")
 
     assert (started[0].keep, started[0].leaks) == ("never", "fail")
+
+
+class _Spares:
+    """Spares with the factory's own settings, and which of them have ended."""
+
+    def __init__(self) -> None:
+        self.there = ["fresh-2", "fresh-1"]
+        self.ended: list[str] = []
+
+    def lend(self, settings: Settings) -> Loan | None:
+        """Lend one, if it fits."""
+        if settings != Settings() or not self.there:
+            return None
+        name = self.there.pop()
+        return _daemon(name, lambda: None), lambda: self.ended.append(name)
+
+
+def test_spares(tmp_path: Path, told: list[str]) -> None:
+    """A call without a name or a setting takes a spare, in the network by its own name, or starts.
+
+    A spare that is taken ends with the factory, before the network goes.
+    """
+    networks, spares = _Networks(), _Spares()
+    factory = _factory(tmp_path, networks, spares.lend)
+    given = [factory(), factory("one"), factory(args=["--debug"]), factory(), factory()]
+
+    names = [daemon.name for daemon in given]
+    assert names == ["fresh-1", "one", "extra-1", "fresh-2", "extra-2"]
+    assert networks.connected == told == names
+    assert {daemon.name for daemon in factory.daemons} == set(names)
+    networks.before_removal = lambda: spares.ended == ["fresh-1", "fresh-2"]
+    factory.close()
+    assert not networks.made
+
+
+def test_spare_that_cannot_be_connected(tmp_path: Path) -> None:
+    """A spare that can't be in the network ends at once, as one that was started does."""
+    networks, spares = _Networks(), _Spares()
+    networks.made[layout.network_name(tmp_path)] = {"Labels": None}
+    factory = _factory(tmp_path, networks, spares.lend)
+    with pytest.raises(DindError, match="'fresh-1' cannot be connected"):
+        factory()
+    assert spares.ended == ["fresh-1"]
+    assert not factory.daemons
+
+
+def test_name_of_a_spare(tmp_path: Path) -> None:
+    """Names are those of one daemon: what spares are called can't be asked for."""
+    with pytest.raises(SettingsError, match="'fresh-7' is not a valid name") as caught:
+        _factory(tmp_path, _Networks())("fresh-7")
+    assert "lease, network, and fresh-…, as dind_fresh's are named" in caught.value.evidence

@@ -61,6 +61,10 @@ class Run:
         self.daemons.remove(daemon)
         self.ended.append(daemon.name)
 
+    def engine(self, settings: Settings) -> Any:
+        """An engine that has no proxies."""
+        return SimpleNamespace(info=dict)
+
     def finish(self, start: Any, name: str) -> None:
         """Wait for a start, which nothing holds up any more."""
         self.gate.set()
@@ -83,6 +87,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     run = Run(tmp_path)
     yield run
     run.gate.set()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 def _pool(run: Any, spares: int = 1, **how: Any) -> Pool:
@@ -273,3 +284,78 @@ def test_forked_child(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not run.started
     assert not run.is_closed
     pool.close()
+
+
+def test_lend(run: Run) -> None:
+    """A spare is lent to who wants its settings; tests have as many spares as before."""
+    pool = _pool(run)
+    pool.fill(1)
+    _are_ready(run, 1)
+    loan = pool.lend(pool.settings)
+    assert loan is not None
+    daemon, end = loan
+    assert daemon.name == "fresh-1"
+    assert not (daemon.record.home.path / layout.SPARE).exists()
+    _are_ready(run, 1)
+    assert pool.take().name == "fresh-2"
+    end()
+    assert run.ended == ["fresh-1"]
+    assert not run.is_closed
+    pool.close()
+    assert run.is_closed
+
+
+def test_nothing_to_lend(run: Run) -> None:
+    """Nothing is lent where there is no spare, nor where spares have other settings."""
+    pool = _pool(run)
+    assert pool.lend(pool.settings) is None
+    pool.fill(1)
+    _are_ready(run, 1)
+    assert pool.lend(pool.settings.replace(arg=["--debug"])) is None
+    assert pool.spares == 1
+    pool.close()
+    assert pool.lend(pool.settings) is None
+    assert run.started == ["fresh-1"]
+
+
+def test_no_loan_behind_a_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reached without a proxy goes by names that a spare does not know: none is lent."""
+    pool = _pool(run)
+    pool.fill(1)
+    _are_ready(run, 1)
+    with monkeypatch.context() as behind:
+        behind.setenv("https_proxy", "http://proxy:3128")
+        assert pool.lend(pool.settings) is None
+    assert pool.lend(pool.settings) is not None
+    pool.close()
+
+
+def test_loan_outlives_the_pool(run: Run) -> None:
+    """The pool's end leaves what is lent, and the run with it; the end of the last loan ends it."""
+    pool = _pool(run)
+    loans = []
+    for _ in range(2):
+        pool.fill(1)
+        loans.append(pool.lend(pool.settings))
+    (one, end_one), (two, end_two) = filter(None, loans)
+    _are_ready(run, 1)
+    pool.close()
+    assert run.ended == ["fresh-3"]
+    assert not run.is_closed
+    end_one()
+    assert not run.is_closed
+    assert run.ended == ["fresh-3", one.name]
+    end_two()
+    assert run.is_closed
+    assert run.ended[-1] == two.name
+
+
+def test_loan_that_fails(run: Run) -> None:
+    """A spare whose start fails is the error of who asks, and no loan that the end waits for."""
+    run.fails = True
+    pool = _pool(run)
+    pool.fill(1)
+    with pytest.raises(DindError, match="It does not start"):
+        pool.lend(pool.settings)
+    pool.close()
+    assert run.is_closed
