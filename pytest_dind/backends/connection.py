@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engine import containers, http, reach, tls
+from ..engine import containers, http, own_container, reach, tls
 from ..errors import DaemonUnhealthy, EngineUnavailable, ImageUnavailable, NoShell, NotShared
 from ..lifetime import layout
 from ..lifetime.files import Directory, Files
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # dockerd makes its socket root's alone, and gives it to its group after that.
 _DENIED_SECONDS = 3
+_UNSEEN = "its containers don't see this process's directories"
 
 
 class Connection(Files, Protocol):
@@ -141,7 +142,7 @@ class SharedDirectory(Directory):
 
     def prepare(self, details: Mapping[str, Any]) -> None:
         """Note the container's address, if it is one that is reached from here."""
-        apart = reach.apart_from(self._engine, details)
+        apart = reach.apart_from(self._engine, containers.gateway(details))
         if not apart:
             self.address = containers.address(details)
             return
@@ -231,6 +232,24 @@ def choose(engine: Engine, home: Home) -> Connection:
     return TlsConnection(engine, home, place(engine))
 
 
+def detour(engine: Engine, gateway: str, *, shares: bool | None) -> str:
+    """Why ports of daemons that are to be started are reached through the engine.
+
+    Empty where they are reached at the daemons' own addresses, as far as is known without one.
+
+    Args:
+        engine: The outer engine.
+        gateway: The gateway of its containers in their network; empty where it is not known.
+        shares: Whether its containers see this process's directories; None where that is not known.
+    """
+    is_beside = engine.url.startswith("unix://") and not engine.is_virtual
+    if is_beside and own_container.networks(engine):
+        return ""
+    if engine.unshared or shares is False:
+        return reach.apart(engine) or engine.unshared or _UNSEEN
+    return reach.apart_from(engine, gateway)
+
+
 def fallback(
     connection: Connection, error: NotShared | NoShell, engine: Engine, home: Home
 ) -> Connection:
@@ -242,7 +261,7 @@ def fallback(
     if connection.name == SharedDirectory.name and isinstance(error, NoShell):
         return Unsupervised(engine, home)
     if connection.name == SharedDirectory.name and (tls.available() or reach.apart(engine)):
-        engine.mark_unshared("its containers don't see this process's directories")
+        engine.mark_unshared(_UNSEEN)
         return choose(engine, home)
     remedy = [] if isinstance(error, NoShell) else [tls.REMEDY]
     # The public kinds: NotShared and NoShell only say that another connection may lead there.

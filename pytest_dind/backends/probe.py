@@ -12,6 +12,7 @@ from uuid import uuid4
 from ..engine import containers, reach, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
+from ..forwarder import tunnel
 from ..lifetime import directories, labels, layout
 from ..lifetime.layout import Home
 from . import memory
@@ -48,6 +49,8 @@ LEASES = "lease"
 MOUNTED = "a tmpfs was mounted"
 DISK = "df"
 IPTABLES = "iptables"
+RESOLVERS = "resolvers"
+TOOLS = "tools"
 
 # It loads no kernel module, and changes nothing outside of its container.
 LOOK = (
@@ -59,6 +62,8 @@ see {MOUNT} sh -c 'mkdir -p /pytest-dind && mount -t tmpfs none /pytest-dind && 
 see {LEASES} sh -c '[ ! -e {layout.IN_CONTAINER} ] || {{ {SEE_LEASE.replace("'", '"')}; }}'
 see {DISK} df -Pk /
 see {IPTABLES} iptables --version
+see {RESOLVERS} sed -n 's/^nameserver  *//p' /etc/resolv.conf
+see {TOOLS} sh -c 'for tool in {" ".join(tunnel.TOOLS)}; do command -v "$tool"; done'
 for file in {" ".join(FILES)}; do [ -r "$file" ] && see "$file" cat "$file"; done
 [ -c /dev/fuse ] && see /dev/fuse echo
 exit 0

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends import names
 from ..backends.memory import Memory
-from ..backends.probe import DISK, IPTABLES, LEASE_SEEN, LEASES, LOOK, Probe, ProbeResult, sections
+from ..backends.probe import (
+    DISK,
+    IPTABLES,
+    LEASE_SEEN,
+    LEASES,
+    LOOK,
+    RESOLVERS,
+    TOOLS,
+    Probe,
+    ProbeResult,
+    sections,
+)
 from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
 from ..lifetime import layout
 from ..settings import DOCTOR_FULL, MODES, Settings
-from . import kernel, outer, trial
+from . import kernel, outer, ports, trial
 from .report import Report
 
 if TYPE_CHECKING:
@@ -78,6 +89,9 @@ def _look(
             result = probe(LOOK)
         plain = result.ran
         seen = sections(result.output) if result.ran else {}
+    shares = seen.get(LEASES) == LEASE_SEEN if seen else None
+    with answering(engine):
+        reached = ports.look(engine, settings, shares=shares, tools=seen.get(TOOLS))
     there = {"/proc/sys/kernel/osrelease": found.kernel, **seen}
     return Report(
         asked=settings.mode,
@@ -87,8 +101,10 @@ def _look(
         privileged=privileged,
         unprivileged=plain,
         image_iptables=kernel.flavour(seen.get(IPTABLES, "")),
-        shares=seen.get(LEASES) == LEASE_SEEN if seen else None,
+        shares=shares,
         gateway=gateway,
+        resolvers=tuple(seen.get(RESOLVERS, "").split()),
+        ports=reached,
         modes=modes,
     )
 

@@ -103,7 +103,8 @@ def proxied(
         names=(),
     )
     used = around.proxies(lines.append)
-    return (*(f"{name}: {proxies.place(url)}" for name, url in used.items()), *lines)
+    without = [f"{proxies.NO_PROXY}: {around.no_proxy()}, and the run's daemons"] if used else []
+    return (*(f"{name}: {proxies.place(url)}" for name, url in used.items()), *without, *lines)
 
 
 def describe(host: str, version: Mapping[str, Any], info: Mapping[str, Any]) -> Outer:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..errors import DindError
     from .kernel import Flavour, Kernel
     from .outer import Outer, Space
+    from .ports import Ports
     from .trial import Verdict
 
 # The decision table: each need, and the mode for it.
@@ -56,6 +57,8 @@ class Report:
         image_iptables: The kernel interface that the iptables of the daemon's image uses.
         shares: Whether containers see this process's directories; None where that wasn't tried.
         gateway: The address at which nested containers reach this machine; empty for none.
+        resolvers: The resolvers that containers of the engine ask, and so nested ones.
+        ports: How tests reach the ports that nested containers publish.
     """
 
     asked: str
@@ -69,6 +72,8 @@ class Report:
     image_iptables: Flavour = "unknown"
     shares: bool | None = None
     gateway: str = ""
+    resolvers: tuple[str, ...] = ()
+    ports: Ports | None = None
 
     @property
     def mode(self) -> str:
@@ -116,6 +121,8 @@ class Report:
                 "image_iptables": self.image_iptables,
                 "shares": self.shares,
                 "gateway": self.gateway or None,
+                "resolvers": list(self.resolvers),
+                "ports": self.ports and dataclasses.asdict(self.ports),
             }
         error = self.error and {
             "what": self.error.what,

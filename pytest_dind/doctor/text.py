@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from ..causes import security
 from ..engine import versions
 from ..errors import EngineUnavailable
+from ..forwarder.tunnel import TOOLS
 from ..settings import AUTO
 from .kernel import HERE
 
 if TYPE_CHECKING:
     from .kernel import Kernel
     from .outer import Outer
+    from .ports import Ports
     from .report import Advice, Report
-    from .trial import Verdict
+    from .trial import Started, Verdict
 
 _WIDTH = 100
 _LEFT = 18
@@ -26,6 +28,9 @@ _FILES = {
     False: "daemons have none of this machine's, but for copies: --dind-mount copy:PATH",
     None: "not tried",
 }
+_NO_PROXIES = (
+    "none: neither the engine nor this process's environment has any (--dind-env gives one)"
+)
 _PRESENCE = {
     "present": "yes",
     "loadable": "as a module, which is not loaded",
@@ -73,12 +78,26 @@ def _verdict(verdict: Verdict, report: Report) -> list[str]:
             if daemon.nested_seconds is None
             else f"a nested container ran in {daemon.nested_seconds:.2f} s",
         ]
+        lines += _reached(daemon) if verdict.mode != "socket" else []
     if verdict.evidence:
         lines += verdict.evidence.splitlines()
     found = _row(f"{verdict.mode:9}{answer}", "\n".join(lines))
     for remedy in verdict.remedy:
         found += _row(" " * _LEFT + "- ", remedy, _LEFT + 2)
     return found
+
+
+def _reached(daemon: Started) -> list[str]:
+    """Return what the started daemon showed of the way to its address."""
+    if daemon.reached:
+        return [f"its address, {daemon.address}, is reached from here"]
+    if not daemon.address:
+        return ["its ports are reached through the engine"]
+    return [
+        f"its ports are reached through the engine: nothing came back from its address, "
+        f"{daemon.address}",
+        "- Let this machine reach containers' addresses: a firewall or a VPN may be in the way.",
+    ]
 
 
 def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
@@ -117,7 +136,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ("security", ", ".join(engine.security) or "none"),
         ("", _module(engine)),
         ("runtimes", ", ".join([f"{engine.default_runtime} (default)", *others])),
-        ("proxies", "\n".join(engine.proxies)),
+        ("proxies", "\n".join(engine.proxies) or _NO_PROXIES),
         ("image's iptables", report.image_iptables),
         ("files", _FILES[report.shares]),
         (
@@ -127,9 +146,83 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
             if report.gateway
             else "none is known: the engine is on another machine, or in a virtual one",
         ),
+        ("names", _names(report)),
+        *_ports(report),
         ("--privileged", privileged),
         ("nested", nested[report.nested]),
     ]
+
+
+def _names(report: Report) -> str:
+    """Return which names nested containers know."""
+    asked = ", ".join(report.resolvers)
+    return (
+        "nested containers ask the resolvers that the engine's own ask"
+        + (f" ({asked})" if asked else "")
+        + "; they know the daemons of dind_factory, and what is in the network of --dind-network"
+    )
+
+
+def _ports(report: Report) -> list[tuple[str, str]]:
+    """Return where tests reach published ports, with cause and remedies where that is a detour."""
+    ports = report.ports
+    if ports is None:
+        return []
+    if report.mode == "socket":
+        where = (
+            "the engine publishes them itself, on this machine's loopback"
+            if ports.here
+            else "the engine publishes them itself, in a network that is not reached from here\n"
+            "- Use a mode with a daemon of its own, whose ports are opened here: --dind-mode=auto."
+        )
+        return [("published ports", where)]
+    return [("published ports", _forwarded(ports)), ("address()", _addressed(ports))]
+
+
+def _forwarded(ports: Ports) -> str:
+    if not ports.forward:
+        return (
+            "not opened on this machine's loopback: --dind-forward=off\n"
+            "- Leave --dind-forward=off out."
+        )
+    if ports.refused:
+        return (
+            f"can't be opened on this machine's loopback: 127.0.0.1: {ports.refused}\n"
+            "- Set the loopback interface up: ip link set lo up."
+        )
+    text = f"opened on {' and '.join(ports.loopback)}, under the same numbers while these are free"
+    if not ports.low_refused:
+        return text
+    return (
+        f"{text}; none below 1024, which this user may not open: {ports.low_refused}\n"
+        "- Publish them under higher numbers, or use address(), which finds the way in any case.\n"
+        "- Let all users open them: sysctl net.ipv4.ip_unprivileged_port_start=0."
+    )
+
+
+def _addressed(ports: Ports) -> str:
+    if not ports.detour:
+        return "leads to the daemon's own address"
+    lacks, remedies = [], []
+    if not ports.forward:
+        lacks.append("--dind-forward=off")
+    if ports.refused:
+        lacks.append("nothing can be opened on this machine's loopback")
+    if ports.tools == ():
+        lacks.append(f"the daemon's image has none of {', '.join(TOOLS)}")
+        remedies.append("Use an image that has one of these, as docker:dind has: --dind-image.")
+    if ports.here:
+        remedies.append("Have the engine publish a port: --dind-publish PORT.")
+    remedies.append(
+        "Run the tests where the engine's network is: on its machine, or in a container of it."
+    )
+    text = (
+        f"leads nowhere: {ports.detour}, and there is no way through the engine: {', '.join(lacks)}"
+        if lacks
+        else "leads to a port of this machine's loopback, and on through the engine, by a command "
+        f"in the daemon's container: {ports.detour}; each connection takes some 0.1 s longer"
+    )
+    return "\n".join([text, *(f"- {remedy}" for remedy in remedies)])
 
 
 def _module(engine: Outer) -> str:

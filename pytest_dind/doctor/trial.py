@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..backends.registry import check_thoroughly
 from ..causes import cause_of
+from ..daemon.ports import reaches
 from ..engine import streams
 from ..errors import DindError, ModeUnavailable
 
@@ -48,12 +49,16 @@ class Started:
         storage_driver: The daemon's storage driver.
         seconds: The seconds from the daemon's start until it was healthy.
         nested_seconds: The seconds that a nested container took; None where none was tried.
+        address: The daemon's own address; empty where that is known to be out of reach.
+        reached: Whether packets came to that address, and back.
     """
 
     version: str
     storage_driver: str
     seconds: float
     nested_seconds: float | None
+    address: str = ""
+    reached: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ def start(verdict: Verdict, settings: Settings, progress: streams.Progress) -> V
     from ..runs.run import Run
 
     mode = verdict.mode
-    chosen = settings.replace(mode=mode, load=(), publish=(), keep="never", reuse="")
+    chosen = settings.replace(
+        mode=mode, load=(), publish=(), keep="never", reuse="", forward="auto"
+    )
     try:
         with contextlib.closing(Run.begin(progress)) as run:
             # A container has just proved the mode: the run need not try another.
@@ -121,7 +128,9 @@ def start(verdict: Verdict, settings: Settings, progress: streams.Progress) -> V
 def _nested(verdict: Verdict, daemon: Daemon) -> Verdict:
     """Return the verdict on a mode, after a nested container in its daemon."""
     record = daemon.record
-    started = Started(record.version, record.driver, record.seconds, None)
+    started = Started(
+        record.version, record.driver, record.seconds, None, record.address, reaches(record)
+    )
     began = time.monotonic()
     try:
         done = daemon.exec(["sh", "-c", _NESTED], check=False, timeout=_NESTED_SECONDS)

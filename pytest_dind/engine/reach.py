@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import containers, own_container, sockets, tls
+from . import own_container, sockets, tls
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -46,9 +46,8 @@ def apart(engine: Engine) -> str:
     return "it is rootless, in a network of its own" if is_rootless(engine) else ""
 
 
-def apart_from(engine: Engine, details: Mapping[str, Any]) -> str:
-    """The same, also by the network of a container with these details."""
-    gateway = containers.gateway(details)
+def apart_from(engine: Engine, gateway: str) -> str:
+    """The same, also by the gateway that its containers have in their network."""
     found = apart(engine)
     if found or not gateway or _is_own(gateway) or own_container.networks(engine):
         return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .follower import Port, Published
     from .tunnel import Tunnels
 
-_LOOPBACKS = ("127.0.0.1", "::1")
+LOOPBACKS = ("127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")
 _BACKLOG = 1024
 
@@ -50,7 +50,7 @@ class Way:
         everywhere = {4: "0.0.0.0", 6: "::"}.get(version, "")
         if self.address and hosts & {self.address, everywhere}:
             return self.address
-        for host, inside in zip(_EVERYWHERE, _LOOPBACKS, strict=True):
+        for host, inside in zip(_EVERYWHERE, LOOPBACKS, strict=True):
             if host in hosts:
                 return inside
         return min(hosts)
@@ -124,9 +124,9 @@ class Listeners:
     def _open(self, key: Port) -> _Opened | None:
         port, protocol = key
         sockets = []
-        for host in _LOOPBACKS:
+        for host in LOOPBACKS:
             try:
-                sockets.append(_bound(host, port, protocol))
+                sockets.append(bound(host, port, protocol))
             except OSError as error:
                 if not _has_no_ipv6(error):
                     self._taken[key] = os.strerror(error.errno or 0)
@@ -135,7 +135,7 @@ class Listeners:
         # Nothing else leads there, so `address()` gives another port.
         for one in sockets:
             one.close()
-        return self._serve([_bound(_LOOPBACKS[0], 0, protocol)], key)
+        return self._serve([bound(LOOPBACKS[0], 0, protocol)], key)
 
     def _serve(self, sockets: list[socket.socket], key: Port) -> _Opened:
         _, protocol = key
@@ -163,7 +163,12 @@ class Listeners:
         return partial(self._loop.close, listener)
 
 
-def _bound(host: str, port: int, protocol: str) -> socket.socket:
+def bound(host: str, port: int, protocol: str) -> socket.socket:
+    """Return a socket on a port of this machine, which listens if it is TCP's.
+
+    Raises:
+        OSError: it can't be had there.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
     try:

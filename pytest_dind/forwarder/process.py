@@ -80,7 +80,7 @@ def _forward(config: ForwarderConfig, lease: int) -> None:
 
         return Tunnels(config.engine, config.container)
 
-    is_direct = HAS_EDGES and config.address and _is_reached(config.address)
+    is_direct = HAS_EDGES and config.address and is_reached(config.address)
     address = config.address if is_direct else ""
 
     def note(opened: dict[Port, int], taken: dict[Port, str]) -> None:
@@ -112,7 +112,7 @@ def _forward(config: ForwarderConfig, lease: int) -> None:
     os._exit(0)
 
 
-def _is_reached(address: str) -> bool:
+def is_reached(address: str) -> bool:
     """Whether packets of this process come to an address, and an answer back."""
     try:
         socket.create_connection((address, _NO_PORT), _REACHED_SECONDS).close()

@@ -13,6 +13,8 @@ import threading
 
 from .endpoint import Endpoint
 
+TOOLS = ("busybox", "socat", "nc", "bash")
+"""The commands in a container of which one is enough for a tunnel."""
 # Which tool there is, is the image's choice. The first two pass on the end of either direction
 # alone; the others end some seconds after it, or with the connection.
 _SCRIPT = """

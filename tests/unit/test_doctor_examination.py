@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -14,8 +15,9 @@ from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsEr
 from pytest_dind.__main__ import main
 from pytest_dind.backends.probe import LEASE_SEEN, LOOK, MOUNTED, ProbeResult
 from pytest_dind.backends.registry import Probe, isolates
-from pytest_dind.doctor import Report, examination, examine, render, trial
+from pytest_dind.doctor import Report, examination, examine, ports, render, trial
 from pytest_dind.doctor.trial import Started, Verdict
+from pytest_dind.engine import sockets
 from pytest_dind.engine import tls as certificates
 from pytest_dind.settings import MODES
 
@@ -40,6 +42,7 @@ _SEEN = ProbeResult(
     "=== df\nFilesystem 1024-blocks Used Available Capacity Mounted on\n"
     "overlay 10485760 1048576 8388608 11% /\n"
     "=== iptables\niptables v1.8.11 (nf_tables)\n"
+    "=== resolvers\n192.0.2.53\n2001:db8::53\n=== tools\n/bin/busybox\n/usr/bin/nc\n"
     "=== /proc/filesystems\nnodev\toverlay\n",
     ran=True,
 )
@@ -220,6 +223,109 @@ def test_files(on_engine: _Examine, shown: _Shown) -> None:
         assert said in " ".join(render(report).split())
 
 
+def _said(report: Report) -> str:
+    return " ".join(render(report).split())
+
+
+def test_names(on_engine: _Examine) -> None:
+    """The report says which resolvers nested containers ask, as a container shows them."""
+    report = on_engine()
+
+    assert report.data()["engine"]["resolvers"] == ["192.0.2.53", "2001:db8::53"]
+    assert "the resolvers that the engine's own ask (192.0.2.53, 2001:db8::53)" in _said(report)
+
+
+def test_no_proxies(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report says so where daemons have no proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert "proxies none: neither the engine nor this process" in _said(on_engine())
+
+
+def test_ports(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an engine of this network ports are opened on loopback, and addresses reached."""
+    monkeypatch.setattr(ports, "_refused", lambda host, port: 0)
+    report = on_engine()
+
+    assert report.data()["engine"]["ports"] == {
+        "forward": True,
+        "loopback": ("127.0.0.1", "::1"),
+        "refused": "",
+        "low_refused": "",
+        "detour": "",
+        "tools": ("busybox", "nc"),
+        "here": True,
+    }
+    said = _said(report)
+    assert "opened on 127.0.0.1 and ::1, under the same numbers while these are free" in said
+    assert "address() leads to the daemon's own address" in said
+
+
+def test_low_ports(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who may not open low ports is told so, and what to do; nor is there always IPv6."""
+
+    def refused(host: str, port: int) -> int:
+        return errno.EADDRNOTAVAIL if ":" in host else errno.EACCES if port == 1 else 0
+
+    monkeypatch.setattr(ports, "_refused", refused)
+    said = _said(on_engine())
+    assert "opened on 127.0.0.1, under the same numbers" in said
+    assert "none below 1024, which this user may not open: Permission denied" in said
+    assert "net.ipv4.ip_unprivileged_port_start=0" in said
+
+
+def test_loopback_that_is_down(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the loopback interface is down, nothing is claimed to be open on it."""
+    monkeypatch.setattr(ports, "is_reached", lambda host: False)
+    said = _said(on_engine())
+    assert "can't be opened on this machine's loopback: 127.0.0.1: nothing gets through" in said
+    assert "ip link set lo up" in said
+
+
+def test_ports_through_the_engine(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an engine's network is another, ports are reached through it, and why is said."""
+    monkeypatch.setattr(sockets, "listens_here", lambda path: False)
+    said = _said(on_engine())
+    assert (
+        "leads to a port of this machine's loopback, and on through the engine, by a command in "
+        "the daemon's container: its network is not this process's; each connection takes" in said
+    )
+    assert "Run the tests where the engine's network is" in said
+    # What it publishes is in that network, too.
+    assert "--dind-publish" not in said
+    said = _said(on_engine(mode="socket"))
+    assert "the engine publishes them itself, in a network that is not reached from here" in said
+
+
+@pytest.mark.parametrize(
+    ("forward", "tools", "lacks", "remedy"),
+    [
+        ("off", "/bin/busybox", "--dind-forward=off", "Leave --dind-forward=off out."),
+        ("auto", "", "the daemon's image has none of busybox, socat", "--dind-image"),
+    ],
+)
+def test_no_way_through_the_engine(
+    on_engine: _Examine,
+    shown: _Shown,
+    monkeypatch: pytest.MonkeyPatch,
+    forward: str,
+    tools: str,
+    lacks: str,
+    remedy: str,
+) -> None:
+    """Where the way through the engine is needed and not there, what it lacks is said."""
+    unshared = _SEEN.output.replace(LEASE_SEEN, "").partition("=== tools")[0]
+    shown.privileged = shown.plain = ProbeResult(f"{unshared}=== tools\n{tools}\n", ran=True)
+    monkeypatch.setattr(certificates, "available", lambda: True)
+    said = _said(on_engine(forward=forward))
+    assert (
+        "leads nowhere: its containers don't see this process's directories, and there is no way "
+        f"through the engine: {lacks}" in said
+    )
+    assert remedy in said
+    assert "Have the engine publish a port: --dind-publish PORT." in said
+
+
 def test_container_that_hangs(on_engine: _Examine, shown: _Shown) -> None:
     """A container that doesn't end is no proof."""
     shown.privileged = ProbeResult("Read timed out.", ran=False, hangs=True)
@@ -347,6 +453,25 @@ def test_full(on_engine: _Examine, shown: _Shown, monkeypatch: pytest.MonkeyPatc
     assert report.nested
     assert "a daemon was ready in 0.70 s (Docker 28.5.2, overlay2)" in render(report)
     assert "a nested container ran in 0.50 s" in render(report)
+
+
+@pytest.mark.parametrize(
+    ("address", "reached", "said"),
+    [
+        ("172.17.0.2", True, "its address, 172.17.0.2, is reached from here"),
+        ("172.17.0.2", False, "nothing came back from its address, 172.17.0.2 - Let this machine"),
+        ("", False, "its ports are reached through the engine"),
+    ],
+)
+def test_address_of_a_started_daemon(
+    on_engine: _Examine, monkeypatch: pytest.MonkeyPatch, address: str, reached: bool, said: str
+) -> None:
+    """In full, a daemon shows what no look before can: whether its address is reached."""
+    daemon = Started("28.5.2", "overlay2", 0.7, 0.5, address, reached)
+    monkeypatch.setattr(
+        trial, "start", lambda verdict, *given: Verdict(verdict.mode, True, daemon=daemon)
+    )
+    assert said in _said(on_engine(doctor="full"))
 
 
 @pytest.mark.parametrize(

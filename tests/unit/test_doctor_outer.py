@@ -241,7 +241,10 @@ def test_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outer.proxied({}, []) == ()
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
     monkeypatch.setenv("HTTP_PROXY", "http://localhost:9")
-    used, left_out = outer.proxied({}, [])
+    monkeypatch.setenv("NO_PROXY", "e.example")
+    used, without, left_out = outer.proxied({}, [])
 
     assert used == "HTTPS_PROXY: proxy:3128"
+    assert without.startswith("NO_PROXY: e.example,localhost,127.0.0.0/8,")
+    assert without.endswith(", and the run's daemons")
     assert left_out.startswith("HTTP_PROXY of this process's environment, localhost:9, is left out")

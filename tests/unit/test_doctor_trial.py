@@ -69,7 +69,7 @@ def test_pack(tmp_path: Path, said: str, code: int, linked: set[str]) -> None:
 def test_mode_without_exec() -> None:
     """A daemon in which no command can be run works all the same; no nested container is tried."""
     refusal = ModeUnavailable("exec can't be had.", evidence="why", remedy=["how"])
-    daemon = Mock(exec=Mock(side_effect=refusal))
+    daemon = Mock(exec=Mock(side_effect=refusal), record=Mock(address=""))
     found = trial._nested(trial.Verdict("socket", True), daemon)
 
     assert found.works

@@ -42,15 +42,15 @@ def test_here(engine: Engine) -> None:
     """An engine whose server listens here has its containers here, by all that is looked at."""
     assert reach.apart(engine) == ""
     assert not reach.needs_gate(engine)
-    assert reach.apart_from(engine, _details("127.0.0.1")) == ""
+    assert reach.apart_from(engine, "127.0.0.1") == ""
     # A network without a gateway, such as an internal one, tells nothing.
-    assert reach.apart_from(engine, _details("")) == ""
+    assert reach.apart_from(engine, "") == ""
 
 
 def test_gateway_of_another(engine: Engine) -> None:
     """A gateway that this process doesn't have shows what the socket doesn't."""
     cause = "the gateway 192.0.2.1 of its containers is none of this process's addresses"
-    assert reach.apart_from(engine, _details("192.0.2.1")) == cause
+    assert reach.apart_from(engine, "192.0.2.1") == cause
 
 
 def test_elsewhere(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_elsewhere(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "available", lambda: True)
 
     assert reach.apart(engine) == _ELSEWHERE
-    assert reach.apart_from(engine, _details("127.0.0.1")) == _ELSEWHERE
+    assert reach.apart_from(engine, "127.0.0.1") == _ELSEWHERE
     assert reach.needs_gate(engine)
 
 
@@ -88,7 +88,7 @@ def test_in_its_container(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(own_container, "find", lambda engine: details)
 
     assert reach.apart(engine) == ""
-    assert reach.apart_from(engine, _details("192.0.2.1")) == ""
+    assert reach.apart_from(engine, "192.0.2.1") == ""
 
 
 def test_engine_of_its_container(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
