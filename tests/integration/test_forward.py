@@ -16,7 +16,9 @@ from docker.models.containers import Container
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Daemon, Settings
+from pytest_dind.forwarder import launch
 from pytest_dind.lifetime import labels, layout
+from pytest_dind.runs.factory import Factory
 from pytest_dind.runs.run import Run
 
 from ..support import until
@@ -215,6 +217,30 @@ def test_many_at_once(serve: Serve) -> None:
         for number, connection in reversed(list(enumerate(open_))):
             connection.sendall(b"%d" % number)
             assert connection.recv(10) == b"%d" % number
+
+
+def test_services(dind_factory: Factory) -> None:
+    """What a swarm's service publishes on its containers is open here, and what in the mesh, too.
+
+    Whether the mesh then leads to the service, is the kernel's matter: it takes IP_VS.
+    """
+    daemon = dind_factory()
+    daemon.load(NESTED_IMAGE)
+    ports = {mode: _free() for mode in ("host", "ingress")}
+    with contextlib.closing(daemon.client()) as client:
+        client.swarm.init(advertise_addr="127.0.0.1")
+        for mode, port in ports.items():
+            published = {"TargetPort": 80, "PublishedPort": port, "PublishMode": mode}
+            spec = {"Mode": "vip" if mode == "ingress" else "dnsrr", "Ports": [published]}
+            client.services.create(NESTED_IMAGE, command=_ECHO, endpoint_spec=spec)
+        assert _echoed("127.0.0.1", ports["host"], b"hi") == b"hi"
+        opened = {f"{port}/tcp": port for port in ports.values()}
+        home = daemon.record.home.path
+        until(lambda: launch.told(home)["opened"] == opened, 20, "both are open")
+        for service in client.services.list():
+            service.remove()
+        until(lambda: not launch.told(home)["opened"], 20, "both are closed")
+    assert "is not a swarm manager" not in daemon.logs()
 
 
 def test_port_that_is_taken(project: Project) -> None:

@@ -16,14 +16,14 @@ import pytest
 
 from pytest_dind.forwarder import binds, config, launch, relay
 from pytest_dind.forwarder.endpoint import Endpoint
-from pytest_dind.forwarder.follower import Port, published
+from pytest_dind.forwarder.follower import Follower, Port, Published, published
 from pytest_dind.forwarder.listeners import Listeners, Way
 from pytest_dind.forwarder.loop import Loop
 from pytest_dind.forwarder.tunnel import Tunnels
 from pytest_dind.hooks.binds import Binds
 from pytest_dind.lifetime import labels, layout
 
-from ..support import FakeEngine, until
+from ..support import Answer, FakeEngine, Reply, until
 
 _DAEMON = "127.0.0.2"
 
@@ -288,6 +288,136 @@ def test_published() -> None:
             {"Ports": [{"PrivatePort": 53, "PublicPort": 53, "Type": "udp"}]},
         ]
     ) == {(8080, "tcp"): {"0.0.0.0", "::"}, (53, "udp"): {"0.0.0.0"}}
+
+
+# As `GET /services` lists them: by the routing mesh, in mode host, and without ports.
+_SERVICES: list[dict[str, Any]] = [
+    {
+        "ID": "a",
+        "Endpoint": {
+            "Spec": {"Mode": "vip"},
+            "Ports": [
+                {
+                    "Protocol": "tcp",
+                    "TargetPort": 80,
+                    "PublishedPort": 8080,
+                    "PublishMode": "ingress",
+                },
+                {
+                    "Protocol": "udp",
+                    "TargetPort": 53,
+                    "PublishedPort": 5353,
+                    "PublishMode": "ingress",
+                },
+                {
+                    "Protocol": "sctp",
+                    "TargetPort": 9,
+                    "PublishedPort": 9,
+                    "PublishMode": "ingress",
+                },
+                {"Protocol": "tcp", "TargetPort": 81, "PublishMode": "ingress"},
+            ],
+        },
+    },
+    {
+        "ID": "b",
+        "Endpoint": {
+            "Ports": [
+                {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 90, "PublishMode": "host"}
+            ]
+        },
+    },
+    {"ID": "c", "Endpoint": {"Spec": {}}},
+    {"ID": "d"},
+]
+
+
+def test_published_by_services() -> None:
+    """A service's port in the routing mesh is on each address; other ports are its containers'."""
+    task = {"Ports": [{"IP": "::", "PrivatePort": 80, "PublicPort": 90, "Type": "tcp"}]}
+
+    assert published([task], _SERVICES) == {
+        (8080, "tcp"): {"0.0.0.0"},
+        (5353, "udp"): {"0.0.0.0"},
+        (90, "tcp"): {"::"},
+    }
+
+
+@pytest.mark.parametrize("swarm", ["active/manager", "active/worker", "inactive", ""])
+def test_services_of_a_manager(tmp_path: Path, swarm: str) -> None:
+    """A manager is asked for its services; others, which would log that, are not."""
+    asked: list[str] = []
+
+    def services() -> Answer:
+        asked.append("services")
+        return Answer(body=_SERVICES)
+
+    answers: dict[str, Reply] = {
+        "GET /_ping": Answer(body="OK", headers={"Swarm": swarm} if swarm else {}),
+        "GET /services": services,
+    }
+    with FakeEngine(tmp_path / "s", answers) as engine:
+        found = Follower(Endpoint(engine.host), lambda ports: None, lambda made: None)._services()
+
+    is_manager = swarm == "active/manager"
+    assert found == (_SERVICES if is_manager else [])
+    assert asked == ["services"] * is_manager
+
+
+class _Ended(Exception):
+    """Ends a thread that follows."""
+
+
+def test_event_of_a_service(tmp_path: Path) -> None:
+    """What happens to a service has the daemon asked again; it is no container that is created."""
+    looked = threading.Event()
+    found: list[set[int]] = []
+    services: list[Any] = []
+
+    def events() -> Answer:
+        def lines() -> Iterator[str]:
+            assert looked.wait(10)
+            services.extend(_SERVICES)
+            for kind, action in (("service", "create"), ("container", "create")):
+                actor = {"ID": f"a {kind}"}
+                event = {"Type": kind, "Action": action, "Actor": actor, "time": 1 << 40}
+                yield json.dumps(event) + "\n"
+
+        return Answer(body=lines())
+
+    def changed(ports: Published) -> None:
+        found.append({port for port, _ in ports})
+        looked.set()
+        if len(found) == 2:
+            raise _Ended
+
+    made: list[str] = []
+
+    def created(container: str) -> None:
+        made.append(container)
+        raise _Ended
+
+    def run(follow: Callable[[], None]) -> None:
+        with contextlib.suppress(_Ended):
+            follow()
+
+    answers: dict[str, Reply] = {
+        "GET /_ping": Answer(body="OK", headers={"Swarm": "active/manager"}),
+        "GET /events": events,
+        "GET /containers/json": Answer(body=[]),
+        "GET /services": lambda: Answer(body=services),
+    }
+    with FakeEngine(tmp_path / "s", answers) as engine:
+        follower = Follower(Endpoint(engine.host), changed, created)
+        follows = (follower._look, follower._read_events)
+        threads = [threading.Thread(target=run, args=(one,)) for one in follows]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+
+    assert found == [set(), {8080, 5353}]
+    assert made == ["a container"]
 
 
 def test_configuration() -> None:
