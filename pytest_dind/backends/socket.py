@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
@@ -43,6 +45,10 @@ ISOLATES = False
 _MODE = "socket"
 _UNIX = "unix://"
 _IDLE = "while :; do sleep 86400; done"
+_INSTEAD_OF_EXEC = (
+    "Run the command beside the tests, with the environment of dind_env.",
+    "Use another mode: --dind-mode=auto.",
+)
 
 
 def make(engine: Engine) -> SocketBackend:
@@ -252,8 +258,8 @@ class SocketBackend:
             shared = self._shared(home)
             own = _of_engine(home, shared)
             files = mounts.of(settings, home).of_engine(shared)
-            ImageSource(self._engine.client, lambda line: None).ensure(settings.image)
-            made = api.create_container(
+            make = partial(
+                api.create_container,
                 settings.image,
                 name=home.label,
                 user=SUPERUSER,
@@ -273,8 +279,30 @@ class SocketBackend:
                     ],
                 ),
             )
+            made = self._made(make, settings)
             api.start(made["Id"])
             return str(made["Id"])
+
+    def _made(self, make: Callable[[], dict[str, Any]], settings: Settings) -> dict[str, Any]:
+        """Make the client container.
+
+        Raises:
+            ModeUnavailable: the engine does not have the directories that it needs.
+        """
+        from docker.errors import APIError, NotFound
+
+        try:
+            try:
+                return make()
+            except NotFound:
+                # Pulled only now: an engine looks at directories first, and a pull takes minutes.
+                ImageSource(self._engine.client, lambda line: None).ensure(settings.image)
+                return make()
+        except APIError as error:
+            known = _without_directories(self._engine, str(error.explanation or error))
+            if known is None:
+                raise
+            raise known from error
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the guard anew; it knows the objects that tests made by their labels."""
@@ -367,10 +395,29 @@ def _of_engine(home: Home, shared: SharedFiles | None) -> str:
         remedy=[
             "Give the tests' container a temp dir that the engine has too: docker run "
             "-v /tmp/dind:/tmp/dind -e TMPDIR=/tmp/dind.",
-            "Run the command in the tests' own container, with the environment of dind_env.",
-            "Use another mode: --dind-mode=auto.",
+            *_INSTEAD_OF_EXEC,
         ],
     )
+
+
+def _without_directories(engine: Engine, said: str) -> ModeUnavailable | None:
+    """The error of `exec` where a refusal tells that the engine lacks this process's directories.
+
+    Args:
+        engine: The outer engine.
+        said: What it said.
+    """
+    from ..causes.refusals import DENIED, UNSHARED
+
+    for cause in (DENIED, UNSHARED):
+        if cause.is_in(said):
+            return ModeUnavailable(
+                f"exec can't be had in mode {_MODE} here: the engine can't give a container the "
+                "guard's socket and the suite's files.",
+                evidence=f"{engine.url}: {said}",
+                remedy=[*cause.remedy, *_INSTEAD_OF_EXEC],
+            )
+    return None
 
 
 def _variables(settings: Settings) -> dict[str, str]:

@@ -184,6 +184,23 @@ def test_daemon_that_dies(project: Project) -> None:
     assert "Exit code 137" in output
 
 
+def test_exec_in_mode_socket(project: Project) -> None:
+    """In mode socket `exec` says at once what the engine lacks; an image it does not pull."""
+    project.write(
+        """
+        import pytest
+        from pytest_dind import ModeUnavailable
+
+        def test_it(dind_daemon):
+            with pytest.raises(ModeUnavailable, match="exec can't be had in mode socket") as caught:
+                dind_daemon.exec(["true"])
+            assert "bind source path does not exist" in caught.value.evidence
+        """
+    )
+    image = ("--dind-image", "nowhere.invalid/missing")
+    assert "1 passed" in project.run("--dind-mode=socket", "--dind-mount=", *image)
+
+
 def test_directory_here_and_network_elsewhere(
     project: Project, other: OtherHost, traces: Traces
 ) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import requests
+from docker.errors import APIError, NotFound
 
-from pytest_dind import ModeUnavailable
+from pytest_dind import ModeUnavailable, Settings
 from pytest_dind.backends import socket
 from pytest_dind.backends.probe import LEASE_SEEN, ProbeResult
+from pytest_dind.backends.socket import SocketBackend
 from pytest_dind.engine import own_container
 from pytest_dind.engine.own_container import Share, SharedFiles
 from pytest_dind.lifetime.layout import Home
@@ -74,6 +78,49 @@ def test_socket_that_no_container_can_have() -> None:
         socket._of_engine(home, SharedFiles([]))
     assert "in the container that the tests run in alone" in caught.value.evidence
     assert "-e TMPDIR=/tmp/dind" in caught.value.remedy[0]
+
+
+_UNSHARED = 'invalid mount config for type "bind": bind source path does not exist: /tmp/x/s'
+_DENIED = 'invalid mount config for type "bind": stat /tmp/x/s: permission denied'
+
+
+def _refused(status: int, said: str) -> APIError:
+    response = requests.Response()
+    response.status_code = status
+    kind = NotFound if status == HTTPStatus.NOT_FOUND else APIError
+    return kind(said, response, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [(_UNSHARED, "Set TMPDIR to a directory"), (_DENIED, "as the user that the engine runs as")],
+)
+def test_engine_without_the_directories(
+    monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
+) -> None:
+    """Where the engine lacks them, `exec` says so in its words, and pulls no image for that."""
+    pulled = Mock()
+    monkeypatch.setattr(socket, "ImageSource", pulled)
+    backend = SocketBackend(_engine())
+    with pytest.raises(ModeUnavailable, match="exec can't be had in mode socket here") as caught:
+        backend._made(Mock(side_effect=_refused(400, said)), Settings())
+
+    assert caught.value.evidence == f"unix:///s: {said}"
+    assert remedy in " ".join(caught.value.remedy)
+    assert "--dind-mode=auto" in caught.value.remedy[-1]
+    assert not pulled.mock_calls
+
+
+def test_client_container_without_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that is missing is pulled; what else the engine refuses is handed on as it is."""
+    pulled = Mock()
+    monkeypatch.setattr(socket, "ImageSource", pulled)
+    backend = SocketBackend(_engine())
+    missing = _refused(404, "No such image: i:t")
+    assert backend._made(Mock(side_effect=[missing, {"Id": "c"}]), Settings()) == {"Id": "c"}
+    pulled().ensure.assert_called_once_with(Settings().image)
+    with pytest.raises(APIError, match="no space left"):
+        backend._made(Mock(side_effect=_refused(500, "no space left")), Settings())
 
 
 @pytest.mark.parametrize(
