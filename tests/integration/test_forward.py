@@ -229,15 +229,16 @@ def test_services(dind_factory: Factory) -> None:
     ports = {mode: _free() for mode in ("host", "ingress")}
     with contextlib.closing(daemon.client()) as client:
         client.swarm.init(advertise_addr="127.0.0.1")
+        services: Any = client.services
         for mode, port in ports.items():
             published = {"TargetPort": 80, "PublishedPort": port, "PublishMode": mode}
             spec = {"Mode": "vip" if mode == "ingress" else "dnsrr", "Ports": [published]}
-            client.services.create(NESTED_IMAGE, command=_ECHO, endpoint_spec=spec)
+            services.create(NESTED_IMAGE, command=_ECHO, endpoint_spec=spec)
         assert _echoed("127.0.0.1", ports["host"], b"hi") == b"hi"
         opened = {f"{port}/tcp": port for port in ports.values()}
         home = daemon.record.home.path
         until(lambda: launch.told(home)["opened"] == opened, 20, "both are open")
-        for service in client.services.list():
+        for service in services.list():
             service.remove()
         until(lambda: not launch.told(home)["opened"], 20, "both are closed")
     assert "is not a swarm manager" not in daemon.logs()

@@ -410,7 +410,7 @@ def test_event_of_a_service(tmp_path: Path) -> None:
     with FakeEngine(tmp_path / "s", answers) as engine:
         follower = Follower(Endpoint(engine.host), changed, created)
         follows = (follower._look, follower._read_events)
-        threads = [threading.Thread(target=run, args=(one,)) for one in follows]
+        threads = [threading.Thread(target=run, args=(one,), daemon=True) for one in follows]
         for thread in threads:
             thread.start()
         for thread in threads:
