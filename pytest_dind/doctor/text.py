@@ -217,10 +217,12 @@ def _addressed(ports: Ports) -> str:
         "Run the tests where the engine's network is: on its machine, or in a container of it."
     )
     text = (
-        f"leads nowhere: {ports.detour}, and there is no way through the engine: {', '.join(lacks)}"
+        f"leads nowhere, because of the engine ({ports.detour}), and because there is no way "
+        f"through it: {', '.join(lacks)}"
         if lacks
         else "leads to a port of this machine's loopback, and on through the engine, by a command "
-        f"in the daemon's container: {ports.detour}; each connection takes some 0.1 s longer"
+        f"in the daemon's container, because of the engine: {ports.detour}; each connection takes "
+        "some 0.1 s longer"
     )
     return "\n".join([text, *(f"- {remedy}" for remedy in remedies)])
 

@@ -62,7 +62,7 @@ def told(home: Path) -> dict[str, Any]:
 
 
 def end(home: Path) -> None:
-    """End the forwarder of a home, if there is one."""
+    """End the forwarder of a home, if there is one; it is none then that ended by itself."""
     with contextlib.suppress(OSError):
         written = (home / FORWARDER).read_text()
         # Without /proc there is nothing to know it by.
@@ -70,3 +70,5 @@ def end(home: Path) -> None:
             os.kill(int(written), signal.SIGTERM)
         elif (found := labels.pid(written)) is not None:
             os.kill(found, signal.SIGTERM)
+        # Nor does one begin that is about to.
+        (home / FORWARDER).unlink()

@@ -288,7 +288,8 @@ def test_ports_through_the_engine(on_engine: _Examine, monkeypatch: pytest.Monke
     said = _said(on_engine())
     assert (
         "leads to a port of this machine's loopback, and on through the engine, by a command in "
-        "the daemon's container: its network is not this process's; each connection takes" in said
+        "the daemon's container, because of the engine: its network is not this process's; each "
+        "connection takes" in said
     )
     assert "Run the tests where the engine's network is" in said
     # What it publishes is in that network, too.
@@ -319,8 +320,8 @@ def test_no_way_through_the_engine(
     monkeypatch.setattr(certificates, "available", lambda: True)
     said = _said(on_engine(forward=forward))
     assert (
-        "leads nowhere: its containers don't see this process's directories, and there is no way "
-        f"through the engine: {lacks}" in said
+        "leads nowhere, because of the engine (its containers don't see this process's "
+        f"directories), and because there is no way through it: {lacks}" in said
     )
     assert remedy in said
     assert "Have the engine publish a port: --dind-publish PORT." in said

@@ -452,6 +452,7 @@ def test_what_a_forwarder_tells(tmp_path: Path) -> None:
     assert not launch.is_alive(tmp_path)
     # Another process has its id, and is left alone.
     launch.end(tmp_path)
+    assert not launch.is_on(tmp_path)
 
     (tmp_path / layout.FORWARDED).write_text("[")
     assert launch.told(tmp_path) == {}
