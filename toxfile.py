@@ -32,6 +32,11 @@ def _tell_uv() -> None:
 
 # At the end, so that `python` and `python3` stay what they are.
 os.environ["PATH"] = os.pathsep.join(
-    [os.environ.get("PATH", os.defpath), *map(str, sorted(_PYENV.glob("versions/3.*/bin")))]
+    [
+        os.environ.get("PATH", os.defpath),
+        *map(str, sorted(_PYENV.glob("versions/3.*/bin"))),
+        # What the environment `pythons` puts there.
+        str(Path(__file__).parent / ".tox" / "interpreters" / "bin"),
+    ]
 )
 _tell_uv()

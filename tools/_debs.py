@@ -44,6 +44,36 @@ def sources(scratch: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"Debian {suite}", options
 
 
+def with_dependencies(
+    name: str, options: Sequence[str], shown: Step, what: str, remedy: str
+) -> list[Path]:
+    """Give the files of a package and of all that it needs, as if nothing were installed.
+
+    The options are those of one of Debian's suites. There are none where that lacks the package.
+
+    Raises:
+        Problem: they can't be had; `what` fails with it, and `remedy` may help.
+    """
+    update(options, shown, what, remedy)
+    if not _packages.exists(name, *options):
+        return []
+    install = ["install", "--yes", "--download-only", "--no-install-recommends", name]
+    run(["apt-get", *options, *install], shown, what=what, remedy=remedy)
+    return sorted((_of(options, "Dir::Cache") / "archives").glob("*.deb"))
+
+
+def update(options: Sequence[str], shown: Step, what: str, remedy: str) -> None:
+    """Get the lists of a suite's packages, unless they are there; the machine's own stay."""
+    if options and not any(_of(options, "Dir::State::Lists").glob("*Packages*")):
+        run(["apt-get", *options, "update"], shown, what=what, remedy=remedy)
+
+
+def _of(options: Sequence[str], name: str) -> Path:
+    """The path that apt's options give for a setting."""
+    settings = dict(word.split("=", 1) for word in options if "=" in word)
+    return Path(settings[name])
+
+
 def unpacked(
     names: Sequence[str],
     options: Sequence[str],
@@ -57,9 +87,7 @@ def unpacked(
     Raises:
         Problem: there is none, or it can't be had; `what` fails with it, and `remedy` may help.
     """
-    lists = next((Path(one.partition("=")[2]) for one in options if "State::Lists" in one), None)
-    if lists is not None and not any(lists.glob("*Packages*")):
-        run(["apt-get", *options, "update"], shown, what=what, remedy=remedy)
+    update(options, shown, what, remedy)
     name = next((name for name in names if _packages.exists(name, *options)), None)
     if name is None:
         raise Problem(what, f"there is no package {' or '.join(names)}", remedy)
