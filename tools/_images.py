@@ -79,9 +79,26 @@ def registry_answers(client: docker.DockerClient) -> bool:
     return True
 
 
-def pull(client: docker.DockerClient, name: str) -> bool:
+def take(client: docker.DockerClient, source: str) -> None:
+    """Have daemons be of another image, as of an older release; `ensure` keeps it.
+
+    Raises:
+        Problem: the engine does not have it, and it can't be pulled.
+    """
+    if present(client, source):
+        client.images.get(source).tag(DAEMON)
+    elif not pull(client, DAEMON, source):
+        raise Problem(
+            f"daemons can't be of {source}",
+            "the engine does not have it, and the pull failed, as the line above says",
+            "check the name, and give this engine a way to the registry",
+        )
+    say(f"{DAEMON}: {source}")
+
+
+def pull(client: docker.DockerClient, name: str, source: str = "") -> bool:
     """Pull an image and give it the project's name; False, and said, if that fails."""
-    source = SOURCES[name]
+    source = source or SOURCES[name]
     try:
         with step(f"pulling {source} as {name}") as shown:
             for event in client.api.pull(source, stream=True, decode=True):

@@ -94,8 +94,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
         if action is images:
-            command.add_argument(
+            which = command.add_mutually_exclusive_group()
+            which.add_argument(
                 "--rebuild", action="store_true", help="make the images anew, also if they exist"
+            )
+            which.add_argument(
+                "--daemon",
+                metavar="IMAGE",
+                help=f"have {_images.DAEMON} be this image, such as docker:28-dind",
             )
             command.add_argument(
                 "--versions",
@@ -160,6 +166,8 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     """Make sure of the images."""
     client = require_engine()
     with lock(places, "images"):
+        if options.daemon:
+            _images.take(client, options.daemon)
         _images.ensure(client, rebuild=options.rebuild, versions=options.versions)
     return 0
 

@@ -68,6 +68,35 @@ def test_images_of_older_releases_are_made_on_request(
     assert [_images.SOURCES[name] for name in older] == ["docker:20.10-dind", "docker:26.1-dind"]
 
 
+def test_another_image_is_pulled_for_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the name that the tests use, in place of what had it."""
+    pulled: list[tuple[str, str]] = []
+
+    def pull(_client: Any, name: str, source: str) -> bool:
+        pulled.append((name, source))
+        return True
+
+    monkeypatch.setattr(_images, "image_id", lambda _client, _name: None)
+    monkeypatch.setattr(_images, "pull", pull)
+    client: Any = None
+    _images.take(client, "docker:28-dind")
+    assert pulled == [(_images.DAEMON, "docker:28-dind")]
+
+
+def test_no_other_image_stands_for_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it can't be pulled, none is made of packages: that would be of another release."""
+    monkeypatch.setattr(_images, "image_id", lambda _client, _name: None)
+    monkeypatch.setattr(_images, "pull", lambda *_given: False)
+    client: Any = None
+    with pytest.raises(_console.Problem) as raised:
+        _images.take(client, "docker:28-dind")
+    assert str(raised.value) == (
+        "daemons can't be of docker:28-dind\n"
+        "  seen: the engine does not have it, and the pull failed, as the line above says\n"
+        "  to fix: check the name, and give this engine a way to the registry"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "suites"),
     [(_images.DAEMON, ("sid", "stable")), ("pytest-dind/daemon:20.10", ["bookworm"])],
