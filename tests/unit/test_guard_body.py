@@ -56,6 +56,17 @@ def test_not_read_alike_by_all(raw: bytes) -> None:
     assert caught.value.status == 400
 
 
+def test_depth() -> None:
+    """How deep a body may be nested is the same on each Python."""
+
+    def nested(depth: int) -> bytes:
+        return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+    assert list(body.parse(nested(body.DEPTH))) == ["a"]
+    with pytest.raises(Refusal, match="the body is nested too deeply: in more than 200"):
+        body.parse(nested(body.DEPTH + 1))
+
+
 def test_escaped_backslash_before_u0000() -> None:
     """A backslash, and then the text u0000, is no NUL."""
     assert body.parse(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}

@@ -18,6 +18,9 @@ from ..http.reply import dump
 LIMIT = 2 * 1024 * 1024
 """The longest JSON body in bytes: as long as a command line can be on Linux."""
 
+DEPTH = 200
+"""How many objects and lists may be in one another; how many a parser takes differs widely."""
+
 # An odd number of backslashes before it: after an even one it is no escape, but plain text.
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
@@ -64,14 +67,30 @@ def _load(text: str, where: str) -> Any:
         # Half of a surrogate pair: Python keeps it, Go replaces it. It can't be encoded.
         text.encode()
         dump(found)
+        too_deep = _is_deeper(found, DEPTH)
     except RecursionError:
-        raise malformed(f"{where} is nested too deeply") from None
+        too_deep = True
     except ValueError as error:
         raise malformed(f"{where} is not valid JSON ({error})") from None
+    if too_deep:
+        raise malformed(f"{where} is nested too deeply: in more than {DEPTH} objects and lists")
     if _NUL.search(text):
         # Ends a string for C, so for the kernel, but not for Go.
         raise malformed(f"{where} has a NUL character")
     return found
+
+
+def _is_deeper(found: Any, depth: int) -> bool:
+    """Tell whether objects and lists are in more than so many others."""
+    level: list[Any] = [[found]]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(level)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
