@@ -11,7 +11,7 @@ import pytest
 
 from ..errors import DindError, SettingsError
 from ..options import FRESH, REQUIREMENTS, SETTINGS
-from . import markers, matrix
+from . import live, markers, matrix
 
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
@@ -60,7 +60,7 @@ class Fresh:
         fails = session.testsfailed and not option.continue_on_collection_errors
         if fails or option.collectonly or self._config.getoption("setupplan", False):
             return
-        if self._config.pluginmanager.hasplugin("dsession") or self._is_worker:
+        if live.has_workers(self._config) or self._is_worker:
             return
         for place, item in enumerate(session.items):
             self._places[item] = place

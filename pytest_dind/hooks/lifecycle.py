@@ -82,10 +82,14 @@ class DaemonHooks:
             given = getattr(self._config, "workerinput", {}).get(_XDIST_KEY)
             invited = Path(given) if given else None
             shaper = shaping.shaper(self._config)
+            progress: Callable[[str], None] = self._progress
+            if self._progress.is_apart:
+                # The daemon that one process starts beside its tests, others may wait for.
+                progress = partial(self._progress, at_once=True)
             self._run = (
-                Run.join(invited, self._progress, shaper)
+                Run.join(invited, progress, shaper)
                 if invited and settings.scope == "session"
-                else Run.begin(self._progress, beside=invited, places=self._places(), shaper=shaper)
+                else Run.begin(progress, beside=invited, places=self._places(), shaper=shaper)
             )
         return self._run
 
@@ -214,7 +218,8 @@ class DaemonHooks:
     # xdist's workers
 
     def invite(self, node: Any) -> None:
-        """Let an xdist worker take part in this process's run."""
+        """Let an xdist worker take part in this process's run, and say what takes long."""
+        live.hear(node)
         # Where there can be no run, the first test that needs a daemon fails on the same, and says
         # so.
         with suppress(DindError):
@@ -265,7 +270,7 @@ class DaemonHooks:
     @property
     def _has_workers(self) -> bool:
         """Whether this process has xdist's workers."""
-        return bool(self._config.pluginmanager.hasplugin("dsession"))
+        return live.has_workers(self._config)
 
     def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
         """Tell whether the run is certain to start a daemon that the options describe."""

@@ -7,12 +7,14 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
 
+_XDIST_KEY = "pytest_dind_lines"
 _BEGIN = "\r"
 _CLEAR = "\x1b[K"
 """Clears the line from the cursor on (ECMA-48, "EL")."""
@@ -26,7 +28,7 @@ def fits(config: pytest.Config) -> bool:
     The reporters of pytest-rich, and of a process that has xdist's workers, draw there themselves.
     """
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or config.pluginmanager.hasplugin("dsession"):
+    if reporter is None or has_workers(config):
         return False
     # Of pytest it is called and looked at alike, of older ones it is a plain bool.
     return bool(reporter.isatty) and os.environ.get("TERM") != "dumb"
@@ -37,14 +39,53 @@ def rich_reporter(config: pytest.Config) -> Any:
     return config.pluginmanager.get_plugin("rich-terminal-reporter")
 
 
+def has_workers(config: pytest.Config) -> bool:
+    """Tell whether this process has xdist's workers, and no tests."""
+    return bool(config.pluginmanager.hasplugin("dsession"))
+
+
+def hear(node: Any) -> None:
+    """Write what an xdist worker has to say while the run goes on.
+
+    A channel of execnet's leads here from the worker, on whichever machine that is.
+
+    Args:
+        node: xdist's end of the worker.
+    """
+    write = writer(node.config)
+    if write is not None:
+        channel = node.gateway.newchannel()
+        channel.setcallback(lambda text: write(f"[{node.gateway.id}] {text}"))
+        node.workerinput[_XDIST_KEY] = channel
+
+
 def writer(config: pytest.Config) -> Callable[[str], object] | None:
-    """Return what writes a line to pytest's output; None in an xdist worker, which has none."""
+    """Return what writes a line to pytest's output, in an xdist worker to that of the run.
+
+    None where there is no output.
+    """
+    channel = getattr(config, "workerinput", {}).get(_XDIST_KEY)
+    if channel is not None:
+        return partial(_send, channel)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        return cast("Callable[[str], object]", reporter.write_line)
+        return partial(_write_line, config, reporter)
     rich = rich_reporter(config)
     # By its console, which knows what it has drawn itself.
     return None if rich is None else partial(rich.console.out, highlight=False)
+
+
+def _send(channel: Any, text: str) -> None:
+    # The process at its other end may have been killed.
+    with suppress(OSError):
+        channel.send(text)
+
+
+def _write_line(config: pytest.Config, reporter: Any, text: str) -> None:
+    # Workers' outcomes stand behind one another, of which the reporter does not know.
+    if has_workers(config) and config.get_terminal_writer().width_of_current_line:
+        config.get_terminal_writer().line()
+    reporter.write_line(text)
 
 
 class LiveLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,8 @@ class Progress:
 
     Attributes:
         is_live: Whether there is a line that is written over.
+        is_apart: Whether what this process writes has no part in the output of its tests: it is a
+            worker of xdist's, or has such.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -51,14 +54,20 @@ class Progress:
         self._going = self._looked_at = Going()
         self._plain = steps.Plain(self._pending.append)
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        self.is_apart = live.has_workers(config) or hasattr(config, "workerinput")
         self.is_live = not is_silent(config) and live.fits(config)
         self._live = live.LiveLine()
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, text: str, *, at_once: bool = False) -> None:
         """Print a line; one of another thread is printed with the next of the main thread.
 
         See `steps` for the lines on what goes on. Those that the main thread waits for are printed
         at once, whichever thread tells them.
+
+        Args:
+            text: The line.
+            at_once: Whether it is printed at once in any case, where this process is apart.
         """
         if is_silent(self._config):
             return
@@ -66,7 +75,11 @@ class Progress:
         if isinstance(text, Going):
             self._going = text
             is_main = text.is_waited_for
+        is_main = is_main or (at_once and self.is_apart)
         write = live.writer(self._config)
+        if self.is_apart and os.getpid() != self._process:
+            # A forked child must not write to what leads to the other processes.
+            write = None
         if text and not isinstance(text, Going) and (write is not None or not is_main):
             self._pending.append(text)
         # Capturing is not to be touched while a test runs.
@@ -88,7 +101,8 @@ class Progress:
                 self._plain(going)
             if not self._pending:
                 return
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        manager = self._config.pluginmanager
+        capture = None if self.is_apart else manager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             if self._pending or not shown:
                 self._live.erase()

@@ -107,6 +107,25 @@ def test_terminal_that_can_write_nothing_over(project: Project, slow: SlowEngine
     assert f"dind: pulled {slow.image}" in output.splitlines()
 
 
+@pytest.mark.requires_isolation
+def test_workers(project: Project, slow: SlowEngine) -> None:
+    """What workers wait for is told while it goes on: by one of them, or by the process with them.
+
+    That starts the daemon itself in a run like the last one, before there are workers.
+    """
+    project.write(_THREE)
+    project.has_cache = True
+    options = ("-n2", f"--dind-host={slow.url}", f"--dind-image={slow.image}")
+    for teller in (r"\[gw\d\] ", ""):
+        output = project.run(*options)
+        (pulling,) = re.finditer(rf"^{teller}dind: pulling {slow.image}$", output, re.MULTILINE)
+        # Not in the summary again.
+        (pulled,) = re.finditer(rf"^{teller}dind: pulled {slow.image}$", output, re.MULTILINE)
+        assert pulling.start() < pulled.start() < output.index("[100%]")
+        slow.lose()
+    slow.pulls = 0
+
+
 _HASTE = """
     from pytest_dind.engine import steps
 

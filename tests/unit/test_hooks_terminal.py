@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,8 +73,8 @@ def test_newer_apis() -> None:
 def test_lines_of_another_thread() -> None:
     """A line of another thread waits for the next of the main thread, or for the summary."""
     printed: list[str] = []
-    plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append)}
-    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=lambda name: True)
+    plugins = {"terminalreporter": SimpleNamespace(write_line=printed.append, isatty=False)}
+    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
     config = _config(manager)
     progress = Progress(config)
 
@@ -129,9 +131,10 @@ def test_said_twice() -> None:
 class _Screen:
     """A pytest of which the printed lines are seen."""
 
-    def __init__(self, verbosity: int = 0) -> None:
+    def __init__(self, verbosity: int = 0, plugins: Mapping[str, object] | None = None) -> None:
         self.lines: list[str] = []
-        plugins = {"terminalreporter": SimpleNamespace(write_line=self.lines.append, isatty=False)}
+        reporter = SimpleNamespace(write_line=self.lines.append, isatty=False)
+        plugins = {"terminalreporter": reporter, **(plugins or {})}
         manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
         self.config = _config(manager, verbosity)
 
@@ -164,6 +167,52 @@ def test_quiet_run() -> None:
 
     assert screen.lines == progress.pending() == []
     assert not progress.is_live
+
+
+class _Channel:
+    """Both ends of a channel."""
+
+    def __init__(self) -> None:
+        self.setcallback: Any = lambda callback: setattr(self, "send", callback)
+        self.send: Any = None
+
+
+def test_workers_lines() -> None:
+    """What a worker waits for is written by the process that has it, below what that has begun."""
+    written: list[str] = []
+    reporter = SimpleNamespace(write_line=written.append, isatty=True)
+    plugins = {"terminalreporter": reporter, "dsession": object()}
+    manager = SimpleNamespace(get_plugin=plugins.get, hasplugin=plugins.__contains__)
+    config = _config(manager)
+    terminal = SimpleNamespace(width_of_current_line=3, line=lambda: written.append(""))
+    config.get_terminal_writer = lambda: terminal
+    gateway = SimpleNamespace(id="gw0", newchannel=_Channel)
+    node = SimpleNamespace(config=config, gateway=gateway, workerinput={})
+    live.hear(node)
+    nothing = SimpleNamespace(get_plugin={}.get, hasplugin={}.__contains__)
+    worker = _config(nothing)
+    worker.workerinput = node.workerinput
+    progress = Progress(worker)
+    progress(Going("starting", 2))
+    progress("pulled a")
+
+    assert written == ["", "[gw0] dind: starting", "", "[gw0] dind: pulled a"]
+    assert progress.pending() == []
+    assert not progress.is_live
+
+
+def test_process_that_has_workers() -> None:
+    """What a thread tells is printed at once, if asked for: workers wait for it."""
+    screen = _Screen(plugins={"dsession": object()})
+    screen.config.get_terminal_writer = lambda: SimpleNamespace(width_of_current_line=0)
+    progress = Progress(screen.config)
+    for text, at_once in (("pulled a", True), ("pulled b", False)):
+        thread = threading.Thread(target=partial(progress, at_once=at_once), args=[text])
+        thread.start()
+        thread.join()
+
+    assert screen.lines == ["dind: pulled a"]
+    assert progress.pending() == ["dind: pulled b"]
 
 
 def test_rich_reporter() -> None:
