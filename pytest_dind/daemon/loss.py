@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..backends import readiness, records
@@ -15,8 +16,20 @@ from ..engine import http
 from ..errors import DaemonLost
 from ..lifetime import layout
 
-# 128 + SIGKILL, as a shell and the engine count it.
-_KILLED = 137
+_BY_SIGNAL = 128
+_KILLED = _BY_SIGNAL + signal.SIGKILL
+
+
+class Ending(NamedTuple):
+    """How a daemon ended.
+
+    Attributes:
+        text: What is known of it.
+        remedy: What to do about it.
+    """
+
+    text: str
+    remedy: list[str]
 
 
 def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost | None:
@@ -27,6 +40,19 @@ def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost 
         backend: The daemon's backend.
         asks: Whether it may have been killed just now, which takes a moment more to find out.
     """
+    ended = ending(record, backend, asks=asks)
+    if ended is None:
+        return None
+    error = DaemonLost(
+        f"The daemon {record.home.name!r} (mode {record.mode}) is gone; tests that need it fail.",
+        evidence=f"{ended.text}\n{readiness.log(backend.files(record))}",
+        remedy=ended.remedy,
+    )
+    return explained(error)
+
+
+def ending(record: Record, backend: Backend, *, asks: bool = False) -> Ending | None:
+    """How a daemon ended; None for one that serves, busy or not. See `lost`."""
     if (record.home.path / layout.RESTARTING).exists():
         return None
     files = backend.files(record)
@@ -42,7 +68,9 @@ def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost 
         "Look in its last log lines for what ended it.",
         "A test that stops or kills the daemon needs a run of its own.",
     ]
-    ended = "It left no exit code." if code is None else f"It ended with exit code {code}."
+    ended = "It left no exit code."
+    if code is not None:
+        ended = f"It ended with exit code {code}{_signal(code)}."
     if not record.home.path.is_dir():
         ended = (
             f"Its directory {record.home.path}, by which it is reached, was removed: by a cleaner "
@@ -62,12 +90,14 @@ def lost(record: Record, backend: Backend, *, asks: bool = False) -> DaemonLost 
             limit = found[1].memory
             ended += f" Its container's limit is {limit} (--dind-memory)."
             remedy.insert(0, f"Raise the limit: --dind-memory, above {limit}.")
-    error = DaemonLost(
-        f"The daemon {record.home.name!r} (mode {record.mode}) is gone; tests that need it fail.",
-        evidence=f"{ended}\n{readiness.log(files)}",
-        remedy=remedy,
-    )
-    return explained(error)
+    return Ending(ended, remedy)
+
+
+def _signal(code: int) -> str:
+    """The signal that an exit code of more than 128 stands for, as a shell and the engine count."""
+    with contextlib.suppress(ValueError):
+        return f" ({signal.Signals(code - _BY_SIGNAL).name})"
+    return ""
 
 
 def lost_behind(

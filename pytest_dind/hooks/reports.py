@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,8 @@ class Reports:
         self._wider = wider
         self._timeline: Timeline | None = None
         self._attended: list[_Attended] = []
+        # By the ids of daemons that have ended: how they did.
+        self._endings: dict[str, str] = {}
         # A forked child has none of the threads.
         self._process = os.getpid()
 
@@ -103,9 +106,17 @@ class Reports:
         recorder.start()
 
     def leave(self, daemon: Daemon) -> Recorder | None:
-        """Attend to a daemon no more; return its recorder, which is to be closed, if it has one."""
+        """Attend to a daemon no more, which is about to end; may ask it for the last time.
+
+        Returns:
+            Its recorder, which is to be closed, if it has one.
+        """
         gone = [one for one in self._attended if one.daemon is daemon]
         self._attended = [one for one in self._attended if one.daemon is not daemon]
+        for one in gone:
+            if self._report is not None:
+                self._hand_over(one, self._report, last=True)
+                self._report.daemon_ended(daemon.id, time.time())
         return gone[0].recorder if gone else None
 
     def begin_test(self, test: str) -> None:
@@ -117,7 +128,7 @@ class Reports:
 
         self._timeline.begin_test(test)
         waiting.IN_VAIN.clear()
-        self._hand_over()
+        self._turn()
 
     def count_wider(self, more: int) -> None:
         """Note that the set-up of a fixture of a wider scope begins (1), or has ended (-1)."""
@@ -155,31 +166,53 @@ class Reports:
         names: Any = getattr(item, "fixturenames", ())
         if one.fixtures.isdisjoint(names) and not report.concerns():
             return []
-        return report.sections(one.daemon.logs())
+        return report.sections(one.daemon.logs(), partial(self._ended, one.daemon))
+
+    def _ended(self, daemon: Daemon) -> str:
+        """Return how a daemon ended; empty where it has not."""
+        from ..daemon import loss
+
+        if daemon.id not in self._endings:
+            ending = loss.ending(daemon.record, daemon._backend, asks=True)
+            if ending is None:
+                return ""
+            # Later tests that need it fail at once: its engine is not asked again for each.
+            self._endings[daemon.id] = ending.text
+        return self._endings[daemon.id]
 
     def finish(self) -> None:
         """Hand over to the report of the run what is known in the end; may ask the daemons."""
         if self._report is not None and os.getpid() == self._process:
-            self._hand_over(last=True)
+            self._turn(last=True)
 
-    def _hand_over(self, *, last: bool = False) -> None:
-        """Hand over to the report of the run, if it has one, what became known since."""
+    def _turn(self, *, last: bool = False) -> None:
+        """Hand over to the report of the run what became known since; without one, forget it."""
         for one in self._attended:
-            recorder = one.recorder
-            news = recorder.turn(last=last)
             if self._report is None:
-                continue
-            from ..recorder import sections
+                one.recorder.turn()
+            else:
+                self._hand_over(one, self._report, last=last)
 
-            shown = self._report.secrets, int(one.settings.log_lines)
-            self._report.take(
-                recorder.record.id,
-                news,
-                log=partial(sections.kept_log, secrets=shown[0], lines=shown[1], waits=last),
-                health=partial(sections.last_checks, secrets=shown[0]),
-            )
-            if recorder.ended is not None:
-                self._report.daemon_ended(recorder.record.id, recorder.ended)
+    def _hand_over(self, one: _Attended, report: reporting.Report, *, last: bool) -> None:
+        """Hand over what became known of a daemon.
+
+        Args:
+            one: The daemon.
+            report: The report of the run.
+            last: Whether nothing is handed over later.
+        """
+        from ..recorder import sections
+
+        recorder, lines = one.recorder, int(one.settings.log_lines)
+        report.take(
+            recorder.record.id,
+            recorder.turn(last=last),
+            log=partial(sections.kept_log, secrets=report.secrets, lines=lines, waits=last),
+            health=partial(sections.last_checks, secrets=report.secrets),
+        )
+        ended = recorder.ended(asks=last)
+        if ended is not None:
+            report.daemon_ended(recorder.record.id, ended)
 
     def close(self) -> None:
         """End the recorders."""

@@ -212,10 +212,16 @@ class Recorder:
         for thread in (self._thread, *(follower.thread for follower in followers)):
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    @property
-    def ended(self) -> float | None:
-        """When the daemon ended, by this process's clock; None while it is there."""
-        return None if self.record.home.path.is_dir() else self._broke
+    def ended(self, *, asks: bool = False) -> float | None:
+        """Return when the daemon ended, by this process's clock; None while it is there.
+
+        Args:
+            asks: Whether one whose events have broken off is asked: one that was killed has its
+                directory still.
+        """
+        broke = self._broke
+        is_gone = not self.record.home.path.is_dir() or (asks and broke and not self.serves())
+        return broke if is_gone else None
 
     def turn(self, *, last: bool = False) -> News:
         """Return what became known since this was called before; asks the daemon for nothing.

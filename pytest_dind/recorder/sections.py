@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -61,14 +61,15 @@ class Report:
     secrets: Secrets
     awaited: Mapping[str, str]
 
-    def sections(self, log: str) -> list[Section]:
+    def sections(self, log: str, ended: Callable[[], str]) -> list[Section]:
         """Return the sections: on the daemon's own log, on containers, on what happened.
 
         Args:
             log: The daemon's whole log.
+            ended: Gives how the daemon ended, where it did; asked of one that does not answer.
         """
         seen, happenings, gaps = self.recorder.since(self.began)
-        found = [*self._log(log)]
+        found = [*self._log(log, ended)]
         shown = [one for one in seen if one.maker in (self.test, WIDER, None)]
         # Those that went wrong are what is looked for; the others make room for them.
         best = sorted(shown, key=_rank)[:_MOST_CONTAINERS]
@@ -85,14 +86,28 @@ class Report:
         """Tell whether the test made a container in the daemon."""
         return any(one.maker == self.test for one in self.recorder.since(self.began)[0])
 
-    def _log(self, log: str) -> Iterator[Section]:
+    def _log(self, log: str, ended: Callable[[], str]) -> Iterator[Section]:
         said = _since(log.splitlines(), self.began, self.recorder)
         told = "\n".join(line for line in said if not _USUAL.search(line))
         shown = [*hints.of_daemon(told), *last_lines(told, self.lines, self.secrets)]
+        title, how = f"{PREFIX}log of daemon {self.name!r} since the test began", ""
         if not self.recorder.serves():
-            shown.append("The daemon does not answer any more.")
+            how = ended()
+            shown = [self._loss(how), *shown]
+        if how:
+            title += ", which has ended"
+            if not told:
+                # Such as a panic, which has no time.
+                shown += ["Its last log lines:", *last_lines(log, self.lines, self.secrets)]
         if shown:
-            yield f"{PREFIX}log of daemon {self.name!r} since the test began", _text(shown)
+            yield title, _text(shown)
+
+    def _loss(self, how: str) -> str:
+        """Return what is said of a daemon that does not answer."""
+        if not how:
+            return "The daemon does not answer any more."
+        at = self.recorder.ended(asks=True)
+        return f"The daemon ended{f' at {_clock(at)}' if at is not None else ''}. {how}"
 
     def _events(
         self, happenings: Sequence[Happening], gaps: Iterable[Gap], left_out: int
@@ -238,6 +253,9 @@ def _state(seen: Seen, state: Mapping[str, Any]) -> str:
     is_over = seen.ended is not None or state.get("Status") in ("exited", "dead")
     code = state.get("ExitCode", seen.exit_code) if is_over else None
     told = str(state.get("Status", "")) or ("ended" if is_over else "created")
+    if not state and not is_over and seen.started is not None:
+        # Its daemon does not answer.
+        told = "running, as far as is known"
     if is_over:
         told = "exited" if told == "ended" else told
         told += f" with code {code}" if code is not None else ", its exit code is not known"

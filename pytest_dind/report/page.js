@@ -38,6 +38,8 @@ function lastMoment(data) {
 
 let data, whole, view, rows = [], shown = [], lanes = [], active = -1, chosen = null, filter = "all", folded = false;
 const closed = new Set();
+// When each daemon that is gone ended, by its id: what was still in it went with it.
+const ends = new Map();
 
 function row(kind, level, one, parent) {
   const made = { kind, level, one, parent, children: [], n: rows.length, leaked: false, text: null };
@@ -53,6 +55,7 @@ function build() {
     const lane = row("daemon", 1, one, null);
     lane.events = []; lane.gaps = [];
     daemons.set(one.id, lane);
+    if (!one.kept) ends.set(one.id, one.end);
     lanes.push(lane);
   }
   const names = new Set([...data.workers.map((one) => one.id), ...data.tests.map((one) => one.worker)]);
@@ -151,10 +154,10 @@ function took(seconds) {
 const moment = (at) => (at == null ? "" : `+${took(at)}`);
 const span = (made) => {
   const one = made.one;
-  if (made.kind === "container") return [one.created ?? one.started ?? 0, one.ended ?? (one.removed ? one.created : null)];
+  if (made.kind === "container") return [one.created ?? one.started ?? 0, one.ended ?? (one.removed ? one.created : ends.get(one.daemon) ?? null)];
   if (made.kind === "test" || made.kind === "daemon") return [one.start ?? 0, one.end ?? null];
   if (made.kind === "worker") return [one.start ?? made.children[0]?.one.start ?? 0, Math.max(0, ...made.children.map((child) => child.one.end ?? 0)) || null];
-  return [one.start ?? one.created ?? one.at ?? 0, one.end ?? one.removed ?? null];
+  return [one.start ?? one.created ?? one.at ?? 0, one.end ?? one.removed ?? ends.get(one.daemon) ?? null];
 };
 
 function title(made) {
@@ -177,7 +180,8 @@ function state(made) {
   if (made.kind === "container") {
     if (one.oom) return ["out of memory", "bad-text"];
     if (one.exit_code != null) return [`exit ${one.exit_code}`, one.exit_code ? "odd-text" : ""];
-    return [one.removed ? "removed" : one.started != null ? "running" : "created", ""];
+    const ran = span(made)[1] != null ? "ended with daemon" : "running";
+    return [one.removed ? "removed" : one.started != null ? ran : "created", ""];
   }
   if (made.kind === "daemon") return [one.kept ? "kept" : one.reused ? "reused" : one.ready != null ? `ready in ${took(one.ready - (one.start ?? 0))}` : "", ""];
   if (made.kind === "image") return [one.action ?? "", ""];
@@ -218,7 +222,7 @@ function facts(made) {
     say("image", one.image); say("exit code", one.exit_code); say("killed for memory", one.oom && "yes");
     say("made by", one.test || (one.test === "" ? "a fixture that outlives tests" : "")); say("daemon", daemon(one.daemon));
     say("created", moment(one.created)); say("started", moment(one.started));
-    say("ended", one.ended != null ? moment(one.ended) : one.removed ? "" : "not ended"); say("ran", one.started != null && one.ended != null ? took(one.ended - one.started) : "");
+    say("ended", one.ended != null ? moment(one.ended) : one.removed ? "" : end != null ? `with its daemon, ${moment(end)}` : "not ended"); say("ran", one.started != null && one.ended != null ? took(one.ended - one.started) : "");
     say("removed", one.removed && "yes"); say("id", one.id.slice(0, 12));
   } else {
     say("kind", made.kind); say("action", one.action); say("made by", one.test); say("daemon", daemon(one.daemon));

@@ -191,6 +191,19 @@ def small(path: Path, *, cut_short: bool = False) -> Path:
         removed=True,
         log="listening on [::]:5000\n",
     )
+    # It was there still when its daemon ended.
+    made.put(
+        "containers",
+        "c-5",
+        name="mirrored",
+        image="registry:2",
+        worker="gw1",
+        test="tests/test_mirror.py::test_copied",
+        daemon="mirror",
+        created=10.0,
+        started=10.2,
+        removed=False,
+    )
     made.put(
         "networks",
         "n-1",

@@ -147,6 +147,17 @@ def test_hover(browser: Browser, small: Path) -> None:
     assert "exit code" in _text(browser, "#tip")
 
 
+def test_end_of_a_daemon(browser: Browser, small: Path) -> None:
+    """What was in a daemon as it ended has ended with it."""
+    browser.open(small)
+    _search(browser, "mirrored")
+    until(lambda: _text(browser, "#count") == "1 match", 10, "the search is done")
+    assert "ended with daemon" in _text(browser, "#body .l3")
+    browser.run("document.querySelector('#body .l3').click()")
+    assert "with its daemon, +18.70 s" in _text(browser, "#content")
+    assert not browser.run("document.querySelector('#body .l3 .open')")
+
+
 def test_zoom(browser: Browser, small: Path) -> None:
     """The scale of time follows the keys."""
     browser.open(small)

@@ -113,6 +113,39 @@ def test_containers(project: Project) -> None:
 
 
 @pytest.mark.requires_isolation
+def test_daemon_of_each_test(project: Project) -> None:
+    """A daemon that a test had of its own is there with its containers, and ends with its test."""
+    project.write(
+        f"""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_it(dind_fresh, n):
+            client = dind_fresh.client()
+            command = ["sh", "-c", f"echo says {{n}}; exit {{n}}"]
+            made = client.containers.run({NESTED_IMAGE!r}, command, name=f"of-{{n}}", detach=True)
+            assert made.wait()["StatusCode"] == n
+            client.close()
+
+        def test_after():
+            pass
+        """
+    )
+    found = _report(project, f"--dind-load={NESTED_IMAGE}")
+
+    tests = {one["nodeid"].rpartition("::")[2]: one for one in found["tests"]}
+    containers = {one["name"]: one for one in found["containers"]}
+    daemons = {one["id"]: one for one in found["daemons"]}
+    assert len(daemons) == len(containers) == 2
+    for n in range(2):
+        one, test = containers[f"of-{n}"], tests[f"test_it[{n}]"]
+        assert (one["exit_code"], one["log"]) == (n, f"says {n}")
+        assert one["test"].endswith(f"::test_it[{n}]")
+        assert test["daemons"] == [one["daemon"]]
+        assert one["ended"] <= daemons[one["daemon"]]["end"] <= test["end"]
+
+
+@pytest.mark.requires_isolation
 def test_all_of_a_run(project: Project, mode: str) -> None:
     """What workers did in the daemon that they share, and in one of a factory, is there once each.
 

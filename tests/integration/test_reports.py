@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from uuid import uuid4
 from xml.etree import ElementTree as ET
@@ -229,6 +230,33 @@ def test_factory(helped: Project) -> None:
 
     assert "says second\n" in _of(told, "it")
     assert told[-1][0] == "dind events of daemon 'second' since the test began"
+
+
+@pytest.mark.requires_isolation
+def test_daemon_that_is_killed(helped: Project) -> None:
+    """Its section says how it ended, when, and what it logged; its lane on the page ends then."""
+    helped.write(
+        """
+        from helpers import *
+
+        def test_it(dind_factory):
+            daemon = dind_factory("doomed", load=[IMAGE])
+            client = daemon.client()
+            run(client, "sleep 600", name="in-it")
+            daemon.exec(["sh", "-c", "kill -9 $(cat /var/run/docker.pid)"], check=False)
+            while client.ping():
+                pass
+        """.replace("IMAGE", repr(NESTED_IMAGE))
+    )
+    sections = _sections(helped.run("--dind-report=report.html", code=1))
+
+    text = dict(sections)["dind log of daemon 'doomed' since the test began, which has ended"]
+    assert re.match(r"The daemon ended at [\d:.]+\. Exit code 137: it was killed \(SIGKILL\)", text)
+    assert ", running, as far as is known\nMade by the test." in _of(sections, "in-it")
+    found = json.loads((helped.path / "report.html.json").read_text())
+    (daemon,), (test,) = found["daemons"], found["tests"]
+    assert daemon["name"] == "doomed"
+    assert test["start"] < daemon["end"] <= test["end"]
 
 
 @pytest.mark.parametrize("guard", ["own", "label"])

@@ -105,7 +105,12 @@ def test_daemon_that_was_killed(short_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "ended"), [(1, "It ended with exit code 1."), (None, "It left no exit code.")]
+    ("code", "ended"),
+    [
+        (1, "It ended with exit code 1."),
+        (139, "It ended with exit code 139 (SIGSEGV)."),
+        (None, "It left no exit code."),
+    ],
 )
 def test_daemon_that_ended(short_path: Path, code: int | None, ended: str) -> None:
     """A daemon that ended otherwise has its exit code, where one is known."""

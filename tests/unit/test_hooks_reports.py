@@ -10,6 +10,7 @@ import pytest
 from pytest_dind import Settings
 from pytest_dind.hooks.reports import Reports
 from pytest_dind.lifetime.layout import Home
+from pytest_dind.options import REPORT
 from pytest_dind.recorder.sections import Report
 
 
@@ -18,7 +19,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
     """The reports that were made."""
     made: list[Report] = []
 
-    def sections(report: Report, log: str) -> list[tuple[str, str]]:
+    def sections(report: Report, log: str, ended: Any) -> list[tuple[str, str]]:
         made.append(report)
         return [("dind log", log)]
 
@@ -82,3 +83,40 @@ def test_secrets(tmp_path: Any, shown: list[Report], monkeypatch: pytest.MonkeyP
 
     (report,) = shown
     assert report.secrets.mask("of the option, of the environment") == "***, ***"
+
+
+def test_daemon_that_is_left(tmp_path: Any) -> None:
+    """One that ends before the run does is told of in the report of the run, and its end too."""
+    told: list[Any] = []
+
+    class Told:
+        """A report of a run."""
+
+        secrets = None
+
+        def hide(self, found: Any) -> None: ...
+
+        def daemon(self, record: Any) -> None:
+            told.append("begins")
+
+        def take(self, daemon: str, news: Any, **texts: Any) -> None:
+            told.append(news)
+
+        def daemon_ended(self, daemon: str, moment: float) -> None:
+            told.append((daemon, "ended"))
+
+    home = tmp_path / "home"
+    home.mkdir()
+    record = SimpleNamespace(id="1", home=Home(home), host="unix:///nonexistent", certificates="")
+    daemon: Any = SimpleNamespace(record=record, id="1", mode="dind")
+    stash = pytest.Stash()
+    stash[REPORT] = Told()
+    reports = Reports(cast(Any, SimpleNamespace(stash=stash)), test="t::it", wider=0)
+    reports.attend(daemon, Settings(logs="off"))
+    recorder = reports.leave(daemon)
+    assert recorder is not None
+    recorder.close()
+
+    assert told[:2] == ["begins", ([], [], [])]
+    assert told[-1] == ("1", "ended")
+    assert reports.leave(daemon) is None

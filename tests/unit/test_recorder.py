@@ -260,8 +260,9 @@ def test_daemon_that_is_gone(tmp_path: Path) -> None:
     recorder = Recorder(_record(tmp_path / "there"), Timeline("t", 0), Sharing(), 20)
     recorder.start()
     until(lambda: recorder._broke is not None, 10, "no event can be had")
-    assert recorder.ended is None
+    assert recorder.ended() is None
+    assert recorder.ended(asks=True) == recorder._broke
     (tmp_path / "there").rmdir()
     recorder._thread.join(10)
     assert not recorder._thread.is_alive()
-    assert recorder.ended is not None
+    assert recorder.ended() is not None

@@ -38,6 +38,10 @@ class _Recorder:
         """It answers."""
         return self.is_there
 
+    def ended(self, *, asks: bool) -> float | None:
+        """When it ended."""
+        return None if self.is_there else _BEGAN + 2.5
+
     def local(self, at: float) -> float:
         """The clocks are the same."""
         return at
@@ -60,7 +64,7 @@ def _report(recorder: _Recorder, *secrets: str, lines: int = 2, **awaited: str) 
     report = Report(
         "main", cast(Any, recorder), _TEST, _BEGAN, lines, Secrets(secrets), awaited=awaited
     )
-    return report.sections("")
+    return report.sections("", lambda: "")
 
 
 def _stamp(at: float) -> str:
@@ -84,7 +88,7 @@ def test_log_of_the_daemon() -> None:
         ]
     )
     report = Report("main", cast(Any, _Recorder()), _TEST, _BEGAN, 20, Secrets(["s3cret"]), {})
-    ((title, text),) = report.sections(log)
+    ((title, text),) = report.sections(log, lambda: "")
 
     assert title == "dind log of daemon 'main' since the test began"
     assert text == f'time="{_stamp(_BEGAN + 1)}" level=warning msg="with ***"\n  and more\n'
@@ -247,6 +251,27 @@ def test_daemon_that_does_not_answer() -> None:
     ((title, text),) = _report(recorder)
     assert title.startswith("dind log of daemon 'main'")
     assert text == "The daemon does not answer any more.\n"
+
+
+@pytest.mark.parametrize("said", ["before", "since"])
+def test_daemon_that_has_ended(said: str) -> None:
+    """How it ended, when, and what it logged last: before the test, if nothing since."""
+    recorder = _Recorder(_seen(started=_BEGAN + 1))
+    recorder.is_there = False
+    report = Report("main", cast(Any, recorder), _TEST, _BEGAN, 2, Secrets(["s3cret"]), {})
+    at = _BEGAN + (-1 if said == "before" else 1)
+    log = f'one\ntime="{_stamp(at)}" level=info msg="API of s3cret"\npanic: it is broken\n'
+    ended = time.strftime("%H:%M:%S", time.localtime(_BEGAN + 2.5))
+    (title, text), (container, _), _ = report.sections(log, lambda: "It left no exit code.")
+
+    assert title == "dind log of daemon 'main' since the test began, which has ended"
+    assert text.splitlines() == [
+        f"The daemon ended at {ended}.500. It left no exit code.",
+        *(["Its last log lines:"] if said == "before" else []),
+        f'time="{_stamp(at)}" level=info msg="API of ***"',
+        "panic: it is broken",
+    ]
+    assert container.endswith("(some:1), running, as far as is known")
 
 
 def test_container_that_waits() -> None:
