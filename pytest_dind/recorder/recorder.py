@@ -39,6 +39,8 @@ _SHORT = 12
 _KNOWN_EVENTS = 2048
 _KEPT_HAPPENINGS = 20_000
 _MOST_FOLLOWERS = 64
+# Of containers that nobody starts there may be any number.
+_MOST_WAITING = 16
 _ANSWER_SECONDS = 5
 _AGAIN_SECONDS = (0.05, 1.0)
 # What the daemon is doing just now is told with it.
@@ -386,7 +388,7 @@ class Recorder:
         seen.is_told = False
         if item["State"] in ("running", "paused", "restarting"):
             seen.started, seen.ended = seen.started or seen.made, None
-            if seen.log is None or not seen.log.thread.is_alive():
+            if seen.log is None or seen.log.waits or not seen.log.thread.is_alive():
                 self._follow(seen)
         elif seen.started is not None:
             seen.ended = seen.ended or time.time()
@@ -473,7 +475,11 @@ class Recorder:
 
     def _update(self, seen: Seen, action: str, attributes: Mapping[str, str], at: float) -> None:
         seen.is_told = False
-        if action == "start":
+        if action == "create" and not self.sharing.required:
+            # The machine's own engine may be Podman, which makes a container that nobody starts
+            # ready to start once somebody attaches to it.
+            self._follow(seen, is_new=True)
+        elif action == "start":
             seen.started, seen.ended, seen.exit_code = at, None, None
             self._follow(seen)
         elif action == "die":
@@ -489,13 +495,25 @@ class Recorder:
         elif action == "destroy":
             seen.is_gone = True
             seen.ended = seen.ended or at
+            if seen.log is not None and seen.log.waits:
+                seen.log.close()
 
-    def _follow(self, seen: Seen) -> None:
-        """Follow the log of a container, unless too many are followed already."""
+    def _follow(self, seen: Seen, *, is_new: bool = False) -> None:
+        """Follow the log of a container, unless too many are followed already.
+
+        Args:
+            seen: The container.
+            is_new: Whether it has not been started.
+        """
+        if seen.log is not None and seen.log.waits:
+            seen.log.started()
+            return
         self._followers = [one for one in self._followers if one.thread.is_alive()]
         if len(self._followers) >= _MOST_FOLLOWERS or self._closed.is_set():
             return
-        seen.log = Follower(self._connection, seen.id, self._lines)
+        if is_new and sum(one.waits for one in self._followers) >= _MOST_WAITING:
+            return
+        seen.log = Follower(self._connection, seen.id, self._lines, is_new=is_new)
         self._followers.append(seen.log)
         seen.log.start()
 

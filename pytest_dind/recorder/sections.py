@@ -192,7 +192,8 @@ class Report:
         if lines:
             return ["Its last log lines:", *lines]
         if refusal:
-            return [f"Its log can't be had: {line_of(refusal, self.secrets)}"]
+            what = "was gone before it could be read" if seen.is_gone else "can't be had"
+            return [f"Its log {what}: {line_of(refusal, self.secrets)}"]
         if seen.started is None:
             return []
         if seen.log is None and seen.is_gone:
@@ -204,7 +205,8 @@ class Report:
         if details:
             target = f"/containers/{seen.id}/logs?stdout=1&stderr=1&tail={self.lines}"
             with contextlib.suppress(OSError, http.client.HTTPException):
-                return Demultiplexer().feed(self.recorder.get(target)), False, ""
+                frames = Demultiplexer()
+                return frames.feed(self.recorder.get(target)), False, frames.error
         return seen.log.result(_REST_SECONDS) if seen.log is not None else (b"", False, "")
 
 

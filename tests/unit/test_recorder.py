@@ -106,6 +106,30 @@ def test_course_of_a_container(tmp_path: Path) -> None:
     assert _containers(recorder) == {}
 
 
+def test_log_of_a_new_container(tmp_path: Path) -> None:
+    """It is followed from the creation on, and no more when it goes without a start."""
+    recorder, _ = _recorder(tmp_path)
+    _take(recorder, _event("create", "one"), _event("create", "two"), _event("start", "one"))
+    one, two = (_containers(recorder)[name].log for name in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert (one.waits, two.waits) == (False, True)
+    _take(recorder, _event("destroy", "two"))
+    two.thread.join(10)
+    assert not two.thread.is_alive()
+
+
+def test_log_on_the_machines_own_engine(tmp_path: Path) -> None:
+    """There nobody is attached to before it starts: to Podman that would be part of a start."""
+    recorder, _ = _recorder(tmp_path, Sharing(required={"of": "run"}))
+    _take(recorder, _event("create", of="run"))
+    assert _containers(recorder)["c1"].log is None
+    _take(recorder, _event("start"))
+    log = _containers(recorder)["c1"].log
+    assert log is not None
+    assert not log.waits
+
+
 def test_news(tmp_path: Path) -> None:
     """Each thing is news once, and again when more has happened to it; at last all is told."""
     recorder, _ = _recorder(tmp_path)

@@ -160,6 +160,17 @@ def test_container_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("is_gone", "told"),
+    [(True, "Its log was gone before it could be read: no"), (False, "Its log can't be had: no")],
+)
+def test_log_that_can_not_be_had(*, is_gone: bool, told: str) -> None:
+    """Why there is none is told: the daemon's words, and whether the container went with it."""
+    log: Any = SimpleNamespace(result=lambda seconds: (b"", False, "no"))
+    seen = _seen(started=_BEGAN + 1, ended=_BEGAN + 2, exit_code=0, is_gone=is_gone, log=log)
+    assert _report(_Recorder(seen))[0][1].splitlines()[-1] == told
+
+
+@pytest.mark.parametrize(
     ("state", "log", "told"),
     [
         ({"Status": "exited", "ExitCode": 0}, b"", "It has exited with code 0."),
