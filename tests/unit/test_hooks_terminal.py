@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -177,8 +178,11 @@ class _Channel:
         self.send: Any = None
 
 
-def test_workers_lines() -> None:
-    """What a worker waits for is written by the process that has it, below what that has begun."""
+def test_workers_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker waits for is written by the process that has it, below what that has begun.
+
+    A child that it forks keeps off the way there.
+    """
     written: list[str] = []
     reporter = SimpleNamespace(write_line=written.append, isatty=True)
     plugins = {"terminalreporter": reporter, "dsession": object()}
@@ -195,6 +199,8 @@ def test_workers_lines() -> None:
     progress = Progress(worker)
     progress(Going("starting", 2))
     progress("pulled a")
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    progress("pulled b")
 
     assert written == ["", "[gw0] dind: starting", "", "[gw0] dind: pulled a"]
     assert progress.pending() == []
