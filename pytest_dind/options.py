@@ -6,13 +6,10 @@ import argparse
 import dataclasses
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
 
-from .errors import DindError, SettingsError
 from .settings import MODES, Settings
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
@@ -102,9 +99,9 @@ def from_config(config: pytest.Config) -> Settings:
         if field.metadata["several"]:
             raw = next(iter(raw), "")
         # Not at the top: a run in which no setting is given does not load the validation.
-        from . import validation
+        from .validation import read
 
-        values[field.name] = validation.read(field, raw)
+        values[field.name] = read(field, raw)
     return Settings(**values)
 
 
@@ -118,6 +115,8 @@ def _of_file(config: pytest.Config, key: str) -> Any:
         return config.getini(key)
     # pytest's own error differs from release to release.
     except (TypeError, ValueError, pytest.UsageError) as error:
+        from .errors import SettingsError
+
         raise SettingsError(
             f"The ini key {key} has a value of a type that it can't have.",
             evidence=str(error),
@@ -169,45 +168,11 @@ def images_from_config(config: pytest.Config, settings: Settings) -> tuple[str, 
     for image in images:
         settings.replace(image=image)
     if settings.mode == "socket":
+        from .errors import SettingsError
+
         raise SettingsError(
             f"--dind-image: {len(images)} images are given, in mode socket.",
             evidence="There the tests use the outer engine itself, which is of one version.",
             remedy=["Give one image, or none.", "Choose another mode: --dind-mode=auto."],
         )
     return images
-
-
-class Unavailable(pytest.skip.Exception):  # type: ignore[misc, name-defined]
-    """The skip of a test for which no daemon can be had, with `--dind-unavailable=skip`.
-
-    Args:
-        reason: Why no daemon can be had.
-        require: The requirements of `--dind-require`: a test that has one of their markers fails.
-    """
-
-    def __init__(self, reason: str, require: Sequence[str]) -> None:
-        super().__init__(reason)
-        self.require = require
-
-
-@contextmanager
-def unavailable(settings: Settings) -> Iterator[None]:
-    """Skip the test when no daemon can be had in this context, if `--dind-unavailable` is skip.
-
-    Raises:
-        SettingsError: the settings are none: an override of `dind_config` gives something else.
-    """
-    if not isinstance(settings, Settings):
-        raise SettingsError(
-            f"The fixture dind_config gives {settings!r} instead of settings.",
-            evidence=f"Its type is {type(settings).__name__}.",
-            remedy=["Have its override return dind_config.replace(...), or dind_config."],
-        )
-    try:
-        yield
-    except SettingsError:
-        raise
-    except DindError as error:
-        if settings.unavailable == "skip":
-            raise Unavailable(error.line(), settings.require) from error
-        raise

@@ -3,8 +3,10 @@
 Nothing here calls Docker. The hooks of a run with a daemon are in `hooks.lifecycle.DaemonHooks`,
 which is registered once a test asks for a daemon, or xdist has workers; what only such a run needs
 is imported then, since each module takes pytest's loader for rewriting assertions half a
-millisecond. Exceptions that are caught are in modules that every run loads: pytester forgets what a
-run in its own process loaded, and the next run would load it anew, as other classes.
+millisecond, and more with each name and constant in it. Errors are looked up where they are caught,
+not at the top: pytester forgets what a run in its own process loaded, and the next one loads it
+anew, as other classes. So what is loaded late is imported by `from .module import name`, since the
+package keeps the first run's module as its attribute.
 """
 
 from __future__ import annotations
@@ -15,26 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import settings
-from .errors import DindError, SettingsError
-from .options import (
-    AHEAD,
-    CLEAN,
-    DAEMON_FIXTURES,
-    FRESH,
-    IMAGE_FIXTURE,
-    IMAGES,
-    IMAGES_MARKER,
-    MARKERS,
-    REQUIREMENTS,
-    SETTINGS,
-    add_options,
-    from_config,
-    images_from_config,
-    unavailable,
-)
+import pytest_dind
+
+from . import options, settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import docker
 
     from .daemon.handle import Daemon
@@ -45,9 +34,11 @@ if TYPE_CHECKING:
 _DAEMON_HOOKS = "dind-daemon-hooks"
 _REQUIREMENTS = "_dind_requirements"
 _POOL = "_dind_pool"
-_OF_CONFIG = frozenset({"dind_config", "pytestconfig", IMAGE_FIXTURE})
-_STARTING = DAEMON_FIXTURES | {FRESH}
+_OF_CONFIG = frozenset({"dind_config", "pytestconfig", options.IMAGE_FIXTURE})
+_STARTING = options.DAEMON_FIXTURES | {options.FRESH}
 _ASKING = _STARTING | {_REQUIREMENTS}
+# The latter of `Daemon.exec`, and of the suite's own commands too.
+_SHORTENED = (("pytest_dind.errors", "DindError"), ("subprocess", "SubprocessError"))
 
 # Known in each run, since a test or a fixture may ask for the daemon only as it runs.
 _test = pytest.StashKey[str]()
@@ -91,13 +82,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with an ini key."""
-    add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
     _settings(config)
-    for name, text in MARKERS.items():
+    for name, text in options.MARKERS.items():
         config.addinivalue_line("markers", name + text)
 
 
@@ -119,15 +110,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def _settings(config: pytest.Config) -> settings.Settings:
-    if SETTINGS not in config.stash:
+    if options.SETTINGS not in config.stash:
         try:
-            found = from_config(config)
+            found = options.from_config(config)
             found.check_files()
-            config.stash[IMAGES] = images_from_config(config, found)
-        except SettingsError as error:
+            config.stash[options.IMAGES] = options.images_from_config(config, found)
+        except pytest_dind.SettingsError as error:
             raise pytest.UsageError(str(error)) from error
-        config.stash[SETTINGS] = found
-    return config.stash[SETTINGS]
+        config.stash[options.SETTINGS] = found
+    return config.stash[options.SETTINGS]
 
 
 # --------------------------------------------------------------------- hooks
@@ -166,26 +157,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if reporting.is_wanted(config):
             try:
                 reporting.begin(config, path)
-            except SettingsError as error:
+            except pytest_dind.SettingsError as error:
                 raise pytest.UsageError(str(error)) from error
     cache = getattr(config, "cache", None)
-    if cache is not None and cache.get(AHEAD, None):
+    if cache is not None and cache.get(options.AHEAD, None):
         from .hooks import ahead
 
         if ahead.is_expected(config):
             _daemon_hooks(config).start_ahead()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Let an xdist worker take part in this process's run."""
-    _daemon_hooks(node.config).invite(node)
+    if config.pluginmanager.hasplugin("dsession"):
+        # They invite xdist's workers.
+        _daemon_hooks(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Have tests run on each of several images, where the options or their marker name them."""
-    images = metafunc.config.stash[IMAGES]
-    if len(images) > 1 or metafunc.definition.get_closest_marker(IMAGES_MARKER):
+    images = metafunc.config.stash[options.IMAGES]
+    if len(images) > 1 or metafunc.definition.get_closest_marker(options.IMAGES_MARKER):
         from .hooks import matrix
 
         matrix.parametrize(metafunc, images)
@@ -199,7 +187,9 @@ def pytest_make_collect_report(
     report = yield
     tests = [node for node in report.result or () if isinstance(node, pytest.Item)]
     nodes: list[pytest.Item | pytest.Collector] = [collector, *tests]
-    if report.passed and any(mark.name in MARKERS for node in nodes for mark in node.own_markers):
+    if report.passed and any(
+        mark.name in options.MARKERS for node in nodes for mark in node.own_markers
+    ):
         from .hooks import markers
 
         errors = markers.mistakes(nodes)
@@ -217,16 +207,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
         names = getattr(item, "fixturenames", None)
         if names is None:
             continue
-        marked = MARKERS.keys() & {mark.name for mark in item.iter_markers()}
-        if CLEAN in names or CLEAN in marked:
+        marked = options.MARKERS.keys() & {mark.name for mark in item.iter_markers()}
+        if options.CLEAN in names or options.CLEAN in marked:
             from .hooks import leaks
 
             leaks.place_fixture(item)
-        if marked.intersection(REQUIREMENTS):
+        if marked.intersection(options.REQUIREMENTS):
             # A list of its own: the parameter sets of a function share theirs.
             item.fixturenames = [_REQUIREMENTS, *item.fixturenames]
         asks = asks or not _ASKING.isdisjoint(item.fixturenames)
-        asks_fresh = asks_fresh or FRESH in item.fixturenames
+        asks_fresh = asks_fresh or options.FRESH in item.fixturenames
     if asks:
         hooks = _daemon_hooks(config)
         if asks_fresh:
@@ -271,24 +261,32 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leave the plugin's own lines out of the traceback of its errors, but with `--full-trace`."""
-    error = call.excinfo.value if call.excinfo is not None else None
-    # Of `Daemon.exec`, and of the suite's own commands too; nobody raises one who has no such
-    # module.
-    of_command = getattr(sys.modules.get("subprocess"), "SubprocessError", DindError)
-    if call.excinfo is None or not isinstance(error, (DindError, of_command)):
-        return (yield)
-    from .hooks import tracebacks
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        # Nobody raises an error of a module that is not loaded; a test that does not pass may have
+        # patched what its import needs.
+        known = (getattr(sys.modules.get(module), name, ()) for module, name in _SHORTENED)
+        if isinstance(error, tuple(known)):
+            from .hooks import tracebacks
 
-    return (yield from tracebacks.shortened(item.config, call.excinfo, error))
+            return (yield from tracebacks.shortened(item.config, call.excinfo, error))
+    return (yield)
 
 
 # ------------------------------------------------------------------ fixtures
 
 
-@pytest.fixture(scope="session", name=IMAGE_FIXTURE)
+@pytest.fixture(scope="session", name=options.IMAGE_FIXTURE)
 def dind_image(request: pytest.FixtureRequest) -> str:
     """The image that a test's parameter names; an empty text where it has none."""
     return getattr(request, "param", "")
+
+
+def _unavailable(chosen: settings.Settings) -> AbstractContextManager[None]:
+    """Skip the test when no daemon can be had in this context; see `hooks.unavailable`."""
+    from .hooks.unavailable import unavailable
+
+    return unavailable(chosen)
 
 
 def _on_image(given: settings.Settings, image: str) -> settings.Settings:
@@ -299,14 +297,14 @@ def _on_image(given: settings.Settings, image: str) -> settings.Settings:
 @pytest.fixture(scope="session")
 def dind_config(pytestconfig: pytest.Config, _dind_image: str) -> settings.Settings:
     """The frozen settings; override it in conftest.py to return `dind_config.replace(...)`."""
-    return _on_image(pytestconfig.stash[SETTINGS], _dind_image)
+    return _on_image(pytestconfig.stash[options.SETTINGS], _dind_image)
 
 
 @pytest.fixture(scope="session")
 def dind_mode(dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config) -> str:
     """The mode in force: "dind", "sysbox" or "socket"."""
     chosen = _on_image(dind_config, _dind_image)
-    with unavailable(chosen):
+    with _unavailable(chosen):
         run = _daemon_hooks(pytestconfig).run(chosen)
         return run.choice(chosen, proved=False).mode
 
@@ -317,7 +315,7 @@ def dind_daemon(
 ) -> Iterator[Daemon]:
     """The daemon: a handle with its address, its client, and commands to run in it."""
     hooks = _daemon_hooks(request.config)
-    with unavailable(dind_config):
+    with _unavailable(dind_config):
         daemon = hooks.daemon(dind_config, request.session, _dind_image)
     yield daemon
     # Of several daemons the first one's end is not the last one's.
@@ -335,7 +333,7 @@ def dind_requirements(
     chosen = _on_image(dind_config, _dind_image)
     # A test that needs a daemon has the proof of the mode in that.
     proved = _STARTING.isdisjoint(request.fixturenames)
-    with unavailable(chosen):
+    with _unavailable(chosen):
         run = _daemon_hooks(request.config).run(chosen)
         choice = run.choice(chosen, proved=proved)
     markers.apply(request, chosen, choice)
@@ -346,7 +344,7 @@ def dind_factory(
     dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config
 ) -> Iterator[Factory]:
     """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
-    with unavailable(dind_config):
+    with _unavailable(dind_config):
         factory = _daemon_hooks(pytestconfig).factory(_on_image(dind_config, _dind_image))
     yield factory
     factory.close()
@@ -358,7 +356,7 @@ def dind_pool(
 ) -> Iterator[Fresh]:
     """The pool behind `dind_fresh`; it ends before the fixtures that the settings rest on."""
     chosen = _on_image(dind_config, _dind_image)
-    with unavailable(chosen):
+    with _unavailable(chosen):
         fresh = _daemon_hooks(pytestconfig).fresh()
         fresh.open(chosen, _dind_image)
     yield fresh
@@ -368,7 +366,7 @@ def dind_pool(
 @pytest.fixture
 def dind_fresh(dind_config: settings.Settings, _dind_pool: Fresh) -> Iterator[Daemon]:
     """A daemon of the test's own, as a rule started before; after the test it is removed."""
-    with unavailable(dind_config):
+    with _unavailable(dind_config):
         daemon = _dind_pool.take()
     yield daemon
     _dind_pool.give_back(daemon)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Final, NoReturn, TypedDict
 
     from typing_extensions import Unpack
 
@@ -75,9 +75,10 @@ def option(
     )
 
 
-# Its own `__init__`, `__eq__` and `__repr__`: those that `dataclass` writes for so many fields take
-# each run with the plugin installed a millisecond, whether it uses a daemon or not.
-@dataclass(frozen=True, init=False, eq=False, repr=False)
+# Its own `__init__`, `__eq__` and `__repr__`, and frozen by methods of its own: those that
+# `dataclass` writes for so many fields take each run with the plugin installed two milliseconds,
+# whether it uses a daemon or not. `Final` tells type checkers the same.
+@dataclass(init=False, eq=False, repr=False)
 class Settings:
     """The values of the options, validated; each attribute is named as its option is.
 
@@ -85,7 +86,7 @@ class Settings:
         SettingsError: a value is not valid; the text names the valid ones.
     """
 
-    mode: str = option(
+    mode: Final[str] = option(
         AUTO,
         "how the daemon is made: dind (a --privileged container), sysbox (a container under the "
         "sysbox-runc runtime, without privilege), socket (the outer engine itself, behind a "
@@ -93,41 +94,43 @@ class Settings:
         metavar="MODE",
         choices=(AUTO, *MODES),
     )
-    image: str = option(
+    image: Final[str] = option(
         "docker:dind",
         "the daemon's image; pulled when it is missing; given several times: each test runs on a "
         "daemon of each",
         metavar="IMAGE",
         several=True,
     )
-    host: str = option(
+    host: Final[str] = option(
         "",
         "the outer engine: a unix://, tcp:// or ssh:// URL, or a context's name; empty: as the "
         "docker CLI finds it",
         metavar="HOST",
     )
-    timeout: float = option(
+    timeout: Final[float] = option(
         60,
         "seconds a daemon may take from start to healthy; pulls of images don't count",
         metavar="SECONDS",
         shapes=False,
     )
-    arg: tuple[str, ...] = option((), "a further dockerd argument", metavar="ARG", daemon_only=True)
-    publish: tuple[str, ...] = option(
+    arg: Final[tuple[str, ...]] = option(
+        (), "a further dockerd argument", metavar="ARG", daemon_only=True
+    )
+    publish: Final[tuple[str, ...]] = option(
         (),
         "a port or range of the daemon's container (8080, 8000-8010, 53/udp) to publish "
         "on the same port of loopback, or of an engine's host elsewhere",
         metavar="PORT",
         daemon_only=True,
     )
-    mount: tuple[str, ...] = option(
+    mount: Final[tuple[str, ...]] = option(
         ("project", "tmp"),
         "files of this machine that the daemon has too, under the same path: PATH[:TARGET][:ro], "
         "copy:PATH[:TARGET] (a copy made at the start), project (pytest's root directory), tmp "
         "(this run's base directory of tmp_path); empty: none; in mode socket: what may be bound",
         metavar="PATH",
     )
-    forward: str = option(
+    forward: Final[str] = option(
         "auto",
         "whether ports that nested containers publish are opened on the same port of this "
         "machine's loopback, where that is free: auto or off",
@@ -135,67 +138,67 @@ class Settings:
         choices=("auto", "off"),
         shapes=False,
     )
-    memory: str = option(
+    memory: Final[str] = option(
         "",
         "memory limit of the daemon's container, as 512m or 2g",
         metavar="SIZE",
         daemon_only=True,
     )
-    cpus: str = option(
+    cpus: Final[str] = option(
         "", "CPU limit of the daemon's container, as 1.5", metavar="NUMBER", daemon_only=True
     )
-    network: str = option(
+    network: Final[str] = option(
         "",
         "a network of the outer engine that the daemon's container joins, by its name: nested "
         "containers reach what is in it, by name too",
         metavar="NAME",
         daemon_only=True,
     )
-    registry_mirror: tuple[str, ...] = option(
+    registry_mirror: Final[tuple[str, ...]] = option(
         (),
         "a mirror of Docker Hub that the daemon pulls through, as a URL",
         metavar="URL",
         daemon_only=True,
     )
-    insecure_registry: tuple[str, ...] = option(
+    insecure_registry: Final[tuple[str, ...]] = option(
         (),
         "a registry (host:port or CIDR) to which the daemon may speak HTTP",
         metavar="REGISTRY",
         daemon_only=True,
     )
-    env: tuple[str, ...] = option(
+    env: Final[tuple[str, ...]] = option(
         (),
         "a variable in the environment of the daemon and its container, as NAME=VALUE, or NAME for "
         "this process's own",
         metavar="NAME[=VALUE]",
         daemon_only=True,
     )
-    ca: tuple[str, ...] = option(
+    ca: Final[tuple[str, ...]] = option(
         (),
         "a file with the certificate of an authority that the daemon trusts, for one registry "
         "(HOST=FILE, as registry:5000=ca.pem) or for all",
         metavar="[HOST=]FILE",
         daemon_only=True,
     )
-    load: tuple[str, ...] = option(
+    load: Final[tuple[str, ...]] = option(
         (),
         "an image of the outer engine to have in the daemon from the start, by name or digest",
         metavar="IMAGE",
     )
-    cache: str = option(
+    cache: Final[str] = option(
         "on",
         "the warm store behind --dind-load: on, off, or refresh (made anew)",
         metavar="WHAT",
         choices=("on", "off", "refresh"),
         shapes=False,
     )
-    cache_size: str = option(
+    cache_size: Final[str] = option(
         "10g",
         "limit of the warm store, as 500m or 10g; the least recently used goes first",
         metavar="SIZE",
         shapes=False,
     )
-    scope: str = option(
+    scope: Final[str] = option(
         "session",
         "how many daemons under xdist: session (one for the whole run) or worker (one each)",
         metavar="SCOPE",
@@ -203,7 +206,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    ahead: str = option(
+    ahead: Final[str] = option(
         "auto",
         "whether the daemon's start begins with the session, beside collection, where the last "
         "run with the same options needed it (pytest's cache knows): auto or off",
@@ -212,7 +215,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    spares: float = option(
+    spares: Final[float] = option(
         1,
         "how many daemons are started ahead, in the background, for tests that have dind_fresh; "
         "never more than such tests are still to run; 0: none",
@@ -220,7 +223,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    keep: str = option(
+    keep: Final[str] = option(
         "never",
         "keep the daemon after the run, and say how to attach: never, on-failure or always",
         metavar="WHEN",
@@ -228,7 +231,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    reuse: str = option(
+    reuse: Final[str] = option(
         "",
         "a name: the next run with the same name and settings takes the same daemon, "
         "which stays until it is removed (python -m pytest_dind rm)",
@@ -236,7 +239,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    leaks: str = option(
+    leaks: Final[str] = option(
         "report",
         "what tests leave behind in the daemon: off, report (in the summary) or fail (the test)",
         metavar="WHAT",
@@ -244,7 +247,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    logs: str = option(
+    logs: Final[str] = option(
         "failed",
         "whose report has what the daemon and its containers logged: failed (tests), all, or off",
         metavar="WHAT",
@@ -252,14 +255,14 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    log_lines: float = option(
+    log_lines: Final[float] = option(
         20,
         "how many lines of each log a report has at the most",
         metavar="NUMBER",
         shapes=False,
         run_only=True,
     )
-    report: str = option(
+    report: Final[str] = option(
         "",
         "where a report of the run is written: a page that shows tests, daemons and containers on "
         "one line of time, and its data in PATH.json; empty: nowhere",
@@ -267,20 +270,20 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    guard: str = option(
+    guard: Final[str] = option(
         "own",
         "mode socket: own (tests see and touch only what this run made) or label (all is passed "
         "on; what is made is labelled, and removed in the end)",
         metavar="WHAT",
         choices=("own", "label"),
     )
-    guard_allow: tuple[str, ...] = option(
+    guard_allow: Final[tuple[str, ...]] = option(
         (),
         "mode socket: one thing that the guard refuses otherwise, such as privileged, "
         "bind:/path or cap:NET_ADMIN",
         metavar="WHAT",
     )
-    require: tuple[str, ...] = option(
+    require: Final[tuple[str, ...]] = option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
         "engine, modes, or all; several with commas",
@@ -290,7 +293,7 @@ class Settings:
         shapes=False,
         run_only=True,
     )
-    unavailable: str = option(
+    unavailable: Final[str] = option(
         "fail",
         "what becomes of a test when no daemon can be had: fail or skip",
         metavar="WHAT",
@@ -298,7 +301,7 @@ class Settings:
         shapes=False,
     )
 
-    doctor: str = option(
+    doctor: Final[str] = option(
         DOCTOR_OFF,
         "print what this machine can do, mode by mode, and exit: off, quick (what the option means "
         "without a value), or full, which starts a daemon in each mode",
@@ -313,17 +316,22 @@ class Settings:
         fields = dataclasses.fields(self)
         if given:
             # Only where a value is given: a run that uses no daemon does not load the validation.
-            from . import validation
+            from .validation import check, normalized
 
-            given = validation.normalized(given, fields)
-        for field in fields:
-            object.__setattr__(self, field.name, given.get(field.name, field.default))
+            given = normalized(given, fields)
+        vars(self).update((field.name, given.get(field.name, field.default)) for field in fields)
         if given:
-            validation.check(vars(self))
+            check(vars(self))
 
     def replace(self, **changes: Any) -> Settings:
         """Return a copy with these changes, validated as the options are."""
         return Settings(**{**vars(self), **changes})
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if isinstance(other, Settings) else NotImplemented
@@ -362,13 +370,13 @@ class Settings:
             SettingsError: one can't be had.
         """
         if self.ca:
-            from . import validation
+            from .validation import authorities, certificate
 
-            for _, path in validation.authorities(self.ca):
-                validation.certificate(path)
+            for _, path in authorities(self.ca):
+                certificate(path)
 
     def ports(self) -> list[tuple[int, str]]:
         """Return the ports that `publish` names, each with its protocol."""
-        from . import validation
+        from .validation import ports
 
-        return validation.ports(self.publish)
+        return ports(self.publish)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .. import validation
+from ..validation import authorities as read_authorities
+from ..validation import certificate
 
 # dockerd and its BuildKit read each `*.crt` of a registry's directory.
 _OF_REGISTRIES = "etc/docker/certs.d"
@@ -23,7 +24,7 @@ def variables(authorities: Iterable[str], given: Mapping[str, str]) -> dict[str,
         authorities: The setting `ca`.
         given: The environment that it has otherwise.
     """
-    if not any(not host for host, _ in validation.authorities(authorities)):
+    if not any(not host for host, _ in read_authorities(authorities)):
         return {}
     return {_VARIABLE: f"{given.get(_VARIABLE) or _DIRECTORIES}:/{_FOR_ALL}"}
 
@@ -35,8 +36,8 @@ def files(authorities: Iterable[str]) -> dict[str, bytes]:
         SettingsError: a file can't be read, or is no certificate.
     """
     found: dict[str, bytes] = {}
-    for host, path in validation.authorities(authorities):
-        content = validation.certificate(path)
+    for host, path in read_authorities(authorities):
+        content = certificate(path)
         directory = f"{_OF_REGISTRIES}/{host}" if host else _FOR_ALL
         found[f"{directory}/{_NAME}-{len(found)}.crt"] = content
     return found

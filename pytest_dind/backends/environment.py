@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import validation
 from ..engine import activation
+from ..validation import variables as read_variables
 from . import authorities, proxies
 
 if TYPE_CHECKING:
@@ -52,6 +52,6 @@ def may_be_proxied(settings: Settings, info: Mapping[str, Any]) -> bool:
 def given_variables(settings: Settings) -> dict[str, str]:
     """What the setting `env` gives; a name alone is this process's variable, where there is one."""
     ours = activation.outside()
-    found = validation.variables(settings.env)
+    found = read_variables(settings.env)
     values = {name: ours.get(name) if value is None else value for name, value in found.items()}
     return {name: value for name, value in values.items() if value is not None}

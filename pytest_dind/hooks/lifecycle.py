@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import DindError
-from ..options import DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS, Unavailable, unavailable
+from ..options import DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS
 from ..settings import MAIN
 from . import ahead, junit, live, markers, matrix, terminal
 from .binds import Binds
 from .leaks import Leaks
 from .reports import FACTORY_FIXTURES, Reports
+from .unavailable import Unavailable, unavailable
 
 if TYPE_CHECKING:
     from ..backends.protocol import Record
@@ -217,7 +218,8 @@ class DaemonHooks:
 
     # xdist's workers
 
-    def invite(self, node: Any) -> None:
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
         """Let an xdist worker take part in this process's run, and say what takes long."""
         live.hear(node)
         # Where there can be no run, the first test that needs a daemon fails on the same, and says

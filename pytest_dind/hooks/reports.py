@@ -237,10 +237,10 @@ def secrets(settings: Iterable[Settings], more: Iterable[str] = ()) -> Secrets:
 
 def _given(settings: Iterable[Settings]) -> list[str]:
     """Return the values that `--dind-env` gives."""
-    from .. import validation
+    from ..validation import variables
 
     return [
         os.environ.get(name, "") if value is None else value
         for one in settings
-        for name, value in validation.variables(one.env).items()
+        for name, value in variables(one.env).items()
     ]

@@ -11,7 +11,10 @@ import pytest
 
 _NOBODY = "--dind-host=unix:///nonexistent/docker.sock"
 # The plugin's own modules take pytest's loader half a millisecond each.
-_OWN = ("hooks", "validation", "allowances", "runs", "backends", "daemon", "engine", "lifetime")
+_OWN = (
+    *("hooks", "runs", "backends", "daemon", "engine", "lifetime"),
+    *("validation", "allowances", "errors"),
+)
 _HEAVY = ("docker", "requests", "tenacity", "filelock", *(f"pytest_dind.{name}" for name in _OWN))
 
 
