@@ -30,7 +30,8 @@ _SUSPICIOUS_SECONDS = 5
 
 # Not below /tmp: the official image mounts a tmpfs over that.
 _HOME = "/run/benchmark"
-_SOCKET = "docker.sock"
+SOCKET = "docker.sock"
+"""The name of the daemon's socket in its home."""
 
 
 def main() -> None:
@@ -86,9 +87,10 @@ def _measure(options: argparse.Namespace, wait: Callable[[], object]) -> tuple[f
         requested = time.monotonic()
         engine = docker.from_env()
         try:
-            _start(engine, options, name, home)
-            _wait(engine, name, Path(home, _SOCKET))
-            client = docker.DockerClient(base_url=f"unix://{home}/{_SOCKET}")
+            create(engine, options.image, name, home, runtime=options.runtime)
+            engine.api.start(name)
+            wait(engine, name, Path(home, SOCKET))
+            client = docker.DockerClient(base_url=f"unix://{home}/{SOCKET}")
             client.ping()
             if options.load:
                 _load(engine, client, options.load)
@@ -102,21 +104,35 @@ def _measure(options: argparse.Namespace, wait: Callable[[], object]) -> tuple[f
     return requested, in_hand, removed
 
 
-def _start(engine: docker.DockerClient, options: argparse.Namespace, name: str, home: str) -> None:
+def create(
+    engine: docker.DockerClient,
+    image: str,
+    name: str,
+    home: str,
+    *arguments: str,
+    runtime: str = "",
+) -> None:
+    """Create the container of a daemon.
+
+    Args:
+        engine: The outer engine.
+        image: The daemon's image.
+        name: The container's name.
+        home: A directory of this machine, which gets the daemon's socket.
+        arguments: Further ones of dockerd.
+        runtime: The container's; where it is empty, the container is privileged.
+    """
     from docker.types import Mount
 
     mounts = [Mount(_HOME, home, type="bind"), Mount("/var/lib/docker", None)]
-    how: Mapping[str, Any] = (
-        {"runtime": options.runtime} if options.runtime else {"privileged": True}
-    )
+    how: Mapping[str, Any] = {"runtime": runtime} if runtime else {"privileged": True}
     engine.api.create_container(
-        options.image,
+        image,
         # Behind the image's own entrypoint, where it has one.
-        ["dockerd", f"--host=unix://{_HOME}/{_SOCKET}"],
+        ["dockerd", f"--host=unix://{_HOME}/{SOCKET}", *arguments],
         name=name,
         host_config=engine.api.create_host_config(mounts=mounts, **how),
     )
-    engine.api.start(name)
 
 
 def _load(engine: docker.DockerClient, daemon: docker.DockerClient, image: str) -> None:
@@ -128,7 +144,8 @@ def _load(engine: docker.DockerClient, daemon: docker.DockerClient, image: str) 
     daemon.images.get(image)
 
 
-def _wait(engine: docker.DockerClient, name: str, path: Path) -> None:
+def wait(engine: docker.DockerClient, name: str, path: Path) -> None:
+    """Wait until the daemon of this container answers on its socket."""
     began = time.monotonic()
     while not _answers(path):
         waited = time.monotonic() - began

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import output, runner
+from benchmarks import output, parts, runner
 from benchmarks.case import Bench, Case, CaseFailed, CaseSkipped, Sample
 from benchmarks.cases import ALL
 from benchmarks.goals import (
@@ -195,3 +195,27 @@ def test_all_cases_have_names_of_their_own_and_known_floors() -> None:
         if case.floor:
             assert case.floor in seen
         seen[case.name] = case
+
+
+def test_parts_of_log() -> None:
+    """The parts of a start are read from dockerd's own lines, which may come out of turn."""
+    log = "\n".join(
+        f'time="2026-11-29T12:03:{line}'
+        for line in (
+            '51.000000001Z" level=info msg="Starting up"',
+            '51.010000001Z" level=info msg="containerd not running, starting managed containerd"',
+            '51.090000001Z" level=info msg="containerd successfully booted in 0.04s"',
+            '51.300000001Z" level=debug msg="Max Concurrent Downloads: 3"',
+            '51.200000001Z" level=debug msg="/usr/sbin/iptables, [--wait -t nat -N DOCKER]"',
+            '51.202000001Z" level=debug msg="/usr/sbin/iptables, [--wait -t nat -L]"',
+            '51.205000001Z" level=debug msg="/usr/sbin/ip6tables, [--wait -t nat -L]"',
+            '52.500000001Z" level=info msg="API listen on /run/benchmark/docker.sock"',
+        )
+    )
+
+    seconds, calls = parts.of_log(f"a line of the entrypoint's\n{log}\n")
+
+    assert seconds == pytest.approx(
+        {"dockerd": 1.5, "containerd": 0.08, "iptables": 0.005, "ip6tables": 0.095}, abs=1e-6
+    )
+    assert calls == {"iptables": 2, "ip6tables": 1}
