@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..backends import engine_errors, readiness
 from ..backends.protocol import Address, Backend, Record
 from ..backends.registry import isolates
-from ..engine import activation, archives, builds, digests, http, images, steps, streams
+from ..engine import activation, archives, digests, http, images, steps, streams
 from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
-from . import arguments, commands, copies, ports, waiting
-from .building import Builder
+from . import arguments, commands, ports, waiting
 from .loss import lost
 from .ports import Ports
 
@@ -265,6 +264,8 @@ class Daemon:
         Raises:
             CopyFailed: there is no source, or no place for it.
         """
+        from . import copies
+
         copies.copy_to(self._run, source, target, self._progress)
 
     def copy_from(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
@@ -283,6 +284,8 @@ class Daemon:
         Raises:
             CopyFailed: there is no source, or no place for it.
         """
+        from . import copies
+
         return copies.copy_from(self._run, source, target, self._progress)
 
     def address(
@@ -414,6 +417,10 @@ class Daemon:
             BuildFailed: a step fails; the last lines of the build are in the text.
             SettingsError: there is no such option, or what it asks for can't be had here.
         """
+        # Like `copies`, not at the top: a start waits for what is imported before it.
+        from ..engine import builds
+        from .building import Builder
+
         given = {name: value for name, value in options.items() if value is not None}
         arguments.demand("build", path=path, tag=tag, **given)
         build = builds.build_of(path, tag, given)
