@@ -65,7 +65,7 @@ def _measure(
             created = time.time()
             engine.api.start(name)
             started = time.time()
-            raw.wait(engine, name, Path(home, raw.SOCKET))
+            raw.wait_until_ready(engine, name, Path(home, raw.SOCKET))
             ready = time.time()
             log = engine.api.logs(name).decode(errors="replace")
         finally:

@@ -89,7 +89,7 @@ def _measure(options: argparse.Namespace, wait: Callable[[], object]) -> tuple[f
         try:
             create(engine, options.image, name, home, runtime=options.runtime)
             engine.api.start(name)
-            wait(engine, name, Path(home, SOCKET))
+            wait_until_ready(engine, name, Path(home, SOCKET))
             client = docker.DockerClient(base_url=f"unix://{home}/{SOCKET}")
             client.ping()
             if options.load:
@@ -144,7 +144,7 @@ def _load(engine: docker.DockerClient, daemon: docker.DockerClient, image: str) 
     daemon.images.get(image)
 
 
-def wait(engine: docker.DockerClient, name: str, path: Path) -> None:
+def wait_until_ready(engine: docker.DockerClient, name: str, path: Path) -> None:
     """Wait until the daemon of this container answers on its socket."""
     began = time.monotonic()
     while not _answers(path):
