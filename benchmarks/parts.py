@@ -19,6 +19,9 @@ from . import raw
 
 _IMAGE = "pytest-dind/daemon:test"
 _LINE = re.compile(r'time="(?P<second>[^".]+)\.(?P<fraction>\d+)Z" .*?msg="?(?P<text>.*)')
+_LISTENS = "API listen on"
+_LOG_SECONDS = 5
+_POLL_SECONDS = 0.01
 _ABOUT: Mapping[str, str] = {
     "create": "the engine creates the container",
     "start": "the engine starts it, until its answer",
@@ -67,7 +70,7 @@ def _measure(
             started = time.time()
             raw.wait_until_ready(engine, name, Path(home, raw.SOCKET))
             ready = time.time()
-            log = engine.api.logs(name).decode(errors="replace")
+            log = _log(engine, name)
         finally:
             engine.api.remove_container(name, force=True, v=True)
     parts, calls = of_log(log)
@@ -80,6 +83,16 @@ def _measure(
     return whole | parts, calls
 
 
+def _log(engine: docker.DockerClient, name: str) -> str:
+    """The daemon's log up to its socket; the engine may have a line after the daemon answers."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        log = engine.api.logs(name).decode(errors="replace")
+        if _LISTENS in log or time.monotonic() > deadline:
+            return log
+        time.sleep(_POLL_SECONDS)
+
+
 def of_log(log: str) -> tuple[dict[str, float], dict[str, int]]:
     """What of a start the log of a dockerd with `--debug` tells.
 
@@ -89,7 +102,7 @@ def of_log(log: str) -> tuple[dict[str, float], dict[str, int]]:
     matches = filter(None, map(_LINE.match, log.splitlines()))
     lines = sorted((_seconds(match), match["text"]) for match in matches)
     parts = {
-        "dockerd": _first(lines, "API listen on") - _first(lines, "Starting up"),
+        "dockerd": _first(lines, _LISTENS) - _first(lines, "Starting up"),
         "containerd": _first(lines, "containerd successfully booted")
         - _first(lines, "containerd not running"),
     }
