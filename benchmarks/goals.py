@@ -78,6 +78,26 @@ class AtMostTimesOr:
 
 
 @dataclass(frozen=True)
+class AtMostTimesAnd:
+    """At most so many times the floor, and so many seconds more."""
+
+    times: float
+    seconds: float
+    limit: float = 1
+
+    def __str__(self) -> str:
+        return f"≤ {self.times:g} times floor + {self.seconds * 1000:g} ms"
+
+    def measure(self, values: Sequence[float], floor: Sequence[float]) -> float | None:
+        """The median share of what is allowed."""
+        return ratio(values, [self.times * least + self.seconds for least in floor])
+
+    def show(self, measured: float) -> str:
+        """As a share."""
+        return f"{measured:.0%} of that"
+
+
+@dataclass(frozen=True)
 class AtMostAbove:
     """At most so many seconds more than the floor."""
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .backends.protocol import Address as Address
+    from .cluster.node import Node as Node
+    from .cluster.swarm import Swarm as Swarm
     from .daemon.handle import Daemon as Daemon
     from .errors import AddressUnreachable as AddressUnreachable
     from .errors import BuildFailed as BuildFailed
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from .errors import EngineUnavailable as EngineUnavailable
     from .errors import ImageUnavailable as ImageUnavailable
     from .errors import ModeUnavailable as ModeUnavailable
+    from .errors import ServiceFailed as ServiceFailed
+    from .errors import ServiceTimeout as ServiceTimeout
     from .errors import SettingsError as SettingsError
     from .errors import StartTimeout as StartTimeout
+    from .errors import SwarmFailed as SwarmFailed
     from .settings import Settings as Settings
 
 __all__ = [
@@ -44,12 +49,23 @@ __all__ = [
     "EngineUnavailable",
     "ImageUnavailable",
     "ModeUnavailable",
+    "Node",
+    "ServiceFailed",
+    "ServiceTimeout",
     "Settings",
     "SettingsError",
     "StartTimeout",
+    "Swarm",
+    "SwarmFailed",
 ]
 
-_ELSEWHERE = {"Address": ".backends.protocol", "Daemon": ".daemon.handle", "Settings": ".settings"}
+_ELSEWHERE = {
+    "Address": ".backends.protocol",
+    "Daemon": ".daemon.handle",
+    "Node": ".cluster.node",
+    "Settings": ".settings",
+    "Swarm": ".cluster.swarm",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -95,6 +95,18 @@ class ContainerTimeout(DindError):
     """What a test waits for did not come true of a nested container in time."""
 
 
+class SwarmFailed(DindError):
+    """A swarm could not be made, or can't be worked with: it has lost its managers, or a node."""
+
+
+class ServiceFailed(DindError):
+    """What a test waits for can't come true of a swarm's service."""
+
+
+class ServiceTimeout(DindError):
+    """What a test waits for did not come true of a swarm's service in time."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready."""
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import docker
 
+    from .cluster.swarm import Swarm
     from .daemon.handle import Daemon
     from .hooks.fresh import Fresh
     from .hooks.lifecycle import DaemonHooks
@@ -348,6 +349,12 @@ def dind_factory(
         factory = _daemon_hooks(pytestconfig).factory(_on_image(dind_config, _dind_image))
     yield factory
     factory.close()
+
+
+@pytest.fixture(scope="session")
+def dind_swarm(dind_factory: Factory, dind_config: settings.Settings) -> Swarm:
+    """A swarm of `--dind-nodes` daemons, one of them its manager, each of them Ready."""
+    return dind_factory.swarm(nodes=int(dind_config.nodes))
 
 
 @pytest.fixture(scope="session", name=_POOL)

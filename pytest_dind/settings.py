@@ -223,6 +223,13 @@ class Settings:
         shapes=False,
         run_only=True,
     )
+    nodes: Final[float] = option(
+        3,
+        "how many nodes the swarm of dind_swarm has, each a daemon",
+        metavar="NUMBER",
+        shapes=False,
+        run_only=True,
+    )
     keep: Final[str] = option(
         "never",
         "keep the daemon after the run, and say how to attach: never, on-failure or always",

@@ -21,6 +21,9 @@ MOST_LINES = 10_000
 MOST_SPARES = 100
 """Each takes some 40 MB of memory, and threads of the test process."""
 
+MOST_NODES = 100
+"""Each is a daemon, and takes some 80 MB of memory."""
+
 _LONGEST_SHOWN = 200
 _SIZE = re.compile(r"\d+(\.\d+)?[kmgtKMGT]")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -78,6 +81,11 @@ def is_seconds(value: object) -> bool:
         return False
     # Not so of a nan either.
     return 0 <= value <= MOST_SECONDS
+
+
+def is_nodes(value: object) -> bool:
+    """Tell whether a value is a number of nodes that a cluster can have."""
+    return _is_count(value, MOST_NODES) and value != 0
 
 
 def _is_count(value: object, most: int) -> bool:
@@ -210,6 +218,7 @@ def check(values: Mapping[str, Any]) -> None:
         "spares",
         f"a whole number from 0 to {MOST_SPARES}, such as 2",
     )
+    demand(is_nodes(values["nodes"]), "nodes", f"a whole number from 1 to {MOST_NODES}, such as 3")
     demand(
         _is_count(values["log_lines"], MOST_LINES),
         "log_lines",

@@ -1,6 +1,6 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import ahead, at_once, dind, floor, fresh, peers, reset, reuse, socket, sysbox, unused
+from . import ahead, at_once, dind, floor, fresh, peers, reset, reuse, socket, swarm, sysbox, unused
 
 ALL = (
     floor.CASE,
@@ -18,6 +18,8 @@ ALL = (
     *peers.CASES,
     at_once.FLOOR,
     at_once.CASE,
+    swarm.FLOOR,
+    swarm.CASE,
     reset.CASE,
     reuse.CASE,
     ahead.CASE,

@@ -32,6 +32,14 @@ class Network:
     mtu: int
     gateway: str = ""
 
+    @property
+    def overlays(self) -> str:
+        """The subnet that the networks of a swarm of such daemons take theirs from.
+
+        It is above the bridge's, and below those of the networks that each daemon has for itself.
+        """
+        return str([*self.level.subnets(prefixlen_diff=2)][1])
+
     def arguments(self) -> list[str]:
         """The arguments of dockerd: the lower half is its bridge's, the upper that of networks."""
         bridge, pool = self.level.subnets()

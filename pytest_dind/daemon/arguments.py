@@ -1,4 +1,4 @@
-"""The arguments of what a test calls on a daemon: what each may be, in one table."""
+"""The arguments of what a test calls on a daemon, or a swarm: what each may be, in one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from ..validation import MOST_SECONDS, is_image, is_seconds, is_text, shown
+from ..validation import MOST_NODES, MOST_SECONDS, is_image, is_nodes, is_seconds, is_text, shown
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Kind:
     note: str = ""
 
 
-def container_name(value: object) -> str | None:
-    """The name or the id of what is given as a nested container; None where it is none."""
+def name_or_id(value: object) -> str | None:
+    """The name or the id of what is given as a nested container, or a service; None for neither."""
     name = value if isinstance(value, str) else getattr(value, "id", None)
     return name if is_text(name) else None
 
@@ -106,8 +106,9 @@ _PATH_THERE = Kind("a path", _is_path_there, _UTF8)
 _SECONDS = Kind("a number of seconds", is_seconds, _RANGE)
 _CONTAINER = Kind(
     "the container that was run with detach=True, its name or its id",
-    lambda value: bool(container_name(value)),
+    lambda value: bool(name_or_id(value)),
 )
+_SERVICE = Kind("a service, its name or its id", lambda value: bool(name_or_id(value)))
 _WORDS = Kind("a list of texts", _is_words, _UTF8)
 _TEXTS = Kind('a dict of texts, such as {"NAME": "value"}', _is_texts, _UTF8)
 _NAMES = Kind("a dict of texts, or a list of them", lambda v: _is_texts(v) or _is_words(v), _UTF8)
@@ -183,6 +184,23 @@ _ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         "image": _TEXT,
         # All else is checked as a setting.
         "mode": _TEXT,
+    },
+    "swarm": {
+        "nodes": Kind("a whole number, such as 3", is_nodes, f"It is from 1 to {MOST_NODES}."),
+        "managers": Kind(
+            "a whole number, such as 1 or 3", is_nodes, f"It is from 1 to {MOST_NODES}."
+        ),
+        "image": _TEXT,
+        "mode": _TEXT,
+    },
+    "Swarm.join": {"manager": _SWITCH},
+    "Swarm.address": {"service": _SERVICE},
+    "Swarm.wait_for": {
+        "service": _SERVICE,
+        "replicas": _or_none(
+            Kind("a number of tasks, or None", lambda value: _is_whole(value, 0, sys.maxsize))
+        ),
+        "timeout": _SECONDS,
     },
 }
 """Of each call the arguments that have a kind; what is more to an argument the call itself says."""

@@ -19,7 +19,7 @@ from ..errors import AddressUnreachable
 from ..forwarder import launch
 from ..lifetime import layout
 from ..validation import shown
-from .arguments import container_name
+from .arguments import name_or_id
 
 if TYPE_CHECKING:
     import docker
@@ -91,7 +91,7 @@ class Ports:
         """
         from docker.errors import NotFound, NullResource
 
-        name = container_name(container)
+        name = name_or_id(container)
         if name is None:
             raise AddressUnreachable(
                 f"{shown(container)} is not a nested container.",

@@ -184,7 +184,7 @@ class Wait:
                 way, is unhealthy, or has no health check.
             ContainerTimeout: it did not come true in time.
         """
-        given = arguments.container_name(container) or ""
+        given = arguments.name_or_id(container) or ""
         details = containers.inspect(self.client, given)
         if not details:
             raise ContainerFailed(

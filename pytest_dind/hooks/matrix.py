@@ -7,7 +7,6 @@ import hashlib
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +25,6 @@ NEEDED = 300 << 20
 _LONGEST = 22
 _DIGEST = 4
 _EXEC_SECONDS = 10
-_MEMINFO = Path("/proc/meminfo")
 # Markers for which a test has the daemon that does not ask for it otherwise.
 _ASKING = ("requires_engine", CLEAN)
 # Of the tests that failed on some engines, in a run that is not verbose.
@@ -183,17 +181,19 @@ def is_short_of_memory(daemon: Daemon) -> bool:
     """Tell whether the machine of a daemon has no room for another; false where that is unknown."""
     from docker.errors import DockerException
 
-    meminfo = ""
+    from ..engine import meminfo
+
+    told = ""
     # A daemon that is gone says nothing of its machine; one that shares a directory with this
     # process is on this machine.
     with contextlib.suppress(DindError, DockerException, OSError, subprocess.SubprocessError):
-        if not daemon.record.is_unshared and _MEMINFO.exists():
-            meminfo = _MEMINFO.read_text()
+        if not daemon.record.is_unshared and meminfo.PATH.exists():
+            told = meminfo.PATH.read_text()
         else:
-            command = ["cat", str(_MEMINFO)]
-            meminfo = daemon.exec(command, check=False, timeout=_EXEC_SECONDS).stdout
-    found = re.search(r"^MemAvailable:\s*(\d+) kB$", meminfo, re.MULTILINE)
-    return found is not None and int(found[1]) << 10 < NEEDED
+            command = ["cat", str(meminfo.PATH)]
+            told = daemon.exec(command, check=False, timeout=_EXEC_SECONDS).stdout
+    available = meminfo.available(told)
+    return available is not None and available < NEEDED
 
 
 # -------------------------------------------------------------------- tables

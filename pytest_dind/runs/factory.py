@@ -1,4 +1,4 @@
-"""The fixture dind_factory: further daemons, of other images and modes, on one network."""
+"""The fixture dind_factory: further daemons, and swarms of them, on one network."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .pool import PREFIX
 
 if TYPE_CHECKING:
     from ..backends.protocol import Record
+    from ..cluster.swarm import Swarm
     from ..daemon.handle import Daemon
     from ..engine.engine import Engine
     from ..settings import Settings
@@ -61,6 +62,8 @@ class Factory:
         # Daemons of another run.
         self._lent: list[Loan] = []
         self._numbers = itertools.count(1)
+        self._swarm_numbers = itertools.count(1)
+        self._swarms: list[Swarm] = []
         self._lock = threading.Lock()
         # The engines on which the network is.
         self._networks: list[Engine] = []
@@ -103,8 +106,6 @@ class Factory:
             DindError: the daemon can't be had; its start has left nothing behind.
         """
         arguments.demand("dind_factory", name=name, image=image, mode=mode)
-        if not isinstance(args, (list, tuple)):
-            raise bad("arg", args, [f"a list of values, such as [{shown(args)}]"])
         is_valid = _NAME.fullmatch(name) and name not in _TAKEN and not name.startswith(PREFIX)
         if name and not is_valid:
             raise SettingsError(
@@ -113,6 +114,75 @@ class Factory:
                 f"{', '.join(sorted(_TAKEN))}, and {PREFIX}…, as dind_fresh's are named.",
                 remedy=["Give a valid name, or none."],
             )
+        chosen = self._chosen(image=image, mode=mode, args=args, **settings)
+        with self._unavailable(chosen):
+            lent = None if name else self._spare(chosen)
+            if lent is None:
+                daemon = self._run.start(name or f"extra-{next(self._numbers)}", chosen)
+                end = daemon.stop
+            else:
+                daemon, end = lent
+        try:
+            # The outer engine itself, in mode socket, has no container to be reached by name.
+            if isolates(daemon.mode):
+                self._connect(daemon, chosen)
+        except BaseException:
+            end()
+            raise
+        if lent is not None:
+            self._lent.append(lent)
+        self._started(daemon, chosen)
+        return daemon
+
+    def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Swarm:
+        """Start a swarm: daemons side by side, joined, and each of them Ready.
+
+        Args:
+            nodes: How many nodes it has.
+            managers: How many of these are managers: of 3 the loss of one is survived.
+            settings: Those of each node's daemon, as of a further daemon: `image`, `mode`, `args`,
+                and what is named as the options are.
+
+        Raises:
+            SettingsError: an argument has a value that it can't have, or no effect.
+            DindError: it can't be had; what was started for it is gone.
+        """
+        from . import swarms
+
+        swarms.demand(nodes, managers, settings)
+        chosen = self._chosen(**settings)
+        with self._unavailable(chosen):
+            engine = self._run.engine(chosen)
+            swarms.demand_room(engine, nodes, self._run.choice(chosen, proved=False).mode)
+            if "forward" not in settings and swarms.are_reached(engine):
+                chosen = chosen.replace(forward="off")
+        maker = swarms.Maker(
+            name=f"swarm{next(self._swarm_numbers)}",
+            run=self._run,
+            settings=chosen,
+            start=partial(self._start_node, settings=chosen),
+            connect=partial(self._connect, settings=chosen),
+            started=lambda daemon: self._started(daemon, chosen),
+        )
+        swarm = maker.make(int(nodes), int(managers))
+        self._swarms.append(swarm)
+        return swarm
+
+    def _start_node(self, name: str, settings: Settings) -> Daemon:
+        """Start a daemon that is not on the factory's network yet."""
+        with self._unavailable(settings):
+            return self._run.start(name, settings)
+
+    def _chosen(
+        self, *, image: str = "", mode: str = "", args: Sequence[str] = (), **settings: Any
+    ) -> Settings:
+        """Return the settings of a further daemon.
+
+        Raises:
+            SettingsError: one has a value that it can't have, or no effect.
+        """
+        if not isinstance(args, (list, tuple)):
+            raise bad("arg", args, [f"a list of values, such as [{shown(args)}]"])
         # Two daemons can't have the same port of the engine's machine.
         usual = self._settings.replace(publish=[], reuse="", keep="never")
         chosen = usual.replace(
@@ -124,26 +194,9 @@ class Factory:
             }
         )
         _demand_effect(usual, chosen)
-        with self._unavailable(chosen):
-            lent = None if name else self._spare(chosen)
-            if lent is None:
-                daemon = self._run.start(name or f"extra-{next(self._numbers)}", chosen)
-                end = daemon.stop
-            else:
-                daemon, end = lent
-        try:
-            # The outer engine itself, in mode socket, has no container to be reached by name.
-            if isolates(daemon.mode):
-                self._connect(daemon, self._run.engine(chosen))
-        except BaseException:
-            end()
-            raise
-        if lent is not None:
-            self._lent.append(lent)
-        self._started(daemon, chosen)
-        return daemon
+        return chosen
 
-    def _connect(self, daemon: Daemon, engine: Engine) -> None:
+    def _connect(self, daemon: Daemon, settings: Settings) -> None:
         """Connect a daemon to the network of the daemons on its engine.
 
         Raises:
@@ -151,6 +204,7 @@ class Factory:
         """
         from docker.errors import APIError
 
+        engine = self._run.engine(settings)
         network = layout.network_name(self._run.path)
         try:
             self._make_network(network, engine)
@@ -205,6 +259,8 @@ class Factory:
         from docker.errors import APIError
 
         patience = self._run.patience
+        for swarm in self._swarms:
+            swarm.close()
         try:
             for _, end in self._lent:
                 end()

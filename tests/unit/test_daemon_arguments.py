@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from pytest_dind import Daemon, DindError, Settings, SettingsError
 from pytest_dind.backends.protocol import Backend, Record
+from pytest_dind.cluster.membership import Membership
+from pytest_dind.cluster.swarm import Swarm
 from pytest_dind.daemon import arguments
 from pytest_dind.engine import builds
 from pytest_dind.engine.exec import Command
@@ -59,6 +61,7 @@ _anything = st.one_of(
     st.dictionaries(st.text(max_size=5), st.one_of(st.text(max_size=5), st.none()), max_size=3),
 )
 
+_ON_NODES = ("leave", "kill", "partition", "promote", "demote")
 # What is right of each call, so that an odd value gets past what is looked at before it.
 _RIGHT: dict[str, dict[str, Any]] = {
     "client": {"version": "1.51"},
@@ -73,11 +76,18 @@ _RIGHT: dict[str, dict[str, Any]] = {
     "logs": {},
     "restart": {},
     "dind_factory": {},
+    "swarm": {},
+    "Swarm.join": {},
+    **{f"Swarm.{name}": {"node": "node1"} for name in _ON_NODES},
+    "Swarm.build": {"path": "/no/such", "tag": "x"},
+    "Swarm.address": {"service": "web", "port": 80},
+    "Swarm.wait_for": {"service": "web", "timeout": 0.01},
 }
 _MORE = {
     "client": ("timeout", "version", "user_agent", "max_pool_size"),
     "build": builds.OPTIONS,
     "dind_factory": (field.name for field in dataclasses.fields(Settings)),
+    "swarm": ("image", "mode", "args", "keep", "load"),
     "load": ("source",),
 }
 
@@ -120,8 +130,15 @@ def _factory(directory: Path) -> Factory:
     def start(name: str, chosen: Settings) -> None:
         raise DindError("No daemon is started here.", evidence="It is a test.", remedy=["None."])
 
-    run: Any = SimpleNamespace(path=directory, start=start)
+    def engine(chosen: Settings) -> None:
+        start("", chosen)
+
+    run: Any = SimpleNamespace(path=directory, start=start, engine=engine)
     return Factory(run, Settings(), lambda chosen: contextlib.nullcontext())
+
+
+# One without a node, which nobody can be asked of.
+_SWARM = Swarm("swarm1", Membership("swarm1"), cast(Any, None), print)
 
 
 def _calls() -> Iterator[tuple[str, str]]:
@@ -131,7 +148,13 @@ def _calls() -> Iterator[tuple[str, str]]:
         for name, call in inspect.getmembers(Daemon, inspect.isfunction)
         if not name.startswith("_") and inspect.signature(call).parameters.keys() != {"self"}
     ]
-    for name, call in [*calls, ("dind_factory", Factory.__call__)]:
+    calls += [
+        (f"Swarm.{name}", call)
+        for name, call in inspect.getmembers(Swarm, inspect.isfunction)
+        if not name.startswith("_") and inspect.signature(call).parameters.keys() != {"self"}
+    ]
+    calls += [("dind_factory", Factory.__call__), ("swarm", Factory.swarm)]
+    for name, call in calls:
         for parameter in inspect.signature(call).parameters.values():
             usual = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if usual and parameter.name != "self":
@@ -144,7 +167,7 @@ _CALLS = list(_calls())
 
 
 def test_every_call_is_looked_at() -> None:
-    """No call of a daemon that takes arguments is left out."""
+    """No call of a daemon or a swarm that takes arguments is left out."""
     assert {name for name, _ in _CALLS} == _RIGHT.keys()
     assert arguments._ARGUMENTS.keys() <= _RIGHT.keys()
 
@@ -152,6 +175,13 @@ def test_every_call_is_looked_at() -> None:
 def _call(daemon: Daemon, name: str, given: dict[str, Any]) -> None:
     if name == "dind_factory":
         _factory(daemon.record.home.path)(**given)
+    elif name == "swarm":
+        _factory(daemon.record.home.path).swarm(**given)
+    elif name == "Swarm.partition":
+        with _SWARM.partition(**given):
+            pass
+    elif name.startswith("Swarm."):
+        getattr(_SWARM, name.removeprefix("Swarm."))(**given)
     elif name == "load":
         daemon.load(given["source"])
     elif name == "client":
@@ -209,6 +239,9 @@ def test_any_value(daemon: Daemon, call: tuple[str, str], value: object) -> None
         ("build", "tag", "UPPER", 'Give tag an image\'s name, such as "mine:1".'),
         ("build", "buildargs", "x", "Give buildargs a dict of texts, such as"),
         ("dind_factory", "name", 3, "Give name a text."),
+        ("swarm", "nodes", 0, "Give nodes a whole number, such as 3."),
+        ("Swarm.join", "manager", 1, "Give manager True or False."),
+        ("Swarm.wait_for", "replicas", -1, "Give replicas a number of tasks, or None."),
     ],
 )
 def test_told(daemon: Daemon, name: str, argument: str, value: Any, remedy: str) -> None:

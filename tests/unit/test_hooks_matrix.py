@@ -12,6 +12,7 @@ import pytest
 
 from pytest_dind import DindError, Settings, SettingsError
 from pytest_dind.daemon.handle import Daemon
+from pytest_dind.engine import meminfo
 from pytest_dind.hooks import matrix
 from pytest_dind.settings import MAIN
 
@@ -96,7 +97,7 @@ def test_good_marker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meminfo", "short"),
+    ("said", "short"),
     [
         ("MemTotal: 9 kB\nMemAvailable:  307199 kB\n", True),
         ("MemTotal: 9 kB\nMemAvailable:  307200 kB\n", False),
@@ -105,14 +106,14 @@ def test_good_marker() -> None:
         (subprocess.TimeoutExpired("cat", 10), False),
     ],
 )
-def test_room(meminfo: str | Exception, short: bool) -> None:
+def test_room(said: str | Exception, short: bool) -> None:
     """Memory is short below what a daemon needs; what isn't known holds up no daemon."""
 
     def execute(command: list[str], **options: object) -> SimpleNamespace:
         assert command == ["cat", "/proc/meminfo"]
-        if isinstance(meminfo, Exception):
-            raise meminfo
-        return SimpleNamespace(stdout=meminfo)
+        if isinstance(said, Exception):
+            raise said
+        return SimpleNamespace(stdout=said)
 
     record = SimpleNamespace(is_unshared=True)
     daemon = cast("Daemon", SimpleNamespace(exec=execute, record=record))
@@ -122,9 +123,9 @@ def test_room(meminfo: str | Exception, short: bool) -> None:
 @pytest.mark.parametrize("short", [True, False])
 def test_room_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool) -> None:
     """A daemon of this machine need not be asked."""
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text(f"MemAvailable:  {307200 - short} kB\n")
-    monkeypatch.setattr(matrix, "_MEMINFO", meminfo)
+    path = tmp_path / "meminfo"
+    path.write_text(f"MemAvailable:  {307200 - short} kB\n")
+    monkeypatch.setattr(meminfo, "PATH", path)
     daemon = cast("Daemon", SimpleNamespace(record=SimpleNamespace(is_unshared=False)))
     assert matrix.is_short_of_memory(daemon) is short
 

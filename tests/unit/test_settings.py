@@ -264,6 +264,14 @@ def test_spares(spares: object) -> None:
         Settings(spares=spares)
 
 
+@pytest.mark.parametrize("nodes", [0, -1, 1.5, 101, float("nan"), "2", None, True])
+def test_nodes(nodes: object) -> None:
+    """There is a whole number of nodes, one at the least."""
+    assert [Settings(nodes=valid).nodes for valid in (1, 3.0, 100)] == [1, 3, 100]
+    with pytest.raises(SettingsError, match=r"--dind-nodes: [^$]*a whole number from 1 to 100"):
+        Settings(nodes=nodes)
+
+
 def test_replace_of_an_unknown_setting() -> None:
     """A setting that does not exist is refused with the names that do."""
     with pytest.raises(SettingsError) as caught:

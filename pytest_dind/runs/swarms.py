@@ -1,0 +1,234 @@
+"""The making of a swarm: its daemons start side by side, and join as each is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from ..backends import subnets
+from ..backends.registry import isolates
+from ..cluster.membership import MANAGER, WORKER, Membership
+from ..cluster.node import Node, node_of
+from ..cluster.swarm import Swarm
+from ..daemon import arguments
+from ..engine import containers, meminfo, reach
+from ..errors import SettingsError, SwarmFailed
+from ..lifetime import layout
+from .background import BackgroundStart
+
+if TYPE_CHECKING:
+    from ..daemon.handle import Daemon
+    from ..engine.engine import Engine
+    from ..settings import Settings
+    from .run import Run
+
+_LEAST_AT_ONCE = 4
+_ICC = "com.docker.network.bridge.enable_icc"
+NODE_BYTES = 80 << 20
+"""The memory that a node takes, without what runs in it."""
+
+
+class _NotBegun(Exception):
+    """A node did not join, since the swarm was not begun; why, another error says."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes a swarm, and its further nodes.
+
+    Attributes:
+        name: The swarm's name.
+        run: The run that the daemons are of.
+        settings: Their settings.
+        start: Starts a daemon of this name.
+        connect: Connects it to the network in which daemons know each other by name.
+        started: Is told of it.
+    """
+
+    name: str
+    run: Run
+    settings: Settings
+    start: Callable[[str], Daemon]
+    connect: Callable[[Daemon], None]
+    started: Callable[[Daemon], None]
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _turns: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(_at_once())
+    )
+
+    def make(self, nodes: int, managers: int) -> Swarm:
+        """Make a swarm, all nodes of which are Ready.
+
+        Args:
+            nodes: How many nodes it has.
+            managers: How many of these are managers.
+
+        Raises:
+            DindError: it can't be had; what was started for it is gone.
+        """
+        members, begun = Membership(self.name), threading.Event()
+        names = [self._next_name() for _ in range(nodes)]
+
+        def begin(settings: Settings) -> Daemon:
+            try:
+                return self._joined(names[0], lambda node: members.begin(node, self._pool()))
+            finally:
+                begun.set()
+
+        def follow(name: str, role: str, settings: Settings) -> Daemon:
+            def join(node: Node) -> Node:
+                begun.wait()
+                if not members.nodes:
+                    raise _NotBegun
+                return members.admit(node, role)
+
+            return self._joined(name, join)
+
+        starts = [BackgroundStart(self.settings, begin)]
+        for place, name in enumerate(names[1:], 1):
+            role = MANAGER if place < managers else WORKER
+            starts.append(BackgroundStart(self.settings, partial(follow, name, role)))
+        try:
+            for start in starts:
+                start.result(self.run.progress)
+            members.arrange(names)
+            members.settle(members.nodes)
+        except BaseException:
+            self._undo(starts, names)
+            raise
+        return Swarm(self.name, members, partial(self._further, members), self.run.progress)
+
+    def _further(self, members: Membership, role: str) -> Node:
+        """Start a daemon more, which joins the swarm."""
+        return self._joined(self._next_name(), lambda node: members.admit(node, role))
+
+    def _joined(self, name: str, join: Callable[[Node], Node]) -> Node:
+        """Start a daemon and have it join; one that can't is removed."""
+        with self._turns:
+            daemon = self.start(name)
+        try:
+            # Nobody needs the names before: the nodes talk by addresses, in the network in which
+            # the containers of an engine are from their start.
+            with ThreadPoolExecutor(1) as beside:
+                connected = beside.submit(self.connect, daemon)
+                address = daemon.ip
+                if self._are_kept_apart:
+                    connected.result()
+                    address = self._address_in_own_network(daemon)
+                node = join(node_of(daemon, address))
+                connected.result()
+        except BaseException:
+            daemon.stop()
+            raise
+        self.started(daemon)
+        return node
+
+    @cached_property
+    def _are_kept_apart(self) -> bool:
+        """Whether containers reach each other in networks of their own alone (icc=false)."""
+        networks = self.run.engine(self.settings).client.api.networks()
+        return any((one.get("Options") or {}).get(_ICC) == "false" for one in networks)
+
+    def _address_in_own_network(self, daemon: Daemon) -> str:
+        engine = self.run.engine(self.settings)
+        details = containers.inspect(engine.client, daemon.id)
+        there = details["NetworkSettings"]["Networks"] if details else {}
+        return str(there.get(layout.network_name(self.run.path), {}).get("IPAddress", daemon.ip))
+
+    def _next_name(self) -> str:
+        return f"{self.name}-node{next(self._numbers)}"
+
+    def _pool(self) -> str:
+        return subnets.nested(self.run.engine(self.settings).client.api.networks()).overlays
+
+    def _undo(self, starts: Sequence[BackgroundStart], names: Sequence[str]) -> None:
+        """End what was started."""
+        for start, name in zip(starts, names, strict=True):
+            self.run.finish(start, name)
+        for start in starts:
+            # What failed has left nothing; what can't be ended now, the run's end ends.
+            with contextlib.suppress(Exception):
+                if start.wait(0):
+                    start.result().stop()
+
+
+def demand(nodes: object, managers: object, settings: Mapping[str, Any]) -> None:
+    """Check what a swarm is asked to be.
+
+    Raises:
+        SettingsError: it can't be so.
+    """
+    texts = {name: settings[name] for name in ("image", "mode") if name in settings}
+    arguments.demand("swarm", nodes=nodes, managers=managers, **texts)
+    if managers > nodes:  # type: ignore[operator]
+        raise SettingsError(
+            f"swarm: {managers} managers are asked for, and {nodes} nodes.",
+            evidence="The managers are among the nodes.",
+            remedy=[f"Give at least {managers} nodes, or fewer managers."],
+        )
+
+
+def demand_room(engine: Engine, nodes: int, mode: str) -> None:
+    """Check that an engine can have so many daemons more.
+
+    Args:
+        engine: The engine.
+        nodes: How many.
+        mode: Their mode.
+
+    Raises:
+        SettingsError: the mode has none.
+        SwarmFailed: the engine's machine has too little memory for them.
+    """
+    if not isolates(mode):
+        raise SettingsError(
+            f"A swarm can't be had in mode {mode}.",
+            evidence="There the tests use the outer engine itself, which is one; no daemon is "
+            "started.",
+            remedy=[
+                "Choose another mode: --dind-mode=auto, or swarm(mode='dind').",
+                "Have the tests skipped in this mode: @pytest.mark.requires_isolation.",
+            ],
+        )
+    room, seen = _room(engine)
+    needed = nodes * NODE_BYTES
+    if room is not None and room < needed:
+        most = max(1, room // NODE_BYTES)
+        raise SwarmFailed(
+            f"A swarm of {nodes} nodes takes more memory than there is.",
+            evidence=f"Each takes {NODE_BYTES >> 20} MB at the least, {needed >> 20} MB in all; "
+            f"{seen}: {room >> 20} MB. Nothing was started.",
+            remedy=[
+                f"Have fewer nodes: --dind-nodes={most}, or swarm(nodes={most}).",
+                "End what takes memory on the engine's machine, or give it more.",
+            ],
+        )
+
+
+def are_reached(engine: Engine) -> bool:
+    """Tell whether the addresses of an engine's containers are reached from here.
+
+    No process that forwards ports is needed then, which would cost each node 10 MB and its start
+    some time.
+    """
+    return not engine.unshared and not reach.apart(engine)
+
+
+def _room(engine: Engine) -> tuple[int | None, str]:
+    """The bytes of memory on an engine's machine, as far as is known, and what they are."""
+    if not engine.unshared and meminfo.PATH.exists():
+        return meminfo.available(meminfo.PATH.read_text()), "available on this machine"
+    # How much of it is available an engine does not tell.
+    return engine.info().get("MemTotal"), "on the engine's machine there are in all"
+
+
+def _at_once() -> int:
+    """How many daemons start side by side: with many more each takes so long that it fails."""
+    return max(_LEAST_AT_ONCE, 2 * (os.cpu_count() or 1))
