@@ -117,16 +117,21 @@ def _remove_unfinished(engine: str, name: str) -> bool:
 
 
 def _remove_network(engine: str, name: str) -> None:
-    """Remove a run's network, also where daemons of another run of the same tests are in it."""
+    """Remove a run's network, also where daemons of another run of the same tests are in it.
+
+    These end too, just now: what leaves the network by itself may be in it for a moment still.
+    """
     target = f"/networks/{quote(name)}"
-    if _delete(engine, target):
-        return
-    _, answer = _ask(engine, "GET", target, _ENGINE_SECONDS)
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        for container in json.loads(answer)["Containers"]:
-            out = json.dumps({"Container": container, "Force": True}).encode()
-            _ask(engine, "POST", f"{target}/disconnect", _ENGINE_SECONDS, out)
-        _delete(engine, target)
+    deadline = time.monotonic() + _LATE_SECONDS
+    while not _delete(engine, target) and time.monotonic() < deadline:
+        status, answer = _ask(engine, "GET", target, _ENGINE_SECONDS)
+        if status != http.HTTPStatus.OK:
+            return
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            for container in json.loads(answer)["Containers"]:
+                out = json.dumps({"Container": container, "Force": True}).encode()
+                _ask(engine, "POST", f"{target}/disconnect", _ENGINE_SECONDS, out)
+        time.sleep(_POLL_SECONDS)
 
 
 def _delete(engine: str, target: str) -> bool:

@@ -344,7 +344,8 @@ def test_network_with_others(run: Path, short_path: Path) -> None:
     removed: list[int] = []
 
     def remove() -> Answer:
-        removed.append(403 if inside else 204)
+        # The engine is not through with it at once.
+        removed.append(403 if inside or len(removed) < 2 else 204)
         return Answer(removed[-1], {"message": "it has active endpoints"})
 
     def disconnect() -> Answer:
@@ -362,4 +363,4 @@ def test_network_with_others(run: Path, short_path: Path) -> None:
         lease.release()
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
-    assert removed == [403, 204]
+    assert removed == [403, 403, 204]
