@@ -41,7 +41,12 @@ from .projects import Project
 from .traces import Traces
 
 # Three daemons that one worker starts, for most of these tests. In mode socket there is no swarm.
-pytestmark = [pytest.mark.xdist_group("swarm"), pytest.mark.requires_isolation]
+# One worker has them all, and begins with them.
+pytestmark = [
+    pytest.mark.xdist_group("swarm"),
+    pytest.mark.requires_isolation,
+    pytest.mark.long,
+]
 
 _NEVER = RestartPolicy("none")
 _SLEEP = ["sleep", "600"]
