@@ -162,11 +162,12 @@ def _unpublished(
 def _elsewhere(
     service: Mapping[str, Any], wanted: str, nodes: Sequence[Node]
 ) -> AddressUnreachable:
-    why = nodes[0].record.because if nodes else "no node is Ready"
+    why = "no node is Ready"
+    if nodes:
+        why = f"these are in another network ({nodes[0].record.because})"
     return AddressUnreachable(
         f"Port {wanted} of the service {_name(service)!r} is not reached from here.",
-        evidence=f"The nodes' containers are in another network ({why}), and no forwarder opens "
-        "the ports of a swarm's services here.",
+        evidence=f"A service's address is one of a node's container, and {why}.",
         remedy=[
             "Reach it from a container in the swarm, or with Node.exec.",
             "Use an engine on this machine: --dind-host.",

@@ -115,7 +115,7 @@ def test_no_task() -> None:
 
 
 def test_elsewhere() -> None:
-    """Nodes on another machine are not reached, and no forwarder opens such ports."""
+    """Nodes on another machine have no address that is reached from here."""
     service = _service(_port(80, 8080, "host"))
     with pytest.raises(AddressUnreachable, match="its file system is not shared"):
         services.address(service, [], [_node(1, address="")], "80/tcp")
