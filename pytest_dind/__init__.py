@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import StartTimeout as StartTimeout
     from .errors import SwarmFailed as SwarmFailed
+    from .runs.factory import Factory as Factory
     from .settings import Settings as Settings
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "DindError",
     "DindWarning",
     "EngineUnavailable",
+    "Factory",
     "ImageUnavailable",
     "ModeUnavailable",
     "Node",
@@ -62,6 +64,7 @@ __all__ = [
 _ELSEWHERE = {
     "Address": ".backends.protocol",
     "Daemon": ".daemon.handle",
+    "Factory": ".runs.factory",
     "Node": ".cluster.node",
     "Settings": ".settings",
     "Swarm": ".cluster.swarm",

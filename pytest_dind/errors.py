@@ -17,6 +17,10 @@ class DindError(Exception):
         remedy: What to do, as alternatives, each a full sentence or command.
     """
 
+    what: str
+    evidence: str
+    remedy: tuple[str, ...]
+
     def __init__(self, what: str, *, evidence: str = "", remedy: Sequence[str]) -> None:
         super().__init__(what, evidence, tuple(remedy))
         self.what = what
