@@ -1,0 +1,273 @@
+"""The guard's rules field by field: what a field may be, and that no other spelling gets around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dind.guard.http.refusal import Refusal
+from pytest_dind.guard.rules import mounts, networks
+from pytest_dind.guard.rules.containers import Checks
+from pytest_dind.guard.rules.policy import Policy
+
+_LABELS = {"run": "one"}
+
+
+def _policy(root: Path = Path("/nowhere"), *allowed: str, guard: str = "own") -> Policy:
+    return Policy(
+        guard=guard,
+        allow=frozenset(allowed),
+        roots=(str(root),),
+        engine="/var/run/docker.sock",
+        socket="/base/run/main/docker.sock",
+        private="/base",
+    )
+
+
+def _mount(policy: Policy, **mount: Any) -> Any:
+    """The mount of a container as it is passed on, and the volumes that are made for it."""
+    wanted = mounts.read({"Mounts": [mount]}, policy, _LABELS)
+    return wanted.mounts[0], wanted.named
+
+
+def _network(policy: Policy, **body: Any) -> Any:
+    return networks.create({"Name": "n", **body}, policy)
+
+
+def _endpoint(policy: Policy, **found: Any) -> Any:
+    return networks.endpoint("E", found, policy)
+
+
+def _volume(policy: Policy, **body: Any) -> Any:
+    return mounts.volume(body, policy)
+
+
+def _host(policy: Policy, **host: Any) -> Any:
+    return Checks(policy).create({"HostConfig": host})
+
+
+_REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
+    # In the newer form of a bind, what the older one is refused for.
+    (
+        _mount,
+        {"Type": "bind", "Source": "{root}", "BindOptions": {"Propagation": "shared"}},
+        403,
+        "allow=propagation:shared",
+    ),
+    (
+        _mount,
+        {"Type": "bind", "Source": "{root}", "BindOptions": {"propagation": "shared"}},
+        400,
+        "HostConfig.Mounts[0].BindOptions.propagation is not how the API writes Propagation",
+    ),
+    (
+        _mount,
+        {"Type": "bind", "Source": "{root}", "BindOptions": {"New": 1}},
+        403,
+        "the field HostConfig.Mounts[0].BindOptions.New",
+    ),
+    (
+        _mount,
+        {"Type": "bind", "Source": "x"},
+        400,
+        "HostConfig.Mounts[0].Source is not an absolute path",
+    ),
+    (_mount, {"Type": "bind"}, 400, "HostConfig.Mounts[0].Source is not an absolute path"),
+    (_mount, {"Type": "bind", "Source": "/etc"}, 403, "allow=bind:/etc"),
+    (_mount, {"Type": 1}, 400, "HostConfig.Mounts[0].Type is not a string"),
+    (_mount, {"Type": "bind", "ReadOnly": "no"}, 400, "ReadOnly is neither true nor false"),
+    (_mount, {"Type": "npipe"}, 403, "HostConfig.Mounts[0], a mount of type 'npipe',"),
+    (_mount, {}, 403, "HostConfig.Mounts[0], a mount of type '',"),
+    (_mount, {"Type": "tmpfs", "New": 1}, 403, "the field HostConfig.Mounts[0].New"),
+    # A volume that a mount makes.
+    (
+        _mount,
+        {"Type": "volume", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}},
+        403,
+        "allow=volume-driver:nfs",
+    ),
+    (
+        _mount,
+        {
+            "Type": "volume",
+            "Source": "v",
+            "VolumeOptions": {
+                "DriverConfig": {"Options": {"type": "none", "o": "bind", "device": "/etc"}}
+            },
+        },
+        403,
+        "allow=bind:/etc",
+    ),
+    (
+        _mount,
+        {"Type": "volume", "VolumeOptions": {"DriverConfig": {"name": "nfs"}}},
+        400,
+        "VolumeOptions.DriverConfig.name is not how the API writes Name",
+    ),
+    (
+        _mount,
+        {"Type": "volume", "VolumeOptions": {"driverconfig": {"Name": "nfs"}}},
+        403,
+        "allow=volume-driver:nfs",
+    ),
+    (
+        _mount,
+        {"Type": "volume", "VolumeOptions": {"New": 1}},
+        403,
+        "the field HostConfig.Mounts[0].VolumeOptions.New",
+    ),
+    (
+        _mount,
+        {"Type": "volume", "VolumeOptions": {"DriverConfig": {"New": 1}}},
+        403,
+        "the field HostConfig.Mounts[0].VolumeOptions.DriverConfig.New",
+    ),
+    (_mount, {"Type": "volume", "Source": "../v"}, 400, "neither an absolute path nor a volume"),
+    (_volume, {"Name": "../v"}, 400, "neither an absolute path nor a volume"),
+    (_volume, {"Driver": "nfs"}, 403, "allow=volume-driver:nfs"),
+    (_volume, {"ClusterVolumeSpec": {"Group": "g"}}, 403, "the field ClusterVolumeSpec"),
+    # A network, and what a container is connected by.
+    (_network, {"Driver": "host"}, 403, "the network driver host"),
+    (_network, {"Driver": 1}, 400, "Driver is not a string"),
+    (_network, {"driver": "host"}, 400, "driver is not how the API writes Driver"),
+    (_network, {"Options": {"parent": "eth0"}}, 403, "the network option parent"),
+    (_network, {"Options": ["parent"]}, 400, "Options is not an object of strings"),
+    (_network, {"IPAM": {"New": 1}}, 403, "the field IPAM.New"),
+    (_network, {"IPAM": {"Options": 1}}, 400, "IPAM.Options is not an object of strings"),
+    (_network, {"IPAM": {"Driver": 1}}, 400, "IPAM.Driver is not a string"),
+    (_network, {"ConfigOnly": True}, 403, "a network that takes or gives another's settings"),
+    (_network, {"Ingress": 1}, 400, "Ingress is neither true nor false"),
+    (_network, {"New": 1}, 403, "the field New"),
+    (_endpoint, {"New": 1}, 403, "the field E.New"),
+    (_endpoint, {"Aliases": "a"}, 400, "E.Aliases is not a list of strings"),
+    (_endpoint, {"DriverOpts": []}, 400, "E.DriverOpts is not an object of strings"),
+    (_endpoint, {"MacAddress": 1}, 400, "E.MacAddress is not a string"),
+    # A container.
+    (_host, {"StorageOpt": {"size": "1g", "dm.x": "1"}}, 400, "has another option than size"),
+    (_host, {"Binds": "/:/x"}, 400, "HostConfig.Binds is not a list of strings"),
+    (_host, {"PidMode": "container:x", "privileged": True}, 400, "HostConfig.privileged"),
+    (_host, {"CgroupnsMode": "container:x"}, 400, "HostConfig.CgroupnsMode has the value"),
+    (_host, {"UsernsMode": "keep-id"}, 403, "allow=host-userns"),
+    (_host, {"Devices": [{"New": 1}]}, 403, "the field HostConfig.Devices[0].New"),
+    (_host, {"LogConfig": {"type": "syslog"}}, 400, "HostConfig.LogConfig.type"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "status", "says"),
+    _REFUSED,
+    ids=[f"{rule.__name__}-{given}" for rule, given, _, _ in _REFUSED],
+)
+def test_refused(
+    tmp_path: Path, rule: Callable[..., Any], given: dict[str, Any], status: int, says: str
+) -> None:
+    """Each is refused, by a text that names the field where it is."""
+    root = tmp_path.resolve()
+    given = {key: str(root) if value == "{root}" else value for key, value in given.items()}
+    with pytest.raises(Refusal) as caught:
+        rule(_policy(root), **given)
+
+    assert (caught.value.status, says in caught.value.message) == (status, True), caught.value
+
+
+_KEPT: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (
+        _network,
+        {
+            "Driver": "bridge",
+            "Scope": "local",
+            "Internal": True,
+            "Attachable": True,
+            "EnableIPv4": True,
+            "EnableIPv6": False,
+            "CheckDuplicate": True,
+            "Options": {"com.docker.network.driver.mtu": "1400"},
+            "Labels": {"a": "b"},
+            "IPAM": {"Driver": "default", "Config": [{"Subnet": "10.9.0.0/24"}], "Options": {}},
+        },
+    ),
+    (
+        _endpoint,
+        {
+            "IPAMConfig": {"IPv4Address": "10.9.0.5"},
+            "GwPriority": 1,
+            "Links": ["a:b"],
+            "Aliases": ["web"],
+            "DNSNames": ["web"],
+            "MacAddress": "02:00:00:00:00:01",
+            "DriverOpts": {"a": "b"},
+        },
+    ),
+    (
+        _volume,
+        {"Name": "v", "Driver": "local", "DriverOpts": {"size": "1g"}, "Labels": {"a": "b"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "given"), _KEPT)
+def test_kept(rule: Callable[..., Any], given: dict[str, Any]) -> None:
+    """What is harmless is passed on whole."""
+    assert rule(_policy(), **given).items() >= given.items()
+
+
+def test_what_is_not_asked_for_is_not_added() -> None:
+    """A network without settings of its own has none; its name is not taken twice."""
+    assert _network(_policy()) == {"Name": "n", "CheckDuplicate": True}
+    assert _network(_policy(guard="label")) == {"Name": "n"}
+    assert _volume(_policy()) == {"DriverOpts": {}}
+
+
+def test_bind_of_the_newer_form(tmp_path: Path) -> None:
+    """A bind keeps what it says, but for the path: that is the real one, and made by nobody."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    mount, named = _mount(
+        _policy(tmp_path.resolve()),
+        Type="bind",
+        Source=f"{tmp_path}/link",
+        Target="/in",
+        BindOptions={"Propagation": "rslave", "CreateMountpoint": True, "NonRecursive": True},
+    )
+    assert mount == {
+        "Type": "bind",
+        "Source": str(tmp_path.resolve()),
+        "Target": "/in",
+        "BindOptions": {"Propagation": "rslave", "CreateMountpoint": False, "NonRecursive": True},
+    }
+    assert not named
+
+
+def test_volume_of_a_mount() -> None:
+    """A volume of a mount has the labels of the run, and keeps the options of its driver."""
+    options = {
+        "Labels": {"a": "b", "run": "theirs"},
+        "NoCopy": True,
+        "Subpath": "in",
+        "DriverConfig": {"Name": "local", "Options": {"size": "1g"}},
+    }
+    mount, named = _mount(_policy(), Type="volume", Source="v", Target="/v", VolumeOptions=options)
+    stamped = {"a": "b", "run": "one"}
+    assert mount["VolumeOptions"] == {**options, "Labels": stamped}
+    assert named == {"v": {"Driver": "local", "DriverOpts": {"size": "1g"}, "Labels": stamped}}
+
+
+def test_plain_volume_of_a_mount() -> None:
+    """A volume without a name or options gets labels alone, and is no one's to make."""
+    mount, named = _mount(_policy(), Type="volume")
+    assert mount == {"Type": "volume", "Target": "", "VolumeOptions": {"Labels": _LABELS}}
+    assert not named
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "image"])
+def test_mount_of_nothing_of_the_host(kind: str) -> None:
+    """A tmpfs and an image may be mounted as they are."""
+    given = {"Type": kind, "Target": "/t", "Source": "x"}
+    assert _mount(_policy(), **given)[0] == given
+
+
+def test_labelling_guard_refuses_no_kind() -> None:
+    """The guard that labels alone passes on a kind of mount that it does not know."""
+    assert _mount(_policy(guard="label"), Type="npipe", Target="/t")[0]["Type"] == "npipe"
