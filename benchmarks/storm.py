@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,6 @@ NESTED_IMAGE = "pytest-dind/nested:test"
 LIMIT_SECONDS = 5.0
 """What a killed run left must be gone by then, counted from the end of its last process."""
 
-_VARIANTS: tuple[tuple[str, ...], ...] = ((), ("-n4",), ("--dind-cache=refresh",))
 _PHASES = ("start", "tests", "teardown")
 # What the engine was still making when a run was killed shows up a little later.
 _SETTLED_SECONDS = 0.5
@@ -53,7 +53,7 @@ def pytest_sessionfinish(session):
     if not hasattr(session.config, "workerinput"):
         MARKS.joinpath("teardown").touch()
 """
-_SUITE = """
+_DAEMON = """
 import pytest
 
 @pytest.mark.parametrize("number", range(6))
@@ -63,6 +63,48 @@ def test_nested(dind_client, dind_daemon, number):
     dind_client.networks.create(f"net{number}")
     print("daemon", dind_daemon.id)
 """.replace("IMAGE", NESTED_IMAGE)
+_FRESH = """
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_fresh(dind_fresh, number):
+    dind_fresh.exec(["docker", "run", "--detach", "IMAGE", "sleep", "3600"])
+    print("daemon", dind_fresh.id)
+""".replace("IMAGE", NESTED_IMAGE)
+_SWARM = """
+def test_swarm(dind_swarm):
+    service = dind_swarm.client.services.create("IMAGE", ["sleep", "3600"])
+    dind_swarm.wait_for(service)
+
+def test_loss(dind_swarm):
+    dind_swarm.kill(dind_swarm.nodes[-1])
+    dind_swarm.join()
+""".replace("IMAGE", NESTED_IMAGE)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A suite that is killed, and how it is run.
+
+    Attributes:
+        name: What it is called.
+        suite: Its tests.
+        options: Its own options.
+    """
+
+    name: str
+    suite: str
+    options: tuple[str, ...] = ()
+
+
+DAEMONS = (
+    Variant("plain", _DAEMON),
+    Variant("workers", _DAEMON, ("-n4",)),
+    Variant("store", _DAEMON, ("--dind-cache=refresh",)),
+    Variant("spares", _FRESH, ("--dind-spares=2",)),
+)
+CLUSTERS = (Variant("swarm", _SWARM),)
+VARIANTS = (*DAEMONS, *CLUSTERS)
 
 
 class Place:
@@ -150,11 +192,11 @@ def place() -> Iterator[Place]:
 class Session:
     """One test run of the storm's suite, in a process group of its own."""
 
-    def __init__(self, place: Place, options: Sequence[str]) -> None:
+    def __init__(self, place: Place, variant: Variant) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="suite", dir=place.path))
         (self._directory / "pytest.ini").write_text("[pytest]\n")
         (self._directory / "conftest.py").write_text(_CONFTEST)
-        (self._directory / "test_storm.py").write_text(_SUITE)
+        (self._directory / "test_storm.py").write_text(variant.suite)
         command = [sys.executable, "-m", "pytest", "-q", "-rP"]
         # Hypothesis takes longer to load than pytest and the plugin together.
         command += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
@@ -162,7 +204,7 @@ class Session:
         self.began = time.monotonic()
         with (self._directory / "output").open("wb") as output:
             self._process = subprocess.Popen(
-                [*command, *own, *options],
+                [*command, *own, *variant.options],
                 cwd=self._directory,
                 env=place.environment | {"STORM_MARKS": str(self._directory)},
                 stdin=subprocess.DEVNULL,
@@ -233,29 +275,29 @@ class Kill:
     """When and how a run is killed; all of it comes from the seed.
 
     Attributes:
-        options: The run's own options.
+        variant: What is killed.
         phase: In which phase of the run.
         share: How far into that phase, from 0 to 1.
         group: Whether the whole process group is killed, or the main process alone.
     """
 
-    options: tuple[str, ...]
+    variant: Variant
     phase: str
     share: float
     group: bool
 
     def __str__(self) -> str:
         whom = "group" if self.group else "main process"
-        return f"{' '.join(self.options) or 'plain'}, {self.phase} {self.share:.3f}, {whom}"
+        return f"{self.variant.name}, {self.phase} {self.share:.3f}, {whom}"
 
 
-def kills(seed: int) -> Iterator[Kill]:
-    """The endless sequence of kills that a seed stands for."""
+def kills(seed: int, variants: Sequence[Variant] = VARIANTS) -> Iterator[Kill]:
+    """The endless sequence of kills of these variants that a seed stands for."""
     chance = random.Random(seed)
     while True:
         # Half of all in the start: that is where most is under way.
         yield Kill(
-            options=chance.choice(_VARIANTS),
+            variant=chance.choice(variants),
             phase=chance.choices(_PHASES, (2, 1, 1))[0],
             share=chance.random(),
             group=chance.random() < 0.75,
@@ -288,17 +330,24 @@ class Report:
         )
 
 
-def storm(place: Place, *, count: int, seed: int, say: Callable[[str], None]) -> Report:
+def storm(
+    place: Place,
+    *,
+    count: int,
+    seed: int,
+    say: Callable[[str], None],
+    variants: Sequence[Variant] = VARIANTS,
+) -> Report:
     """Kill that many runs; a run that ended before its kill does not count."""
-    lengths = {options: _lengths(place, options) for options in _VARIANTS}
+    lengths = {variant.name: _lengths(place, variant) for variant in variants}
     report = Report(seed)
-    for kill in kills(seed):
+    for kill in kills(seed, variants):
         if report.kills == count:
             break
-        session = Session(place, kill.options)
+        session = Session(place, kill.variant)
         reached = kill.phase == "start" or session.reaches(kill.phase)
         # Not to wait for anything: this is the random moment.
-        time.sleep(kill.share * lengths[kill.options][kill.phase])
+        time.sleep(kill.share * lengths[kill.variant.name][kill.phase])
         in_time = reached and not session.ended()
         if not in_time and session.wait():
             report.failures.append(session.output)
@@ -318,6 +367,34 @@ def storm(place: Place, *, count: int, seed: int, say: Callable[[str], None]) ->
     return report
 
 
+def storms(
+    suites: int,
+    *,
+    count: int,
+    seed: int,
+    say: Callable[[str], None],
+    variants: Sequence[Variant] = VARIANTS,
+) -> Report:
+    """Have several storms at once, each in a place of its own, that make so many kills together."""
+    shares = [count // suites + (number < count % suites) for number in range(suites)]
+
+    def one(number: int) -> Report:
+        with place() as made:
+            tell = say if suites == 1 else lambda line: say(f"suite {number + 1}, {line}")
+            return storm(
+                made, count=shares[number], seed=seed + number, say=tell, variants=variants
+            )
+
+    whole = Report(seed)
+    with ThreadPoolExecutor(suites) as pool:
+        for report in pool.map(one, range(suites)):
+            whole.kills += report.kills
+            whole.slowest = max(whole.slowest, report.slowest)
+            whole.leftovers += report.leftovers
+            whole.failures += report.failures
+    return whole
+
+
 def _cleaned(place: Place, killed: float) -> tuple[bool, float]:
     """Wait until nothing is left, and stays so; whether that came true, and after how long."""
     clean_since = None
@@ -334,9 +411,9 @@ def _cleaned(place: Place, killed: float) -> tuple[bool, float]:
         time.sleep(_POLL_SECONDS)
 
 
-def _lengths(place: Place, options: tuple[str, ...]) -> dict[str, float]:
+def _lengths(place: Place, variant: Variant) -> dict[str, float]:
     """How long each phase of an undisturbed run takes."""
-    session = Session(place, options)
+    session = Session(place, variant)
     ends = [session.began]
     for phase in _PHASES[1:]:
         session.reaches(phase)
@@ -354,12 +431,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=300, metavar="N", help="default: 300")
     parser.add_argument("--seed", type=int, help="replays the storm that printed it")
+    names = [variant.name for variant in VARIANTS]
+    parser.add_argument(
+        "--variant",
+        action="append",
+        choices=names,
+        help="a suite that is killed, repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--suites", type=int, default=1, metavar="N", help="how many run at once (default: 1)"
+    )
     options = parser.parse_args(arguments)
+    chosen = [one for one in VARIANTS if one.name in (options.variant or names)]
     seed = random.randrange(2**32) if options.seed is None else options.seed
     say = partial(print, flush=True)
     say(f"storm: seed {seed}")
-    with place() as made:
-        report = storm(made, count=options.kills, seed=seed, say=say)
+    report = storms(options.suites, count=options.kills, seed=seed, say=say, variants=chosen)
     print(*report.failures, report, sep="\n")
     return 1 if report.leftovers or report.failures else 0
 
