@@ -72,11 +72,11 @@ class NotShared(EngineUnavailable):
 
 
 class ModeUnavailable(DindError):
-    """The outer engine cannot run a daemon in the mode asked for."""
+    """The outer engine cannot run a daemon in the mode asked for; it may refuse `--privileged`."""
 
 
 class ImageUnavailable(DindError):
-    """An image is missing and cannot be pulled, or is not the kind of image needed."""
+    """An image is missing and cannot be pulled, or is not the kind of image needed: no dockerd."""
 
 
 class NoShell(ImageUnavailable):
@@ -84,7 +84,7 @@ class NoShell(ImageUnavailable):
 
 
 class BuildFailed(DindError):
-    """A Dockerfile could not be built in the daemon."""
+    """A Dockerfile could not be built in the daemon; the last lines of the build are shown."""
 
 
 class CopyFailed(DindError):
@@ -92,7 +92,10 @@ class CopyFailed(DindError):
 
 
 class ContainerFailed(DindError):
-    """What a test waits for can't come true of a nested container."""
+    """What a test waits for can't come true of a nested container.
+
+    It has ended, its health check fails for good, or it is not there.
+    """
 
 
 class ContainerTimeout(DindError):
@@ -104,7 +107,10 @@ class SwarmFailed(DindError):
 
 
 class ServiceFailed(DindError):
-    """What a test waits for can't come true of a swarm's service."""
+    """What a test waits for can't come true of a swarm's service.
+
+    Tasks have ended for good, no node has the image, or the service is not there.
+    """
 
 
 class ServiceTimeout(DindError):
@@ -112,7 +118,7 @@ class ServiceTimeout(DindError):
 
 
 class DaemonExited(DindError):
-    """The daemon ended before it was ready."""
+    """The daemon ended before it was ready; its exit code and last log lines are shown."""
 
 
 class StartTimeout(DindError):
@@ -120,11 +126,14 @@ class StartTimeout(DindError):
 
 
 class DaemonUnhealthy(DindError):
-    """The daemon runs, but cannot be worked with."""
+    """The daemon runs, but cannot be worked with.
+
+    Its API is too old, or it or the engine breaks off while it starts.
+    """
 
 
 class DaemonLost(DindError):
-    """A daemon that was ready is gone."""
+    """A daemon that was ready is gone; each further test that needs it fails at once."""
 
 
 class AddressUnreachable(DindError):
@@ -132,4 +141,4 @@ class AddressUnreachable(DindError):
 
 
 class DindWarning(UserWarning):
-    """The daemon works, but worse than it could."""
+    """The daemon works, but worse than it could, or not as the test may think."""

@@ -1,4 +1,4 @@
-"""The proxies that a daemon reaches registries through: one rule, in docs/environment.md."""
+"""The proxies that a daemon reaches registries through: one rule, in docs/proxies.md."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Tests of README and docs/: whatever they say that can be checked."""
