@@ -27,7 +27,7 @@ LIST = Path(__file__).resolve().parents[1] / "docs" / "public.txt"
 _CALLED = "__call__"
 _YIELDED = re.compile(r"^Iterator\[(.*)\]$")
 # What other modules of the plugin take of these classes, and nobody else is to.
-_INTERNAL = {
+INTERNAL = {
     "DindError.line",
     "Daemon.record",
     "Factory.close",
@@ -120,7 +120,7 @@ def _members(value: Any, name: str) -> Iterator[str]:
     inherited = {one for base in value.__bases__ for one in dir(base)}
     fields = getattr(value, "__annotations__", {})
     for member in sorted({*vars(value), *fields} - (inherited - vars(value).keys())):
-        is_internal = f"{value.__name__}.{member}" in _INTERNAL
+        is_internal = f"{value.__name__}.{member}" in INTERNAL
         if is_internal or (member.startswith("_") and member != _CALLED):
             continue
         found = inspect.getattr_static(value, member, None)

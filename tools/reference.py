@@ -4,8 +4,8 @@ python tools/reference.py --write    write again what is between the markers in 
 python tools/reference.py --check    say what is not as the code has it, and end with 1 then
 
 A marker is `<!-- reference: KIND NAME ... -->`; what it stands for goes on to `<!-- end -->`. KIND
-is option, fixture, markers, class, errors, hook or command. What a page says between these blocks
-is written by hand.
+is option, fixture, markers, class, module, errors, hook or command. What a page says between these
+blocks is written by hand.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import griffe
 from _console import Problem, say
+from public import INTERNAL
 
 import pytest_dind
 from pytest_dind import DindError, Settings, __main__, options
@@ -109,7 +110,7 @@ class Reference:
         wanted = {("option", field.name) for field in dataclasses.fields(Settings)}
         wanted |= {("fixture", name) for name in self._fixtures()}
         wanted |= {("hook", name) for name in self.package["plugin.HookSpecs"].members}
-        wanted |= {("markers", ""), ("errors", ""), ("command", "")}
+        wanted |= {("markers", ""), ("errors", ""), ("command", ""), ("module", "testing")}
         wanted |= {("class", name) for name in pytest_dind.__all__ if not _is_error(name)}
         missing = sorted(wanted - self.made)
         if missing:
@@ -184,7 +185,8 @@ class Reference:
         members = {
             key: member
             for key, member in cls.members.items()
-            if (key in only if only else not key.startswith("_"))
+            if (key in only if only else not key.startswith("_") or key == "__call__")
+            and f"{name}.{key}" not in INTERNAL
             and member.docstring is not None
             and (member.is_function or member.is_attribute)
         }
@@ -203,6 +205,17 @@ class Reference:
                 yield f"Attribute: `{member.annotation}`"
             yield ""
             yield from self._sections(member)
+
+    def _module(self, name: str) -> Iterator[str]:
+        module = self.package[name]
+        for key in module.exports or ():
+            yield f"### `{name}.{key}`"
+            yield ""
+            yield "```python"
+            yield _signature(module[str(key)], str(key))
+            yield "```"
+            yield ""
+            yield from self._sections(module[str(key)])
 
     def _sections(self, thing: Any, but: Collection[str] = ()) -> Iterator[str]:
         """What a docstring says, section by section."""

@@ -58,7 +58,7 @@ def _repeats(key: str) -> bool:
 def _python(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module == "pytest_dind":
-            assert {alias.name for alias in node.names} <= set(pytest_dind.__all__)
+            assert {alias.name for alias in node.names} <= {*pytest_dind.__all__, "testing"}
 
 
 def _configuration(read: Callable[[str], Iterator[tuple[str, Any]]]) -> Callable[[str], None]:
