@@ -388,8 +388,9 @@ class Daemon:
         names = [str(source) for source in sources if not archives.is_archive(source)]
         with self._connected() as client:
             source = ImageSource(self._backend.outer(), self._progress)
-            loaded = source.load(client, names)
-            by_digest = {n: str(source.ensure(n)["Id"]) for n in names if digests.is_by_digest(n)}
+            loaded, by_digest = digests.load(source, client, names)
+            for name, id_ in by_digest.items():
+                digests.tag(client, name, id_)
             digests.tell(
                 client, by_digest, self._progress, "one that runs takes none (--dind-load)"
             )

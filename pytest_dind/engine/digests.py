@@ -7,7 +7,7 @@ storage driver of its own it keeps the names in one file, which it reads when it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import streams
@@ -16,7 +16,13 @@ from .images import find
 if TYPE_CHECKING:
     import docker
 
+    from .images import ImageSource
+
 _CONTAINERD = "io.containerd."
+_OTHER_DIGEST = (
+    "containerd's store, which it has, finds an image by the digest of what was loaded, and the "
+    "outer engine's archives have other digests than the registry"
+)
 
 
 def is_by_digest(name: str) -> bool:
@@ -44,15 +50,43 @@ def _short(name: str) -> str:
     return name
 
 
+def load(
+    source: ImageSource, daemon: docker.DockerClient, names: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Load images into a daemon, and find out which id those named by their digest have there.
+
+    That is not the outer engine's id where one of the two keeps its images in containerd's store
+    and the other does not. Each of these images comes in an archive of its own, since an engine
+    tells the ids of what it has loaded, and not whose they are.
+
+    Returns:
+        The names of the images that the daemon has loaded, and the ids of those without a name;
+        and the names by digest, each with the image's id in the daemon.
+
+    Raises:
+        ImageUnavailable: one is missing on the outer engine and cannot be pulled.
+    """
+    loaded = source.load(daemon, [name for name in names if not is_by_digest(name)])
+    ids = {}
+    for name in filter(is_by_digest, names):
+        found = source.load(daemon, [name])
+        loaded += found
+        for id_ in (*found, str(source.ensure(name)["Id"])):
+            details = find(daemon, id_)
+            if details is not None:
+                ids[name] = str(details["Id"])
+                break
+    return loaded, ids
+
+
 def tag(daemon: docker.DockerClient, name: str, id_: str) -> None:
     """Give an image a tag of no other use, where that makes an engine find it by its digest.
 
     That is so where containerd keeps the images, by their digests: it only asks for a name of the
     same repository.
     """
-    status = daemon.info()["DriverStatus"] or []
-    if any(str(value).startswith(_CONTAINERD) for _, value in status):
-        repository, _, digest = split(name)
+    repository, _, digest = split(name)
+    if id_ == digest and _has_containerd_store(daemon):
         daemon.images.get(id_).tag(repository, digest.replace(":", "-")[:19])
 
 
@@ -63,21 +97,26 @@ def tell(
 
     Args:
         daemon: The daemon.
-        images: Their names, each with the id that it has on the outer engine.
+        images: Their names, each with the id that it has in the daemon.
         progress: Writes a progress line.
-        why: Why it can't have them by these names.
+        why: Why it can't have them by these names, if it has a storage driver of its own.
     """
     for name, id_ in images.items():
-        if not is_by_digest(name) or find(daemon, name) is not None:
+        if find(daemon, name) is not None:
             continue
+        if _has_containerd_store(daemon):
+            why = _OTHER_DIGEST
         repository, tag, _ = split(name)
-        found = "its id alone"
-        if find(daemon, id_) is not None:
-            found = id_
-            if tag:
-                found = f"{repository}:{tag}"
-                daemon.images.get(id_).tag(repository, tag)
+        found = id_
+        if tag:
+            found = f"{repository}:{tag}"
+            daemon.images.get(id_).tag(repository, tag)
         progress(f"the daemon has {name} by {found}, not by its digest: {why}")
+
+
+def _has_containerd_store(daemon: docker.DockerClient) -> bool:
+    status = daemon.info()["DriverStatus"] or []
+    return any(str(value).startswith(_CONTAINERD) for _, value in status)
 
 
 def references(

@@ -18,7 +18,7 @@ list() {
 		held=yes
 		flock -n "$used" true && held=no
 		printf 'root\t%s\t%s\t%s\t%s\n' "${root##*/}" "$(size "$root")" "$(stat -c %Y "$used")" $held
-		while read -r id image; do
+		while read -r id image _; do
 			printf 'image\t%s\t%s\n' "$id" "$image"
 		done 2>/dev/null <"$root/images"
 	done

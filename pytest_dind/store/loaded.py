@@ -14,15 +14,24 @@ from ..lifetime.files import Files
 if TYPE_CHECKING:
     import docker
 
+    from ..engine import streams
     from ..engine.images import ImageSource
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What is noted of an image: its id on the outer engine; the daemon's, if named by digest."""
+
+    outer: str
+    here: str = ""
 
 
 @dataclass(frozen=True)
 class LoadedImages:
     """The images that came from the outer engine.
 
-    The note has the ids that they have there: the same image has other ids in other kinds of image
-    store.
+    The note has the ids that they have there, and of those that are named by their digest the ids
+    in the daemon, too: the same image has other ids in other kinds of image store.
 
     Attributes:
         daemon: A client on the daemon.
@@ -39,12 +48,15 @@ class LoadedImages:
             ImageUnavailable: one is missing on the outer engine and cannot be pulled.
         """
         noted = self._noted()
-        wanted = {name: str(source.ensure(name)["Id"]) for name in names}
-        lacking = [
-            name for name, id_ in wanted.items() if noted.get(name) != id_ or not self._id(name)
-        ]
-        source.load(self.daemon, lacking)
-        self._note(noted | wanted)
+        lacking = []
+        for name in names:
+            before = noted.get(name)
+            outer = str(source.ensure(name)["Id"])
+            if before is None or before.outer != outer or not self._id(name):
+                lacking.append(name)
+                noted[name] = _Noted(outer)
+        _, ids = digests.load(source, self.daemon, lacking)
+        self._note(noted | {name: _Noted(noted[name].outer, id_) for name, id_ in ids.items()})
         for name, id_ in self._nameless(lacking).items():
             digests.tag(self.daemon, name, id_)
 
@@ -56,8 +68,7 @@ class LoadedImages:
             dropped: The names that it is not to have any more.
 
         Returns:
-            Whether there are any that it can have: of images that have the same id as on the outer
-            engine.
+            Whether there are any that it can have: those of images that are there.
         """
         lacking = self._nameless(names)
         if lacking:
@@ -65,13 +76,18 @@ class LoadedImages:
             self.files.write(layout.REFERENCES, text)
         return bool(lacking)
 
+    def tell(self, names: Sequence[str], progress: streams.Progress) -> None:
+        """Tell of the images that the daemon has, but not by their names by digest, and why."""
+        nameless = self._nameless(names)
+        if nameless:
+            why = f"its storage driver keeps no such names ({self.daemon.info()['Driver']})"
+            digests.tell(self.daemon, nameless, progress, why)
+
     def _nameless(self, names: Sequence[str]) -> dict[str, str]:
         """The images that are in the daemon, but not by their names by digest; with their ids."""
-        noted = self._noted()
+        found = {name: one.here for name, one in self._noted().items() if name in names}
         return {
-            name: noted[name]
-            for name in names
-            if digests.is_by_digest(name) and not self._id(name) and self._id(noted[name])
+            name: id_ for name, id_ in found.items() if id_ and not self._id(name) and self._id(id_)
         }
 
     def ids(self) -> dict[str, str]:
@@ -108,12 +124,13 @@ class LoadedImages:
         except ImageNotFound:
             return ""
 
-    def _noted(self) -> dict[str, str]:
-        pairs = (
-            line.partition(" ") for line in (self.files.read(layout.IMAGES) or "").splitlines()
-        )
-        return {name: id_ for id_, _, name in pairs}
+    def _noted(self) -> dict[str, _Noted]:
+        lines = (line.split(" ") for line in (self.files.read(layout.IMAGES) or "").splitlines())
+        return {name: _Noted(outer, *here) for outer, name, *here in lines}
 
-    def _note(self, images: Mapping[str, str]) -> None:
-        text = "".join(f"{id_} {name}\n" for name, id_ in images.items())
+    def _note(self, images: Mapping[str, _Noted]) -> None:
+        text = "".join(
+            " ".join(filter(None, (one.outer, name, one.here))) + "\n"
+            for name, one in images.items()
+        )
         self.files.write(layout.IMAGES, text)

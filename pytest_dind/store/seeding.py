@@ -39,7 +39,7 @@ _WHY = {
 _DRIVERS = ("overlay2", "overlayfs")
 _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
 # Raised when golden roots are made in another way: those of other versions are not used.
-_LAYOUT = 3
+_LAYOUT = 4
 
 
 class ReadyDaemon(Protocol):
@@ -120,9 +120,7 @@ class Preload:
             daemon.restart()
         if any(map(digests.is_by_digest, self.names)):
             with daemon.client() as client:
-                ids = {name: str(self.source.ensure(name)["Id"]) for name in self.names}
-                why = f"its storage driver keeps no such names ({client.info()['Driver']})"
-                digests.tell(client, ids, self.source.progress, why)
+                LoadedImages(client, daemon.files).tell(self.names, self.source.progress)
 
     def _fill(self, daemon: ReadyDaemon) -> str | None:
         """Load the images, and no others, into the daemon that a golden root is made of.

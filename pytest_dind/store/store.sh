@@ -4,7 +4,7 @@
 #   golden/KEY/root    a data-root without its layers: copied for each daemon, since it is changed
 #   golden/KEY/mounts  its layers: "layers/NAME path-in-data-root", bind-mounted, since they aren't
 #   golden/KEY/refs    the entries of layers/ and blobs/ that it needs
-#   golden/KEY/images  the images in it, an id and a name a line
+#   golden/KEY/images  the images in it, an id and a name a line, and another id perhaps
 #   golden/KEY/sum     the checksum of all these
 #   golden/KEY/used    touched by each daemon that starts with it
 #   layers/ blobs/     shared by all golden roots

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from conftest import NESTED_IMAGE
+from pytest_dind.engine.digests import references
 from pytest_dind.engine.engine import Engine
+from pytest_dind.engine.images import ImageSource
+from pytest_dind.lifetime import layout
+from pytest_dind.lifetime.files import Directory
+from pytest_dind.store.loaded import LoadedImages
 
+from .conftest import StartDaemon
 from .projects import Project
 from .registries import forget, program, pushed, served
 from .traces import Traces
@@ -86,6 +93,40 @@ def test_registry(project: Project, traces: Traces) -> None:
     )
     assert "3 passed" in project.run()
     traces.assert_nothing_left()
+
+
+@pytest.mark.requires_isolation
+def test_by_digest_in_another_store(
+    start: StartDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image by digest comes into a daemon that gives it another id than the outer engine.
+
+    So it is where one of the two keeps its images in containerd's store. What that store can't have
+    by such a name is there by its tag, and a line says why.
+    """
+    first = start(arg=["--feature=containerd-snapshotter=true"], load=[NESTED_IMAGE], cache="off")
+    second = start(load=[NESTED_IMAGE], cache="off")
+    with closing(first.daemon.client()) as one, closing(second.daemon.client()) as other:
+        digest = str(one.images.get(NESTED_IMAGE).id)
+        kept, lost = f"{NESTED_IMAGE}@{digest}", f"mine/other:1@sha256:{'0' * 64}"
+        files = Directory(second.home.path)
+        loaded = LoadedImages(other, files)
+        loaded.bring(ImageSource(one, print), [kept])
+        assert loaded.name_by_digest([kept])
+        # The other image is made to be named so, as one that was pulled.
+        names = {kept: loaded._nameless([kept])[kept], lost: str(other.images.get(NESTED_IMAGE).id)}
+        files.write(layout.REFERENCES, references(other, names))
+    second.daemon.restart()
+    with closing(first.daemon.client()) as one, closing(second.daemon.client()) as other:
+        assert other.containers.run(kept, ["echo", "hi"], remove=True) == b"hi\n"
+        capsys.readouterr()
+        loaded = LoadedImages(one, Directory(tmp_path))
+        loaded.bring(ImageSource(other, print), [lost])
+        loaded.tell([lost], print)
+        assert f"has {lost} by mine/other:1, not by its digest: containerd's store" in (
+            capsys.readouterr().out
+        )
+        assert one.containers.run("mine/other:1", ["echo", "hi"], remove=True) == b"hi\n"
 
 
 @pytest.mark.requires_isolation

@@ -11,6 +11,7 @@ import pytest
 from pytest_dind.engine import digests
 
 _DIGEST = f"sha256:{'0' * 64}"
+_CONTAINERD = [["driver-type", "io.containerd.snapshotter.v1"]]
 
 
 @pytest.mark.parametrize(
@@ -51,19 +52,20 @@ def test_file_of_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "tags"),
+    ("status", "id_", "tags"),
     [
-        ([["driver-type", "io.containerd.snapshotter.v1"]], [("a/b", "sha256-000000000000")]),
-        ([["Backing Filesystem", "extfs"]], []),
-        (None, []),
+        (_CONTAINERD, _DIGEST, [("a/b", "sha256-000000000000")]),
+        (_CONTAINERD, "sha256:1", []),
+        ([["Backing Filesystem", "extfs"]], _DIGEST, []),
+        (None, _DIGEST, []),
     ],
 )
-def test_tag(status: Any, tags: list[tuple[str, str]]) -> None:
-    """Where containerd keeps the images, one that is named by its digest gets a tag beside it."""
+def test_tag(status: Any, id_: str, tags: list[tuple[str, str]]) -> None:
+    """Where containerd keeps the images, one of that digest gets a tag beside its name by it."""
     given: list[tuple[str, str]] = []
     image = SimpleNamespace(tag=lambda *words: given.append(words))
     client = SimpleNamespace(
         info=lambda: {"DriverStatus": status}, images=SimpleNamespace(get=lambda id_: image)
     )
-    digests.tag(cast(Any, client), f"a/b:1@{_DIGEST}", "sha256:1")
+    digests.tag(cast(Any, client), f"a/b:1@{_DIGEST}", id_)
     assert given == tags
