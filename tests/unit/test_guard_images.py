@@ -173,6 +173,31 @@ def test_home_in_which_no_guard_has_begun(tmp_path: Path) -> None:
         assert "step" in api.left
 
 
+class _Podman(_Api):
+    """An engine that removes the step with what was made of it, and refuses to look at it then."""
+
+    def remove_image(self, name: str, **_: Any) -> None:
+        super().remove_image(name)
+        self._images.pop("step", None)
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        from docker.errors import APIError
+
+        if name == "step" and name not in self._images:
+            raise APIError("cannot specify 64-byte hexadecimal strings")
+        return super().inspect_image(name)
+
+
+def test_step_that_went_with_its_image(tmp_path: Path) -> None:
+    """Where the engine fails to look at a step that is gone, the removal goes on."""
+    _images(tmp_path)
+    api = _Podman(tmp_path, time.time() + 5)
+    engine: Any = _Outer(api)
+    leftovers.purge(engine, tmp_path)
+
+    assert api.left == {"given:1", "brought:1"}
+
+
 class _Swarm(_Api):
     """An engine that is a node of a swarm, with things of the run's in it and another's."""
 

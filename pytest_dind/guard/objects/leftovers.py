@@ -107,7 +107,8 @@ def _remove_steps(api: Any, image: str, since: float) -> None:
     while image:
         try:
             details = api.inspect_image(image)
-        except _not_found():
+        except _api_error():
+            # It went with what was made of it: Podman says so of a bare id by an error of its own.
             return
         if details["RepoTags"] or created(details) < since:
             return
