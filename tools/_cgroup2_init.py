@@ -1,9 +1,10 @@
 """First process in the namespaces of a further engine: what is its own there, and the engine.
 
-Usage: _cgroup2_init.py [--cgroup2] [--bind SOURCE TARGET]... [--root DIRECTORY]
-                        CGROUP_PARENT ENGINE ARGUMENTS...
+Usage: _cgroup2_init.py [--cgroup2 [--delegate USER]] [--bind SOURCE TARGET]...
+                        [--root DIRECTORY] CGROUP_PARENT ENGINE ARGUMENTS...
 
---cgroup2 gives a view of cgroup v2, --bind puts a file where another one is, and --root has the
+--cgroup2 gives a view of cgroup v2, --delegate has a user own the part of it that the engine
+sees, as systemd does it for a user's services; --bind puts a file where another one is, and --root has the
 engine run in another root directory, into which what is bound comes too.
 
 It reaps what others leave behind, passes SIGTERM on, and ends when the engine ends, and with it,
@@ -14,13 +15,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -30,6 +34,8 @@ OWN = [
     *map(Path, ("/run/containerd", "/run/containers", "/run/crun", "/run/libpod", "/run/netns")),
     *map(Path, ("/run/runc", "/dev/shm")),
 ]
+CLONE_NEWCGROUP = 0x02000000
+libc = ctypes.CDLL(None, use_errno=True)
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 
@@ -37,11 +43,14 @@ def main() -> int:
     """Set the namespaces up, run the engine in them, give its exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cgroup2", action="store_true")
+    parser.add_argument("--delegate", metavar="USER")
     parser.add_argument("--bind", nargs=2, action="append", default=[], type=Path)
     parser.add_argument("--root", type=Path)
     parser.add_argument("parent")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    if options.delegate:
+        delegate(options.parent, options.delegate)
     mount(cgroup2=options.cgroup2)
     loopback_up()
     if options.root:
@@ -63,6 +72,23 @@ def reap(engine: subprocess.Popen[bytes]) -> None:
     ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     if ended is not None and ended.si_pid != engine.pid:
         os.waitpid(ended.si_pid, 0)
+
+
+def delegate(parent: str, user: str) -> None:
+    """Let a user own a control group, be in one below it, and see no other."""
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", directory], check=True)
+        top = Path(directory, parent)
+        init = top / "init"
+        init.mkdir(parents=True, exist_ok=True)
+        (top / "cgroup.procs").write_text(str(os.getpid()))
+        if libc.unshare(CLONE_NEWCGROUP):
+            raise OSError(ctypes.get_errno(), "unshare")
+        (init / "cgroup.procs").write_text(str(os.getpid()))
+        for path in (top, init):
+            for owned in (path, *path.glob("cgroup.*")):
+                shutil.chown(owned, user)
+        subprocess.run(["umount", directory], check=True)
 
 
 def mount(*, cgroup2: bool) -> None:

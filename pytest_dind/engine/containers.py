@@ -129,6 +129,7 @@ def remove(api: Any, name: str) -> None:
     """
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+    flavor.kill(api, name)
     Retrying(
         retry=retry_if_exception(flavor.ends_meanwhile),
         stop=stop_after_delay(_LATE_SECONDS),
@@ -248,5 +249,6 @@ def _remove(api: Any, name: str) -> None:
     usual, api.timeout = api.timeout, _REMOVAL_SECONDS
     # docker-py turns a time-out in the middle of an answer into a ConnectionError.
     with contextlib.suppress(APIError, Timeout, Broken):
+        flavor.kill(api, name)
         api.remove_container(name, force=True, v=True)
     api.timeout = usual

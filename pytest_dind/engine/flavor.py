@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from ..lifetime.reaper import PODMAN
 
 # libpod's define.ErrCtrStateInvalid
 _ENDS = "container state improper"
@@ -16,6 +20,25 @@ def ends_meanwhile(error: BaseException) -> bool:
     Docker's own engine waits for the end, or says that it removes it already (409).
     """
     return _ENDS in str(getattr(error, "explanation", None) or "")
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Whether an engine is Podman's service, by what it says of its version."""
+    return any(part.get("Name") == PODMAN for part in version.get("Components") or [])
+
+
+def kill(api: Any, name: str) -> None:
+    """Kill a container that is to be removed, where the engine would wait for its end.
+
+    Podman from 5 on sends SIGTERM, and SIGKILL ten seconds later, also where it is to remove by
+    force; Docker's own engine kills it.
+    """
+    from docker.errors import APIError
+
+    # One that doesn't run, or is gone, is refused.
+    with contextlib.suppress(APIError):
+        if is_podman(api.version(api_version=False)):
+            api.kill(name)
 
 
 def container_host(variables: Mapping[str, str]) -> str:

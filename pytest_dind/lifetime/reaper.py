@@ -23,6 +23,9 @@ from urllib.parse import quote
 from . import layout, light, unix_http
 from .layout import Home
 
+PODMAN = "Podman Engine"
+"""The component of a version by which Podman's service is known."""
+
 _ENGINE_SECONDS = 30
 # A daemon that hangs is not waited for, since it is to go.
 _THAW_SECONDS = 1
@@ -99,6 +102,10 @@ def _read(note: Path) -> str:
 
 def _remove_container(engine: str, name: str) -> bool:
     """Remove a container with its volumes; gives whether it was there."""
+    _, version = _ask(engine, "GET", "/version", _ENGINE_SECONDS)
+    if PODMAN.encode() in version:
+        # Else Podman 5 gives it ten seconds to end by itself.
+        _ask(engine, "POST", f"/containers/{quote(name)}/kill", _ENGINE_SECONDS)
     return _delete(engine, f"/containers/{quote(name)}?force=1&v=1")
 
 

@@ -190,11 +190,13 @@ def _remove(engine: Engine, entry: Entry) -> None:
     """Remove a daemon from the engine."""
     from docker.errors import APIError
 
+    from ..engine import containers
+
     if not entry.guarded:
         if _may_touch(entry):
             reaper.thaw(entry.home)
         try:
-            engine.client.api.remove_container(entry.name, force=True, v=True)
+            containers.remove(engine.client.api, entry.name)
         except APIError as error:
             # It is gone by itself, or is going, as when its run ends just now.
             if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):

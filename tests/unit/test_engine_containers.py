@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,3 +110,23 @@ def test_container_that_ends_while_it_is_removed(short_path: Path) -> None:
         assert next(answers, None) is None
         with pytest.raises(APIError, match="on fire"):
             containers.remove(engine.client.api, "two")
+
+
+@pytest.mark.parametrize(
+    ("version", "asked"),
+    [
+        ({"Components": [{"Name": "Podman Engine"}]}, ["kill", "remove"]),
+        ({"Components": [{"Name": "Engine"}]}, ["remove"]),
+        ({"Version": "17.0"}, ["remove"]),
+    ],
+)
+def test_removal_by_force(version: dict[str, Any], asked: list[str]) -> None:
+    """Podman would wait ten seconds for the container's end, and so it is killed there first."""
+    done: list[str] = []
+    api: Any = SimpleNamespace(
+        version=lambda api_version: version,
+        kill=lambda name: done.append("kill"),
+        remove_container=lambda name, force, v: done.append("remove"),
+    )
+    containers.remove(api, "one")
+    assert done == asked

@@ -171,6 +171,28 @@ def test_container_that_stays_by_half(run: Path, short_path: Path, answers: list
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
 
+def test_daemon_on_podman(run: Path, short_path: Path) -> None:
+    """Podman would wait ten seconds for a container's end, and so it is killed before it goes."""
+    asked: list[str] = []
+
+    def noted(what: str) -> Answer:
+        asked.append(what)
+        return Answer(204)
+
+    name = "/containers/pytest-dind-run-a"
+    known: dict[str, Reply] = {
+        "GET /version": Answer(body={"Components": [{"Name": "Podman Engine"}]}),
+        f"POST {name}/kill": lambda: noted("kill"),
+        f"DELETE {name}": lambda: noted("remove"),
+    }
+    with FakeEngine(short_path / "e.sock", known):
+        lease = _begin(run)
+        _made(run, short_path, "a")
+        lease.release()
+        until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
+    assert asked == ["kill", "remove"]
+
+
 def test_daemon_that_has_ended_is_not_waited_for(run: Path, short_path: Path) -> None:
     """A daemon that was ready and is gone, as most are by then, is asked for only once."""
     asked: list[int] = []

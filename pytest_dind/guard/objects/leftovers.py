@@ -55,9 +55,11 @@ def purge(engine: Engine, home: Path, container: str = "") -> None:
 
 def _purge(api: Any, whose: tuple[str, str], since: float) -> Iterator[bool]:
     """Remove the labelled objects; yields for each whether it was removed."""
+    from ...engine import containers
+
     for role in CONTAINERS:
         for container in labelled(api, role, *whose):
-            yield _try(api.remove_container, container["Id"], force=True, v=True)
+            yield _try(containers.remove, api, container["Id"])
     for network in labelled(api, NETWORK, *whose):
         yield _try(api.remove_network, network["Id"])
     for volume in labelled(api, VOLUME, *whose):
