@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PROGRESS_SECONDS = 2.0
 LAST_LINES = 12
@@ -90,8 +90,9 @@ def run(
     remedy: str,
     env: Mapping[str, str] | None = None,
     stop_with: signal.Signals = signal.SIGTERM,
+    detail: Callable[[str], str] = str.strip,
 ) -> None:
-    """Run a program, its last line as the step's detail.
+    """Run a program; the step's detail is its last line, or what `detail` makes of that.
 
     Raises:
         Problem: it is not there or fails; the evidence is its last lines.
@@ -115,7 +116,7 @@ def run(
             for line in process.stdout:
                 if line.strip():
                     lines.append(line.rstrip())
-                    shown.detail = line.strip()
+                    shown.detail = detail(line)
         status = process.wait()
     finally:
         end(process, stop_with)

@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import _packages
@@ -23,22 +23,26 @@ SUITES = ("sid", "stable")
 WITHOUT_CLI = ("bookworm",)
 DAEMON_PACKAGES = ("docker.io", "docker-cli", "iptables", "ca-certificates", "busybox-static")
 APPLETS = ("sh", "httpd", "nc", "sleep", "wget")
-UNNEEDED = (
+# In any image.
+NEVER_NEEDED = (
     "./dev/*",
     "./proc/*",
     "./sys/*",
     "./tmp/*",
     "./usr/lib/systemd",
-    "./usr/sbin/ctr",
-    "./usr/bin/ctr",
-    "./usr/lib/cni",
-    "./usr/lib/containerd",
     "./usr/share/doc",
     "./usr/share/locale",
     "./usr/share/man",
     "./var/cache/*",
     "./var/lib/apt/lists/*",
     "./var/log/*",
+)
+UNNEEDED = (
+    *NEVER_NEEDED,
+    "./usr/sbin/ctr",
+    "./usr/bin/ctr",
+    "./usr/lib/cni",
+    "./usr/lib/containerd",
 )
 
 
@@ -62,21 +66,46 @@ def remove(path: Path) -> None:
 
 def daemon(scratch: Path, suites: Sequence[str] = SUITES) -> Path:
     """Bootstrap a root with Docker in it, from the first suite that can be had, and pack it."""
+    require_debootstrap("daemon", "run `images` as root, or give this engine a way to a registry")
+
+    def packages(suite: str) -> list[str]:
+        without = "docker-cli" if suite in WITHOUT_CLI else ""
+        return [name for name in DAEMON_PACKAGES if name != without]
+
+    return packed(scratch, "daemon", suites, packages, UNNEEDED)
+
+
+def require_debootstrap(image: str, remedy: str) -> None:
+    """Make sure that roots can be bootstrapped here.
+
+    Raises:
+        Problem: they can't; the image of this kind fails with it, and `remedy` may help.
+    """
     if os.geteuid() != 0:
         raise Problem(
-            "the daemon image is missing, and can't be made",
+            f"the {image} image is missing, and can't be made",
             "no registry answers, and to make it from Debian packages needs root",
-            "run `images` as root, or give this engine a way to a registry",
+            remedy,
         )
     if program("debootstrap") is None:
         _packages.require_installable()
         _packages.update()
         keyring = ["debian-archive-keyring"] if _packages.exists("debian-archive-keyring") else []
         _packages.install("debootstrap", *keyring)
+
+
+def packed(
+    scratch: Path,
+    image: str,
+    suites: Sequence[str],
+    packages: Callable[[str], Sequence[str]],
+    unneeded: Sequence[str],
+) -> Path:
+    """Bootstrap a root from the first suite that can be had, and pack what of it is needed."""
     for suite in suites:
         root = scratch / suite
         try:
-            bootstrap(suite, root)
+            bootstrap(suite, root, packages(suite), image)
             break
         except Problem as problem:
             if suite == suites[-1]:
@@ -85,19 +114,16 @@ def daemon(scratch: Path, suites: Sequence[str] = SUITES) -> Path:
             shutil.rmtree(root, ignore_errors=True)
     archive = scratch / "root.tar"
     with step("packing the root") as shown:
-        exclude = [f"--exclude={pattern}" for pattern in UNNEEDED]
+        exclude = [f"--exclude={pattern}" for pattern in unneeded]
         pack = ["tar", "--create", f"--file={archive}", f"--directory={root}", "--anchored"]
-        what = "the daemon image can't be packed"
+        what = f"the {image} image can't be packed"
         run([*pack, *exclude, "."], shown, what=what, remedy="look whether the disk is full")
     return archive
 
 
-def bootstrap(suite: str, root: Path) -> None:
+def bootstrap(suite: str, root: Path, packages: Sequence[str], image: str) -> None:
     """Run debootstrap in namespaces of its own: its mounts and processes end with it."""
-    packages = [
-        name for name in DAEMON_PACKAGES if name != "docker-cli" or suite not in WITHOUT_CLI
-    ]
-    with step(f"making the daemon image from Debian {suite}") as shown:
+    with step(f"making the {image} image from Debian {suite}") as shown:
         run(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"),
@@ -107,7 +133,7 @@ def bootstrap(suite: str, root: Path) -> None:
             shown,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             stop_with=signal.SIGKILL,
-            what=f"the daemon image can't be made from Debian {suite}",
+            what=f"the {image} image can't be made from Debian {suite}",
             remedy="check the network and the package sources, or give the engine a registry",
         )
 

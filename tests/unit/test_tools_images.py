@@ -124,9 +124,10 @@ def test_packages_of_a_suite(
 ) -> None:
     """The command line is a package of its own in newer suites alone."""
     commands: list[list[str]] = []
+    monkeypatch.setattr(_roots, "require_debootstrap", lambda *_given: None)
     monkeypatch.setattr(_roots, "run", lambda command, *_given, **_how: commands.append(command))
     monkeypatch.setattr(_roots, "debian_mirror", list)
-    _roots.bootstrap(suite, tmp_path)
+    _roots.daemon(tmp_path, [suite])
     (included,) = (word for word in commands[0] if word.startswith("--include="))
     assert ("docker-cli" in included.split(",")) is has_cli
 
@@ -147,7 +148,7 @@ def test_the_next_suite_is_taken_when_the_first_is_broken(
     """The suite sid may be broken any day; then the image comes from stable, and that is said."""
     tried: list[str] = []
 
-    def bootstrap(suite: str, root: Path) -> None:
+    def bootstrap(suite: str, root: Path, *_given: object) -> None:
         tried.append(suite)
         if suite == "sid":
             raise _console.Problem("no sid", "404", "wait")
