@@ -138,6 +138,7 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_network, {"IPAM": {"New": 1}}, 403, "the field IPAM.New"),
     (_network, {"IPAM": {"Options": 1}}, 400, "IPAM.Options is not an object of strings"),
     (_network, {"IPAM": {"Driver": 1}}, 400, "IPAM.Driver is not a string"),
+    (_network, {"IPAM": {"Driver": "other"}}, 403, "the IPAM driver other"),
     (_network, {"ConfigOnly": True}, 403, "a network that takes or gives another's settings"),
     (_network, {"Ingress": 1}, 400, "Ingress is neither true nor false"),
     (_network, {"New": 1}, 403, "the field New"),
@@ -146,6 +147,32 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_endpoint, {"DriverOpts": []}, 400, "E.DriverOpts is not an object of strings"),
     (_endpoint, {"MacAddress": 1}, 400, "E.MacAddress is not a string"),
     # A container.
+    (_host, {"Privileged": True}, 403, "privilege (HostConfig.Privileged)"),
+    (_host, {"Privileged": 1}, 400, "HostConfig.Privileged is neither true nor false"),
+    (_host, {"CapAdd": ["SYS_ADMIN"]}, 403, "the capability SYS_ADMIN"),
+    (_host, {"CapAdd": "CHOWN"}, 400, "HostConfig.CapAdd is not a list of strings"),
+    (_host, {"SecurityOpt": ["label=disable"]}, 403, "the security option label=disable"),
+    (_host, {"SecurityOpt": "x"}, 400, "HostConfig.SecurityOpt is not a list of strings"),
+    (_host, {"Sysctls": {"kernel.panic": "1"}}, 403, "the kernel parameter kernel.panic"),
+    (_host, {"Sysctls": ["kernel.panic"]}, 400, "HostConfig.Sysctls is not an object of strings"),
+    (_host, {"StorageOpt": ["size"]}, 400, "HostConfig.StorageOpt is not an object of strings"),
+    (_host, {"Runtime": "other"}, 403, "the runtime other"),
+    (_host, {"Runtime": 1}, 400, "HostConfig.Runtime is not a string"),
+    (_host, {"Annotations": {"a": "b"}}, 403, "annotations (HostConfig.Annotations)"),
+    (_host, {"Annotations": ["a"]}, 400, "HostConfig.Annotations is not an object of strings"),
+    (_host, {"MaskedPaths": []}, 403, "a list of one's own in HostConfig.MaskedPaths"),
+    (_host, {"CgroupParent": "/x"}, 403, "a cgroup parent (HostConfig.CgroupParent)"),
+    (_host, {"CgroupParent": 1}, 400, "HostConfig.CgroupParent is not a string"),
+    (_host, {"Devices": [{"PathOnHost": "/dev/kvm"}]}, 403, "the host's device /dev/kvm"),
+    (_host, {"Devices": ["/dev/kvm"]}, 400, "HostConfig.Devices is not a list of objects"),
+    (
+        _host,
+        {"DeviceCgroupRules": ["a *:* rwm"]},
+        403,
+        "access to devices by rules (HostConfig.DeviceCgroupRules)",
+    ),
+    (_host, {"LogConfig": {"Type": "syslog"}}, 403, "the logging driver syslog"),
+    (_host, {"LogConfig": {"New": 1}}, 403, "the field HostConfig.LogConfig.New"),
     (_host, {"StorageOpt": {"size": "1g", "dm.x": "1"}}, 400, "has another option than size"),
     (_host, {"Binds": "/:/x"}, 400, "HostConfig.Binds is not a list of strings"),
     (_host, {"PidMode": "container:x", "privileged": True}, 400, "HostConfig.privileged"),
@@ -238,6 +265,67 @@ def test_bind_of_the_newer_form(tmp_path: Path) -> None:
         "BindOptions": {"Propagation": "rslave", "CreateMountpoint": False, "NonRecursive": True},
     }
     assert not named
+
+
+@pytest.mark.parametrize(
+    ("modes", "allowed"),
+    [("ro,z,shared", "propagation:shared"), ("rshared", "propagation:rshared"), ("", "")],
+)
+def test_modes_of_a_bind(tmp_path: Path, modes: str, allowed: str) -> None:
+    """Each mode counts, and there may be none."""
+    root = tmp_path.resolve()
+    bind = f"{root}:/in:{modes}"
+    if allowed:
+        with pytest.raises(Refusal, match=f"allow={allowed}"):
+            mounts.read({"Binds": [bind]}, _policy(root), _LABELS)
+    wanted = mounts.read({"Binds": [bind]}, _policy(root, allowed), _LABELS)
+    assert wanted.binds == ([bind] if "z" in modes else [])
+    assert [mount["BindOptions"]["Propagation"] for mount in wanted.mounts] == (
+        [] if "z" in modes else [modes or "rprivate"]
+    )
+
+
+def test_volume_of_a_bind() -> None:
+    """A volume that a bind names is made by the driver that is an engine's own."""
+    wanted = mounts.read({"Binds": ["v:/in"]}, _policy(), _LABELS)
+    assert wanted.named == {"v": {"Driver": "local"}}
+
+
+def test_allowed_path_with_a_colon(tmp_path: Path) -> None:
+    """A path that is allowed may have a colon in it."""
+    path = tmp_path.resolve() / "a:b"
+    path.mkdir()
+    assert _policy(Path("/nowhere"), f"bind:{path}").bind(str(path)) == str(path)
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [
+        {"Name": "local", "Options": {}},
+        {"Name": "other", "Options": {}},
+        {"Options": {"type": "tmpfs", "device": "tmpfs"}},
+    ],
+)
+def test_driver_of_a_mounts_volume(driver: dict[str, Any]) -> None:
+    """A driver's name alone is kept, and so are its options alone."""
+    mount, named = _mount(
+        _policy(Path("/nowhere"), "volume-driver:other"),
+        Type="volume",
+        Source="v",
+        VolumeOptions={"DriverConfig": driver},
+    )
+    assert mount["VolumeOptions"]["DriverConfig"] == driver
+    assert named["v"]["Driver"] == driver.get("Name", "local")
+
+
+def test_empty_fields_are_left_out() -> None:
+    """Of a network's IPAM that is passed on which was checked; a volume's size is no harm."""
+    assert _network(_policy(), IPAM={"Driver": "default", "New": ""})["IPAM"] == {
+        "Driver": "default"
+    }
+    found = _host(_policy(), StorageOpt={"size": "1g"})
+    assert found["HostConfig"] == {"StorageOpt": {"size": "1g"}}
+    assert _host(_policy(guard="label"), StorageOpt={"x": "1"})["HostConfig"]["StorageOpt"]
 
 
 def test_volume_of_a_mount() -> None:
