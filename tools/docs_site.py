@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -20,8 +22,11 @@ OF_ROOT = ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
 EXAMPLES = "examples.md"
 # What makes room on a page; not in the page itself, where GitHub would show it.
 HIDDEN = {"index.md": ["navigation", "toc"], "migrate.md": ["toc"]}
-# In the text alone: `(path)`, `(path#anchor)`; not in code, where there are no such brackets.
-LINK = re.compile(r"(?<=\]\()(?P<path>[\w./-]+)(?P<anchor>#[\w-]+)?(?=\))")
+# `(path)`, `(path#anchor)` after its text, which is found too where it is the file's name, as in
+# `[ci.md](ci.md)`.
+LINK = re.compile(
+    r"(?P<text>\[(?:docs/)?[\w-]+\.md\]|\])\((?P<path>[\w./-]+)(?P<anchor>#[\w-]+)?\)"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,10 +42,30 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turn the links of a page to where the site has what they lead to."""
     page.meta["hide"] = HIDDEN.get(page.file.src_uri, [])
     at = "" if page.file.src_uri in OF_ROOT else "docs"
-    return LINK.sub(lambda found: _turned(found, at), markdown)
+    titles = dict(_titles(config.nav))
+
+    def turned(found: re.Match[str]) -> str:
+        target = _turned(found, at)
+        # A file's name says something on GitHub alone.
+        title = titles.get(target.partition("#")[0])
+        text = f"[{title}]" if title and found["text"] != "]" else found["text"]
+        return f"{text}({target})"
+
+    return LINK.sub(turned, markdown)
+
+
+def _titles(nav: Any) -> Iterator[tuple[str, str]]:
+    """The title of each page in the navigation, by its file."""
+    for entry in nav:
+        for title, below in entry.items():
+            if isinstance(below, str):
+                yield below, title
+            else:
+                yield from _titles(below)
 
 
 def _turned(found: re.Match[str], at: str) -> str:
+    """Where a link of a page leads, as the site has it."""
     path, anchor = posixpath.normpath(posixpath.join(at, found["path"])), found["anchor"] or ""
     if path.startswith("docs/"):
         return path.removeprefix("docs/") + anchor

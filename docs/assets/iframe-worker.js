@@ -39,3 +39,13 @@ window.IFrameWorker = class extends EventTarget {
   }
 }
 if (location.protocol === "file:") window.Worker = window.IFrameWorker
+
+// An option is looked for as it is written, `--dind-load`; a minus before a word is the search's own
+// sign for what a page is not to have.
+const QUERY = 2
+const post = window.Worker.prototype.postMessage
+window.Worker.prototype.postMessage = function (message, ...rest) {
+  const asked = message?.type === QUERY && typeof message.data === "string"
+  const data = asked ? message.data.replace(/(^|\s)--+/g, "$1") : undefined
+  return post.call(this, asked ? { ...message, data } : message, ...rest)
+}
