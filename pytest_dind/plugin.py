@@ -70,9 +70,9 @@ class HookSpecs:
             daemon: The daemon's name: "main", that of `dind_factory`, or of a further image's.
             mode: The mode in force: "dind" or "sysbox".
             create: What docker-py's `create_container` takes, to be changed in place; its
-                `host_config` has the names of the engine's API, as in `create["host_config"]
-                ["Devices"]`. Name, user, entrypoint, command, labels and mounts are the plugin's;
-                labels, mounts and arguments of dockerd may be added.
+                `host_config` has the names of the engine's API, as in
+                `create["host_config"]["Devices"]`. Name, user, entrypoint, command, labels and
+                mounts are the plugin's; labels, mounts and arguments of dockerd may be added.
         """
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -75,9 +76,7 @@ class Reference:
     """The blocks, each made of what the code says; knows which have been asked for."""
 
     def __init__(self) -> None:
-        self.package = griffe.load(
-            "pytest_dind", search_paths=[ROOT], docstring_parser="google", allow_inspection=False
-        )
+        self.package = _package()
         self.made: set[tuple[str, str]] = set()
 
     def block(self, found: re.Match[str]) -> str:
@@ -264,6 +263,16 @@ class Reference:
 
     def _command(self) -> Iterator[str]:
         yield from _of_parser(__main__._parser(), "pytest-dind")
+
+
+@functools.cache
+def _package() -> griffe.Object:
+    """The sources, read once: that takes seconds."""
+    found = griffe.load(
+        "pytest_dind", search_paths=[ROOT], docstring_parser="google", allow_inspection=False
+    )
+    assert isinstance(found, griffe.Object)
+    return found
 
 
 def _of_parser(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
