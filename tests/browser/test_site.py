@@ -33,7 +33,7 @@ _PAGES = ["index", "migrate", "options", "security"]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built."""
     made = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "true"}
     subprocess.run([*command, f"--site-dir={made}"], cwd=_ROOT, env=env, check=True)
     return made
