@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from .errors import DindWarning as DindWarning
     from .errors import EngineUnavailable as EngineUnavailable
     from .errors import ImageUnavailable as ImageUnavailable
+    from .errors import KubernetesFailed as KubernetesFailed
     from .errors import ModeUnavailable as ModeUnavailable
     from .errors import ServiceFailed as ServiceFailed
     from .errors import ServiceTimeout as ServiceTimeout
     from .errors import SettingsError as SettingsError
     from .errors import StartTimeout as StartTimeout
     from .errors import SwarmFailed as SwarmFailed
+    from .errors import WorkloadFailed as WorkloadFailed
+    from .errors import WorkloadTimeout as WorkloadTimeout
+    from .kubernetes.handle import Kubernetes as Kubernetes
+    from .kubernetes.namespace import Namespace as Namespace
+    from .kubernetes.node import KubernetesNode as KubernetesNode
     from .runs.factory import Factory as Factory
     from .settings import Settings as Settings
 
@@ -50,7 +56,11 @@ __all__ = [
     "EngineUnavailable",
     "Factory",
     "ImageUnavailable",
+    "Kubernetes",
+    "KubernetesFailed",
+    "KubernetesNode",
     "ModeUnavailable",
+    "Namespace",
     "Node",
     "ServiceFailed",
     "ServiceTimeout",
@@ -59,12 +69,17 @@ __all__ = [
     "StartTimeout",
     "Swarm",
     "SwarmFailed",
+    "WorkloadFailed",
+    "WorkloadTimeout",
 ]
 
 _ELSEWHERE = {
     "Address": ".backends.protocol",
     "Daemon": ".daemon.handle",
     "Factory": ".runs.factory",
+    "Kubernetes": ".kubernetes.handle",
+    "KubernetesNode": ".kubernetes.node",
+    "Namespace": ".kubernetes.namespace",
     "Node": ".cluster.node",
     "Settings": ".settings",
     "Swarm": ".cluster.swarm",

@@ -117,6 +117,18 @@ class ServiceTimeout(DindError):
     """What a test waits for did not come true of a swarm's service in time."""
 
 
+class KubernetesFailed(DindError):
+    """A Kubernetes cluster could not be made, or can't be worked with: a node of it is lost."""
+
+
+class WorkloadFailed(DindError):
+    """What a test waits for can't come true of a cluster's pods."""
+
+
+class WorkloadTimeout(DindError):
+    """What a test waits for did not come true of a cluster's pods in time."""
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready; its exit code and last log lines are shown."""
 

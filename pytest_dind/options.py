@@ -40,6 +40,8 @@ MARKERS = {
     "requires_isolation": ": skipped in socket mode, where the daemon is the machine's own engine",
     "requires_engine": "(specifier): skipped unless the daemon's engine is of this version, "
     'such as ">=28"',
+    "requires_kubernetes": "(specifier): skipped unless the cluster of dind_kubernetes is of this "
+    'version, such as ">=1.33"',
     "dind_modes": f"(mode, ...): skipped in other modes than these ({', '.join(MODES)})",
     IMAGES_MARKER: "(image, ...): run on a daemon of each of these images, whatever --dind-image "
     "says; the test's id has the image's short name",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .daemon.handle import Daemon
     from .hooks.fresh import Fresh
     from .hooks.lifecycle import DaemonHooks
+    from .kubernetes.handle import Kubernetes
+    from .kubernetes.namespace import Namespace
     from .runs.factory import Factory
 
 _DAEMON_HOOKS = "dind-daemon-hooks"
@@ -355,6 +357,22 @@ def dind_factory(
 def dind_swarm(dind_factory: Factory, dind_config: settings.Settings) -> Swarm:
     """A swarm of `--dind-nodes` daemons, one of them its manager, each of them Ready."""
     return dind_factory.swarm(nodes=int(dind_config.nodes))
+
+
+@pytest.fixture(scope="session")
+def dind_kubernetes(dind_factory: Factory, dind_config: settings.Settings) -> Kubernetes:
+    """A Kubernetes cluster of `--dind-nodes` nodes, ready when it is handed over."""
+    return dind_factory.kubernetes(nodes=int(dind_config.nodes))
+
+
+@pytest.fixture
+def dind_namespace(
+    request: pytest.FixtureRequest, dind_kubernetes: Kubernetes
+) -> Iterator[Namespace]:
+    """A Kubernetes namespace of the test's own, by its name; it goes in the background then."""
+    namespace = dind_kubernetes.namespace(request.node.name)
+    yield namespace
+    dind_kubernetes.remove_namespace(namespace)
 
 
 @pytest.fixture(scope="session", name=_POOL)

@@ -225,8 +225,17 @@ class Settings:
     )
     nodes: Final[float] = option(
         3,
-        "how many nodes the swarm of dind_swarm has, each a daemon",
+        "how many nodes the swarm of dind_swarm has, each a daemon, and the cluster of "
+        "dind_kubernetes",
         metavar="NUMBER",
+        shapes=False,
+        run_only=True,
+    )
+    kubernetes_image: Final[str] = option(
+        "rancher/k3s:v1.34.9-k3s1",
+        "the image of the nodes of dind_kubernetes: rancher/k3s, or one that keeps the contract of "
+        "docs/kubernetes.md",
+        metavar="IMAGE",
         shapes=False,
         run_only=True,
     )
@@ -293,9 +302,9 @@ class Settings:
     require: Final[tuple[str, ...]] = option(
         (),
         "a marker's requirement that fails a test instead of skipping it: sysbox, isolation, "
-        "engine, modes, or all; several with commas",
+        "engine, modes, kubernetes, or all; several with commas",
         metavar="WHAT",
-        choices=("sysbox", "isolation", "engine", "modes", "all"),
+        choices=("sysbox", "isolation", "engine", "modes", "kubernetes", "all"),
         commas=True,
         shapes=False,
         run_only=True,

@@ -200,6 +200,7 @@ def check(values: Mapping[str, Any]) -> None:
 
     timeout, reuse, cpus = values["timeout"], values["reuse"], values["cpus"]
     _check_image("image", values["image"])
+    _check_image("kubernetes_image", values["kubernetes_image"])
     for name in values["load"]:
         _check_image("load", name)
     _check_host(values["host"])

@@ -1,4 +1,4 @@
-"""The arguments of what a test calls on a daemon, or a swarm: what each may be, in one table."""
+"""The arguments of what a test calls on a daemon or a cluster: what each may be, in one table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..validation import MOST_NODES, MOST_SECONDS, is_image, is_nodes, is_seconds, is_text, shown
+
+# As Kubernetes has it (RFC 1123, subdomain).
+_OBJECT_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ def name_or_id(value: object) -> str | None:
     """The name or the id of what is given as a nested container, or a service; None for neither."""
     name = value if isinstance(value, str) else getattr(value, "id", None)
     return name if is_text(name) else None
+
+
+def is_object(value: object) -> bool:
+    """Whether a value can be the name of an object of Kubernetes."""
+    return isinstance(value, str) and _OBJECT_NAME.fullmatch(value) is not None
 
 
 def _is_path(value: object) -> bool:
@@ -112,6 +120,12 @@ _SERVICE = Kind("a service, its name or its id", lambda value: bool(name_or_id(v
 _WORDS = Kind("a list of texts", _is_words, _UTF8)
 _TEXTS = Kind('a dict of texts, such as {"NAME": "value"}', _is_texts, _UTF8)
 _NAMES = Kind("a dict of texts, or a list of them", lambda v: _is_texts(v) or _is_words(v), _UTF8)
+_WAIT = Kind(
+    "True or False, or a number of seconds",
+    lambda value: isinstance(value, bool) or is_seconds(value),
+    _RANGE,
+)
+_OBJECT = Kind("a name", is_object, "In Kubernetes it is of small letters, digits, - and dots.")
 _SIZE = Kind(
     "a size, in bytes or as 64m",
     lambda value: _is_whole(value, 0, sys.maxsize) or is_text(value),
@@ -137,13 +151,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     },
     "copy_to": {"source": _PATH, "target": _PATH_THERE},
     "copy_from": {"source": _PATH_THERE, "target": _PATH},
-    "address": {
-        "wait": Kind(
-            "True or False, or a number of seconds",
-            lambda value: isinstance(value, bool) or is_seconds(value),
-            _RANGE,
-        ),
-    },
+    "address": {"wait": _WAIT},
     "nested_address": {"network": _TEXT},
     "wait_for": {
         "container": _CONTAINER,
@@ -192,6 +200,31 @@ _ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         ),
         "image": _TEXT,
         "mode": _TEXT,
+    },
+    "kubernetes": {
+        "nodes": Kind("a whole number, such as 3", is_nodes, f"It is from 1 to {MOST_NODES}."),
+        "image": _TEXT,
+        "name": _TEXT,
+        "mode": _TEXT,
+    },
+    "Kubernetes.address": {
+        "port": Kind("a port, such as 80, or its name", _is_port),
+        "protocol": Kind("tcp or udp", lambda value: is_text(value) and value in ("tcp", "udp")),
+        "namespace": _OBJECT,
+        "wait": _WAIT,
+    },
+    "Kubernetes.logs": {
+        "namespace": _OBJECT,
+        "container": Kind("a container's name", lambda value: value == "" or is_object(value)),
+    },
+    "Kubernetes.namespace": {"name": _TEXT},
+    "Kubernetes.remove_namespace": {"name": _OBJECT},
+    "Kubernetes.wait_for": {
+        "namespace": _OBJECT,
+        "replicas": _or_none(
+            Kind("a number of pods, or None", lambda value: _is_whole(value, 0, sys.maxsize))
+        ),
+        "timeout": _SECONDS,
     },
     "Swarm.join": {"manager": _SWITCH},
     "Swarm.address": {"service": _SERVICE},

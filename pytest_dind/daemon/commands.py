@@ -103,6 +103,22 @@ def run(
         raise engine_errors.gone(record.home, error) from error
     except APIError as error:
         raise _refused(command, str(error.explanation or error)) from error
+    return finished(command, done, check=check, text=text)
+
+
+def finished(
+    command: Command,
+    done: subprocess.CompletedProcess[bytes],
+    *,
+    check: bool,
+    text: bool,
+) -> subprocess.CompletedProcess[Any]:
+    """A command that has ended, as `subprocess.run` gives it; for the arguments see `run`.
+
+    Raises:
+        subprocess.CalledProcessError: it failed, and `check` is true.
+        SettingsError: its directory is not there.
+    """
     # The word on a directory that is not there comes as the command's own output.
     if command.workdir is not None and done.returncode:
         said = done.stdout + done.stderr

@@ -32,6 +32,8 @@ class Unmet(NamedTuple):
     reason: str
 
 
+# The markers that take a version, and what that may be.
+_VERSIONED = {"requires_engine": ">=28", "requires_kubernetes": ">=1.33"}
 _CLEAN_ARGUMENTS = {"images", "build_cache"}
 
 
@@ -50,12 +52,13 @@ def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsEr
 def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> SettingsError | None:
     if mark.name in ("requires_sysbox", "requires_isolation") and (mark.args or mark.kwargs):
         return _bad(node, mark, "It takes no arguments.", f"@pytest.mark.{mark.name}")
-    if mark.name == "requires_engine":
+    if mark.name in _VERSIONED:
         try:
             _specifier(mark)
         except ValueError as error:
             evidence = f"It takes one version specifier (PEP 440): {error}."
-            return _bad(node, mark, evidence, '@pytest.mark.requires_engine(">=28")')
+            example = f'@pytest.mark.{mark.name}("{_VERSIONED[mark.name]}")'
+            return _bad(node, mark, evidence, example)
     if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEAN_ARGUMENTS):
         evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEAN_ARGUMENTS))}."
         return _bad(node, mark, evidence, "@pytest.mark.dind_clean(images=True)")
@@ -108,7 +111,14 @@ def apply(request: pytest.FixtureRequest, settings: Settings, choice: Choice) ->
     def version() -> str:
         return str(request.getfixturevalue("dind_daemon").version)
 
-    found = list(unmet(request.node, choice)) or list(unmet_by_engine(request.node, version))
+    def kubernetes() -> str:
+        return str(request.getfixturevalue("dind_kubernetes").version)
+
+    found = (
+        list(unmet(request.node, choice))
+        or list(unmet_by_engine(request.node, version))
+        or list(unmet_by_kubernetes(request.node, kubernetes))
+    )
     for one in found:
         if {one.requirement, "all"}.intersection(settings.require):
             pytest.fail(f"{one.reason} (--dind-require)", pytrace=False)
@@ -173,11 +183,28 @@ def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[U
             )
 
 
+def unmet_by_kubernetes(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
+    """Yield the requirements of a test that the version of Kubernetes does not meet.
+
+    Args:
+        item: The test.
+        version: Returns the version of the cluster of dind_kubernetes; starts it.
+    """
+    for mark in item.iter_markers("requires_kubernetes"):
+        specifier, found = _specifier(mark), version()
+        if not specifier.contains(_release(found), prereleases=True):
+            yield Unmet(
+                "kubernetes",
+                f"{mark.name}: the cluster's Kubernetes is {found}, not {specifier}. To run it, "
+                "name another image: --dind-kubernetes-image",
+            )
+
+
 def _release(version: str) -> Version:
-    """Return a version without its distribution's suffix (`28.5.2+dfsg4`, `20.10.24-ce`)."""
+    """Return a version without what is around it, as `28.5.2+dfsg4` and `v1.34.2+k3s1` have it."""
     from packaging.version import Version
 
-    match = re.match(r"\d+(\.\d+)*", version)
+    match = re.match(r"\d+(\.\d+)*", version.removeprefix("v"))
     return Version(match[0] if match else "0")
 
 

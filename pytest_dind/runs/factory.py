@@ -1,4 +1,4 @@
-"""The fixture dind_factory: further daemons, and swarms of them, on one network."""
+"""The fixture dind_factory: further daemons, swarms of them, and clusters, on one network."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..cluster.swarm import Swarm
     from ..daemon.handle import Daemon
     from ..engine.engine import Engine
+    from ..kubernetes.handle import Kubernetes
     from ..settings import Settings
     from .pool import Loan
     from .run import Run
@@ -64,6 +65,8 @@ class Factory:
         self._numbers = itertools.count(1)
         self._swarm_numbers = itertools.count(1)
         self._swarms: list[Swarm] = []
+        self._cluster_numbers = itertools.count(1)
+        self._clusters: list[Kubernetes] = []
         self._lock = threading.Lock()
         # The engines on which the network is.
         self._networks: list[Engine] = []
@@ -106,14 +109,7 @@ class Factory:
             DindError: the daemon can't be had; its start has left nothing behind.
         """
         arguments.demand("dind_factory", name=name, image=image, mode=mode)
-        is_valid = _NAME.fullmatch(name) and name not in _TAKEN and not name.startswith(PREFIX)
-        if name and not is_valid:
-            raise SettingsError(
-                f"dind_factory: {shown(name)} is not a valid name.",
-                evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
-                f"{', '.join(sorted(_TAKEN))}, and {PREFIX}…, as dind_fresh's are named.",
-                remedy=["Give a valid name, or none."],
-            )
+        _demand_name("dind_factory", name)
         chosen = self._chosen(image=image, mode=mode, args=args, **settings)
         with self._unavailable(chosen):
             lent = None if name else self._spare(chosen)
@@ -167,6 +163,59 @@ class Factory:
         swarm = maker.make(int(nodes), int(managers))
         self._swarms.append(swarm)
         return swarm
+
+    def kubernetes(
+        self,
+        nodes: int = 1,
+        *,
+        image: str = "",
+        failover: str = "default",
+        name: str = "",
+        **settings: Any,
+    ) -> Kubernetes:
+        """Start a Kubernetes cluster: its nodes are containers in one further daemon.
+
+        It is ready when it is handed over: each node is, pods have a service account, DNS answers,
+        and the scheduler knows all nodes.
+
+        Args:
+            nodes: How many nodes it has, the server among them.
+            image: Their image: rancher/k3s, or one that keeps the contract of docs/kubernetes.md;
+                by default that of `--dind-kubernetes-image`.
+            failover: `"fast"` has the pods of a node that is gone start elsewhere in seconds, where
+                `"default"`, which is Kubernetes' own, takes minutes.
+            name: The name of the daemon; by default it is made up.
+            settings: Those of the daemon, as of a further one: `mode`, `memory`, and what is named
+                as the options are; `load` has the images that each node is to have.
+
+        Raises:
+            SettingsError: an argument has a value that it can't have, or no effect.
+            DindError: it can't be had; what was started for it is gone.
+        """
+        from . import clusters, swarms
+
+        arguments.demand("kubernetes", name=name)
+        _demand_name("kubernetes", name)
+        image = image or self._settings.kubernetes_image
+        clusters.demand(nodes, image, failover, settings)
+        chosen = self._chosen(**settings)
+        with self._unavailable(chosen):
+            engine = self._run.engine(chosen)
+            mode = self._run.choice(chosen, proved=False).mode
+            clusters.demand_room(engine, nodes, mode, chosen.memory)
+            if "forward" not in settings and swarms.are_reached(engine):
+                chosen = chosen.replace(forward="off")
+        name = name or f"kubernetes{next(self._cluster_numbers)}"
+        maker = clusters.Maker(
+            run=self._run,
+            settings=chosen,
+            start=partial(self._start_node, name),
+            connect=partial(self._connect, settings=chosen),
+            started=lambda daemon: self._started(daemon, chosen),
+        )
+        cluster = maker.make(int(nodes), image, failover)
+        self._clusters.append(cluster)
+        return cluster
 
     def _start_node(self, name: str, settings: Settings) -> Daemon:
         """Start a daemon that is not on the factory's network yet."""
@@ -261,6 +310,8 @@ class Factory:
         patience = self._run.patience
         for swarm in self._swarms:
             swarm.close()
+        for cluster in self._clusters:
+            cluster.close()
         try:
             for _, end in self._lent:
                 end()
@@ -275,6 +326,22 @@ class Factory:
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
             self._run.close()
+
+
+def _demand_name(call: str, name: str) -> None:
+    """Check the name of a daemon; an empty one is made up.
+
+    Raises:
+        SettingsError: it can't have this one.
+    """
+    is_valid = _NAME.fullmatch(name) and name not in _TAKEN and not name.startswith(PREFIX)
+    if name and not is_valid:
+        raise SettingsError(
+            f"{call}: {shown(name)} is not a valid name.",
+            evidence="Valid: 1 to 22 of a-z, 0-9 and -, the first not -, but for "
+            f"{', '.join(sorted(_TAKEN))}, and {PREFIX}…, as dind_fresh's are named.",
+            remedy=["Give a valid name, or none."],
+        )
 
 
 def _demand_effect(usual: Settings, chosen: Settings) -> None:

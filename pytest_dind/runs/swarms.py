@@ -18,9 +18,10 @@ from ..cluster.membership import MANAGER, WORKER, Membership
 from ..cluster.node import Node, node_of
 from ..cluster.swarm import Swarm
 from ..daemon import arguments
-from ..engine import containers, meminfo, reach
+from ..engine import containers, reach
 from ..errors import SettingsError, SwarmFailed
 from ..lifetime import layout
+from . import memory
 from .background import BackgroundStart
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def demand_room(engine: Engine, nodes: int, mode: str) -> None:
                 "Have the tests skipped in this mode: @pytest.mark.requires_isolation.",
             ],
         )
-    room, seen = _room(engine)
+    room, seen = memory.room(engine)
     needed = nodes * NODE_BYTES
     if room is not None and room < needed:
         most = max(1, room // NODE_BYTES)
@@ -219,14 +220,6 @@ def are_reached(engine: Engine) -> bool:
     some time.
     """
     return not engine.unshared and not reach.apart(engine)
-
-
-def _room(engine: Engine) -> tuple[int | None, str]:
-    """The bytes of memory on an engine's machine, as far as is known, and what they are."""
-    if not engine.unshared and meminfo.PATH.exists():
-        return meminfo.available(meminfo.PATH.read_text()), "available on this machine"
-    # How much of it is available an engine does not tell.
-    return engine.info().get("MemTotal"), "on the engine's machine there are in all"
 
 
 def _at_once() -> int:

@@ -431,7 +431,7 @@ def test_bad_requirement(pytester: pytest.Pytester) -> None:
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--dind-require: 'sysbocks' is not a valid value." in result.stderr.str()
-    assert "Valid: sysbox, isolation, engine, modes, all." in result.stderr.str()
+    assert "Valid: sysbox, isolation, engine, modes, kubernetes, all." in result.stderr.str()
 
 
 _BAD = """

@@ -24,6 +24,8 @@ from pytest_dind.cluster.swarm import Swarm
 from pytest_dind.daemon import arguments
 from pytest_dind.engine import builds
 from pytest_dind.engine.exec import Command
+from pytest_dind.kubernetes.api import Refused
+from pytest_dind.kubernetes.handle import Kubernetes
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.lifetime.layout import Home
 from pytest_dind.runs.factory import Factory
@@ -77,6 +79,15 @@ _RIGHT: dict[str, dict[str, Any]] = {
     "restart": {},
     "dind_factory": {},
     "swarm": {},
+    "kubernetes": {},
+    "Kubernetes.exec": {"command": ["x"]},
+    "Kubernetes.address": {"what": "service/web", "port": 80},
+    "Kubernetes.wait_for": {"what": "web", "timeout": 0.01},
+    "Kubernetes.logs": {"pod": "web"},
+    "Kubernetes.load": {"source": "x"},
+    "Kubernetes.kill": {"node": "agent1"},
+    "Kubernetes.namespace": {},
+    "Kubernetes.remove_namespace": {"name": "x"},
     "Swarm.join": {},
     **{f"Swarm.{name}": {"node": "node1"} for name in _ON_NODES},
     "Swarm.build": {"path": "/no/such", "tag": "x"},
@@ -88,7 +99,9 @@ _MORE = {
     "build": builds.OPTIONS,
     "dind_factory": (field.name for field in dataclasses.fields(Settings)),
     "swarm": ("image", "mode", "args", "keep", "load"),
+    "kubernetes": ("mode", "args", "keep", "load"),
     "load": ("source",),
+    "Kubernetes.load": ("source",),
 }
 
 
@@ -141,6 +154,40 @@ def _factory(directory: Path) -> Factory:
 _SWARM = Swarm("swarm1", Membership("swarm1"), cast(Any, None), print)
 
 
+class _Empty:
+    """A cluster that has lost its server, and an API in which there is nothing."""
+
+    name, nodes = "kubernetes1", ()
+    daemon: Any = None
+
+    @property
+    def api(self) -> _Empty:
+        return self
+
+    @property
+    def server(self) -> Any:
+        raise DindError("It has no server.", evidence="It is a test.", remedy=["None."])
+
+    def find(self, path: str) -> None:
+        assert re.fullmatch(r"/api[a-z0-9./-]*", path)
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        return {"items": []}
+
+    def call(self, *args: Any, **query: Any) -> None:
+        raise Refused(403, "It is a test.")
+
+    def text(self, path: str, **query: str) -> None:
+        self.call()
+
+
+def _none() -> Any:
+    raise DindError("There is no engine.", evidence="It is a test.", remedy=["None."])
+
+
+_CLUSTER = Kubernetes(cast(Any, _Empty()), "x", _none, print)
+
+
 def _calls() -> Iterator[tuple[str, str]]:
     """Each call with each of its arguments."""
     calls: list[tuple[str, Callable[..., Any]]] = [
@@ -153,7 +200,16 @@ def _calls() -> Iterator[tuple[str, str]]:
         for name, call in inspect.getmembers(Swarm, inspect.isfunction)
         if not name.startswith("_") and inspect.signature(call).parameters.keys() != {"self"}
     ]
-    calls += [("dind_factory", Factory.__call__), ("swarm", Factory.swarm)]
+    calls += [
+        (f"Kubernetes.{name}", call)
+        for name, call in inspect.getmembers(Kubernetes, inspect.isfunction)
+        if not name.startswith("_") and inspect.signature(call).parameters.keys() != {"self"}
+    ]
+    calls += [
+        ("dind_factory", Factory.__call__),
+        ("swarm", Factory.swarm),
+        ("kubernetes", Factory.kubernetes),
+    ]
     for name, call in calls:
         for parameter in inspect.signature(call).parameters.values():
             usual = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
@@ -167,7 +223,7 @@ _CALLS = list(_calls())
 
 
 def test_every_call_is_looked_at() -> None:
-    """No call of a daemon or a swarm that takes arguments is left out."""
+    """No call of a daemon, a swarm or a cluster that takes arguments is left out."""
     assert {name for name, _ in _CALLS} == _RIGHT.keys()
     assert arguments._ARGUMENTS.keys() <= _RIGHT.keys()
 
@@ -177,6 +233,12 @@ def _call(daemon: Daemon, name: str, given: dict[str, Any]) -> None:
         _factory(daemon.record.home.path)(**given)
     elif name == "swarm":
         _factory(daemon.record.home.path).swarm(**given)
+    elif name == "kubernetes":
+        _factory(daemon.record.home.path).kubernetes(**given)
+    elif name == "Kubernetes.load":
+        _CLUSTER.load(given["source"])
+    elif name.startswith("Kubernetes."):
+        getattr(_CLUSTER, name.removeprefix("Kubernetes."))(**given)
     elif name == "Swarm.partition":
         with _SWARM.partition(**given):
             pass
@@ -241,6 +303,8 @@ def test_any_value(daemon: Daemon, call: tuple[str, str], value: object) -> None
         ("dind_factory", "name", 3, "Give name a text."),
         ("swarm", "nodes", 0, "Give nodes a whole number, such as 3."),
         ("Swarm.join", "manager", 1, "Give manager True or False."),
+        ("Kubernetes.wait_for", "namespace", "A", "Give namespace a name."),
+        ("Kubernetes.address", "protocol", "icmp", "Give protocol tcp or udp."),
         ("Swarm.wait_for", "replicas", -1, "Give replicas a number of tasks, or None."),
     ],
 )

@@ -260,12 +260,35 @@ def test_version_that_will_not_do(version: str, specifier: str) -> None:
     ]
 
 
+def _unmet_by_kubernetes(version: str, specifier: str) -> list[markers.Unmet]:
+    node = _Node([_mark("requires_kubernetes", specifier)])
+    return list(markers.unmet_by_kubernetes(cast("pytest.Item", node), lambda: version))
+
+
+@pytest.mark.parametrize("specifier", [">=1.33", "==1.34.*", "~=1.34.2", ">=1.30,<1.35"])
+def test_kubernetes_that_will_do(specifier: str) -> None:
+    """What k3s adds to the version, and the letter before it, don't count."""
+    assert not _unmet_by_kubernetes("v1.34.2+k3s1", specifier)
+
+
+def test_kubernetes_that_will_not_do() -> None:
+    """Another release is told with what was asked for."""
+    assert _unmet_by_kubernetes("v1.34.2", ">=1.35") == [
+        markers.Unmet(
+            "kubernetes",
+            "requires_kubernetes: the cluster's Kubernetes is v1.34.2, not >=1.35. To run it, "
+            "name another image: --dind-kubernetes-image",
+        )
+    ]
+
+
 def test_names() -> None:
     """Every marker has a description, and the other way round."""
     assert REQUIREMENTS == (
         "requires_sysbox",
         "requires_isolation",
         "requires_engine",
+        "requires_kubernetes",
         "dind_modes",
     )
 

@@ -1,0 +1,150 @@
+"""The containers that nodes are, in the cluster's daemon: their network, and how each is made."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from ..backends import subnets
+from ..errors import KubernetesFailed
+from .adapters.adapter import API_PORT, Adapter, NodeSpec, Plan
+from .node import AGENT, SERVER
+
+if TYPE_CHECKING:
+    import docker
+
+NETWORK = "kubernetes"
+_PREFIX = 24
+_API = f"{API_PORT}/tcp"
+# None is to be on the disk of the container itself, which is slow, and shows each other's mounts.
+_IN_MEMORY = ("/run", "/tmp")
+
+
+def make_network(client: docker.DockerClient) -> IPv4Network:
+    """Make the network of the nodes in a daemon; gives its subnet, the upper half of which is free.
+
+    The engine takes addresses that are chosen only in a subnet that is, too.
+    """
+    from docker.types import IPAMConfig, IPAMPool
+
+    api: Any = client.api
+    there = api.networks()
+    level = IPv4Network(str(subnets.nested(there).level))
+    subnet = next(level.subnets(new_prefix=_PREFIX))
+    _, upper = subnet.subnets()
+    pool = IPAMPool(subnet=str(subnet), iprange=str(upper))
+    api.create_network(
+        NETWORK,
+        driver="bridge",
+        options=subnets.options(there),
+        ipam=IPAMConfig(pool_configs=[pool]),
+    )
+    return subnet
+
+
+def name_of(index: int) -> str:
+    """The name of a node."""
+    return f"{AGENT}{index}" if index else SERVER
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Makes the containers of a cluster's nodes.
+
+    Attributes:
+        image: Their image.
+        adapter: What is to be known of that.
+        plan: What they have in common.
+    """
+
+    image: str
+    adapter: Adapter
+    plan: Plan
+
+    def start(self, client: docker.DockerClient, index: int) -> str:
+        """Start a node's container; gives its id.
+
+        Raises:
+            KubernetesFailed: the daemon refuses it.
+        """
+        from docker.errors import APIError
+
+        try:
+            return self._start(client, index)
+        except APIError as error:
+            from ..causes import explained
+
+            raise explained(
+                KubernetesFailed(
+                    f"The container of the node {name_of(index)!r} can't be started.",
+                    evidence=str(error.explanation or error),
+                    remedy=["Look in the daemon's log for why: Daemon.logs(), --dind-logs=all."],
+                )
+            ) from error
+
+    def _start(self, client: docker.DockerClient, index: int) -> str:
+        api: Any = client.api
+        spec = self.adapter.node(self.plan, index)
+        ip = self.plan.ip(index)
+        created = api.create_container(
+            self.image,
+            name=name_of(index),
+            hostname=name_of(index),
+            command=list(spec.command),
+            environment=dict(spec.environment),
+            ports=[] if index else [(API_PORT, "tcp")],
+            host_config=self._host_config(api, spec, index),
+            networking_config=api.create_networking_config(
+                {NETWORK: api.create_endpoint_config(ipv4_address=ip)}
+            ),
+        )
+        if spec.files:
+            api.put_archive(created["Id"], "/", _packed(spec.files))
+        api.start(created["Id"])
+        return str(created["Id"])
+
+    def _host_config(self, api: Any, spec: NodeSpec, index: int) -> Any:
+        return api.create_host_config(
+            privileged=True,
+            cgroupns="private",
+            network_mode=NETWORK,
+            tmpfs=dict.fromkeys(_IN_MEMORY, ""),
+            binds=[f"{name}:{path}" for name, path in spec.volumes.items()],
+            # One that the daemon chooses: the test process asks it which.
+            port_bindings={} if index else {_API: None},
+        )
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    """Files as a container takes them, by their absolute paths."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def read(client: docker.DockerClient, container: str, path: str) -> str:
+    """A file of a container; empty while there is none.
+
+    By the engine's own copy: a command in a node that is starting may break its control groups.
+    """
+    from docker.errors import NotFound
+
+    try:
+        chunks, _ = client.api.get_archive(container, path)
+        packed = io.BytesIO(b"".join(chunks))
+    except NotFound:
+        return ""
+    with tarfile.open(fileobj=packed) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                return file.read().decode()
+    return ""

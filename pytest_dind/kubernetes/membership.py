@@ -1,0 +1,295 @@
+"""Who is in a cluster: its nodes started side by side, waited for until all is ready, and ended."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..backends.protocol import Address
+from ..causes import explained
+from ..daemon import ports
+from ..daemon.handle import Daemon
+from ..engine import containers
+from ..engine.polling import poll
+from ..errors import DindError, KubernetesFailed
+from . import access, boxes, readiness
+from .adapters.adapter import API_PORT, Adapter, Plan
+from .api import Api
+from .boxes import Boxes
+from .node import AGENT, SERVER, KubernetesNode
+
+if TYPE_CHECKING:
+    import docker
+
+T = TypeVar("T")
+
+# A look costs the cluster a millisecond or two, while it has better things to do.
+_POLL_SECONDS = 0.03
+# How often it is looked whether the containers run still.
+_CHECK_SECONDS = 0.25
+_CONNECT_SECONDS = 0.5
+_LAST_LINES = 10
+
+
+class Members:
+    """The nodes of one cluster; may be used by several threads.
+
+    Args:
+        daemon: The daemon that they are in.
+        image: Their image, which the daemon has.
+        adapter: What is to be known of that.
+        failover: How soon pods of a node that is gone start elsewhere.
+        timeout: Seconds until the cluster is ready, or a further node.
+    """
+
+    def __init__(
+        self, daemon: Daemon, image: str, adapter: Adapter, failover: str, timeout: float
+    ) -> None:
+        self._daemon = daemon
+        self._image = image
+        self._adapter = adapter
+        self._failover = failover
+        self._timeout = timeout
+        self._nodes: list[KubernetesNode] = []
+        self._next = 0
+        self._lock = threading.Lock()
+        self._boxes: Boxes | None = None
+        self._api: Api | None = None
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that they are in."""
+        return self._daemon
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._daemon.name
+
+    @property
+    def nodes(self) -> list[KubernetesNode]:
+        """The nodes, the server first, without those that were killed."""
+        with self._lock:
+            return list(self._nodes)
+
+    @property
+    def server(self) -> KubernetesNode:
+        """The node that has the API.
+
+        Raises:
+            KubernetesFailed: it was killed.
+        """
+        for node in self.nodes:
+            if node.role == SERVER:
+                return node
+        raise KubernetesFailed(
+            f"The cluster {self.name!r} has no server any more.",
+            evidence="It was killed, and with it the API and all that the cluster knew.",
+            remedy=["Have a cluster of the test's own: dind_factory.kubernetes()."],
+        )
+
+    @property
+    def api(self) -> Api:
+        """The cluster's API."""
+        assert self._api is not None
+        return self._api
+
+    def begin(self, count: int) -> Address:
+        """Start so many nodes, and wait until the cluster is ready; gives where its API is.
+
+        Raises:
+            KubernetesFailed: it does not get ready.
+        """
+        deadline = time.monotonic() + self._timeout
+        with self._daemon._connected() as client:
+            names = [ports.host(self._daemon.record), self._daemon.ip, self._daemon.name]
+            plan = Plan(
+                boxes.make_network(client),
+                list(dict.fromkeys(filter(None, names))),
+                secrets.token_hex(16),
+                self._failover,
+            )
+            self._boxes = Boxes(self._image, self._adapter, plan)
+            with ThreadPoolExecutor(count) as pool:
+                # The server first: the others wait for it.
+                started = [pool.submit(self._start, client) for _ in range(count)]
+                server = started[0].result()
+                address = self._daemon.address(server.id, API_PORT)
+                self._until(client, deadline, lambda: _accepts(address), "its API does not listen")
+                credentials = self._until(
+                    client,
+                    deadline,
+                    lambda: access.read(boxes.read(client, server.id, self._adapter.kubeconfig)),
+                    f"there is no {self._adapter.kubeconfig} in the server",
+                )
+                for one in started:
+                    one.result()
+            home = self._daemon.record.home.path
+            self._api = Api(address, credentials, home, self._explain)
+            access.write(home, access.config(credentials, address))
+            self._settle(client, deadline, self.nodes)
+        return address
+
+    def add(self) -> KubernetesNode:
+        """Start one more node, and wait until it is Ready.
+
+        Raises:
+            KubernetesFailed: it does not get Ready; nothing is left of it.
+        """
+        deadline = time.monotonic() + self._timeout
+        with self._daemon._connected() as client:
+            node = self._start(client)
+            try:
+                self._settle(client, deadline, [node])
+            except BaseException:
+                self.drop(node)
+                containers.remove(client.api, node.id)
+                raise
+        return node
+
+    def drop(self, node: KubernetesNode) -> None:
+        """Forget a node, which is to end or has ended."""
+        with self._lock:
+            self._nodes = [one for one in self._nodes if one.id != node.id]
+
+    def _start(self, client: docker.DockerClient) -> KubernetesNode:
+        """Start the next node's container."""
+        assert self._boxes is not None
+        with self._lock:
+            index, self._next = self._next, self._next + 1
+        node = KubernetesNode(
+            boxes.name_of(index),
+            AGENT if index else SERVER,
+            self._boxes.plan.ip(index),
+            self._boxes.start(client, index),
+            self._daemon,
+            {"KUBECONFIG": self._adapter.kubeconfig},
+        )
+        with self._lock:
+            self._nodes = sorted([*self._nodes, node], key=lambda one: ip_address(one.ip))
+        return node
+
+    def _settle(
+        self, client: docker.DockerClient, deadline: float, nodes: Sequence[KubernetesNode]
+    ) -> None:
+        """Wait until the cluster is ready, and these nodes are.
+
+        Raises:
+            KubernetesFailed: it does not get so.
+        """
+        from requests.exceptions import RequestException
+
+        ready = readiness.Readiness(self.api, [node.name for node in nodes])
+        lacks: list[str] = []
+
+        def look() -> bool | None:
+            nonlocal lacks
+            try:
+                lacks = ready.lacks()
+            except RequestException as error:
+                lacks = [f"its API does not answer: {error}"]
+            return None if lacks else True
+
+        self._until(client, deadline, look, lambda: "\n".join(lacks))
+
+    def _until(
+        self,
+        client: docker.DockerClient,
+        deadline: float,
+        look: Callable[[], T | None],
+        lacks: str | Callable[[], str],
+    ) -> T:
+        """Wait until a look gives something, as long as all containers run.
+
+        Raises:
+            KubernetesFailed: it is late, or a container has ended.
+        """
+        checked = time.monotonic()
+
+        def guarded() -> T | None:
+            nonlocal checked
+            found = look()
+            if found is None and time.monotonic() - checked >= _CHECK_SECONDS:
+                self._demand_running(client)
+                checked = time.monotonic()
+            return found
+
+        found = poll(guarded, seconds=deadline - time.monotonic(), every=_POLL_SECONDS)
+        if found is None:
+            self._demand_running(client)
+            raise self._late(lacks if isinstance(lacks, str) else lacks())
+        return found
+
+    def _demand_running(self, client: docker.DockerClient) -> None:
+        """Check that the containers of all nodes run.
+
+        Raises:
+            KubernetesFailed: one has ended.
+        """
+        api: Any = client.api
+        running = {one["Id"] for one in api.containers()}
+        for node in self.nodes:
+            if node.id not in running:
+                ended = node.ended()
+                if ended is not None:
+                    raise KubernetesFailed(
+                        f"The cluster {self.name!r} does not get ready: its node {node.name!r} "
+                        "has ended.",
+                        evidence=ended.evidence,
+                        remedy=[
+                            "Look in its last log lines for the component that ended, and why.",
+                            "Ask what this machine can do: pytest --dind-doctor.",
+                        ],
+                    ) from ended
+
+    def _late(self, lacks: str) -> KubernetesFailed:
+        lines = [f"It lacks: {lacks}"]
+        for node in self.nodes:
+            lines += [f"Last log lines of {node.name}:", node.logs(tail=_LAST_LINES).rstrip()]
+        return explained(
+            KubernetesFailed(
+                f"The cluster {self.name!r} is not ready after {self._timeout:g} s.",
+                evidence="\n".join(lines),
+                remedy=[
+                    "Look in the log lines for what is in the way.",
+                    f"Give it longer: --dind-timeout={2 * self._timeout:g}.",
+                ],
+            )
+        )
+
+    def _explain(self) -> DindError | None:
+        """Why the API gave no answer: its server is gone; None where it is busy.
+
+        Raises:
+            DaemonLost: the daemon is.
+        """
+        return self.server.ended()
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._api is not None:
+            self._api.close()
+
+
+def remove(daemon: Daemon, nodes: Iterable[KubernetesNode]) -> None:
+    """Kill nodes with all that is in them, side by side, and remove their containers."""
+    with daemon._connected() as client:
+        calls = [partial(containers.remove, client.api, node.id) for node in nodes]
+        with ThreadPoolExecutor(max(1, len(calls))) as pool:
+            for done in [pool.submit(call) for call in calls]:
+                done.result()
+
+
+def _accepts(address: Address) -> bool | None:
+    try:
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return None
+    return True

@@ -1,0 +1,159 @@
+"""The making of a Kubernetes cluster: what it is asked to be, its daemon, and its nodes in that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..backends.registry import isolates
+from ..daemon import arguments
+from ..engine.images import ImageSource
+from ..errors import KubernetesFailed, SettingsError
+from ..kubernetes.adapters import registry
+from ..kubernetes.adapters.adapter import FAILOVERS, MOST_NODES, Adapter
+from ..kubernetes.handle import Kubernetes
+from ..kubernetes.membership import Members
+from ..store import seeding
+from ..validation import is_image, shown
+from . import memory
+
+if TYPE_CHECKING:
+    from ..daemon.handle import Daemon
+    from ..engine.engine import Engine
+    from ..settings import Settings
+    from .run import Run
+
+SERVER_BYTES, AGENT_BYTES = 510 << 20, 70 << 20
+"""The memory that a node takes, without what runs in it."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes a cluster.
+
+    Attributes:
+        run: The run that the daemon is of.
+        settings: Those of the daemon, `load` among them: the images that nodes are to have.
+        start: Starts a daemon of these settings.
+        connect: Connects it to the network in which daemons know each other by name.
+        started: Is told of it.
+    """
+
+    run: Run
+    settings: Settings
+    start: Callable[[Settings], Daemon]
+    connect: Callable[[Daemon], None]
+    started: Callable[[Daemon], None]
+
+    def make(self, nodes: int, image: str, failover: str) -> Kubernetes:
+        """Make a cluster that is ready.
+
+        Args:
+            nodes: How many nodes it has.
+            image: Their image.
+            failover: How soon pods of a node that is gone start elsewhere.
+
+        Raises:
+            DindError: it can't be had; what was started for it is gone.
+        """
+        engine = self.run.engine(self.settings)
+        adapter = self._adapter(engine, image)
+        # The nodes have those that are asked for; the daemon itself has no use for them.
+        daemon = self.start(self.settings.replace(load=[image]))
+        members = Members(daemon, image, adapter, failover, self.settings.timeout)
+        try:
+            # Nobody needs the daemon's name before.
+            with ThreadPoolExecutor(1) as beside:
+                connected = beside.submit(self.connect, daemon)
+                members.begin(nodes)
+                connected.result()
+            cluster = Kubernetes(members, image, lambda: engine.client, self.run.progress)
+            if self.settings.load:
+                cluster.load(*self.settings.load)
+        except BaseException:
+            members.close()
+            daemon.stop()
+            raise
+        self.started(daemon)
+        return cluster
+
+    def _adapter(self, engine: Engine, image: str) -> Adapter:
+        """The adapter for an image, which is pulled if it is missing.
+
+        Raises:
+            ImageUnavailable: it can't be had, or is no node's.
+        """
+        details = ImageSource(engine.client, self.run.progress).ensure(image)
+        return registry.adapter(image, details)
+
+
+def demand(nodes: object, image: object, failover: object, settings: Mapping[str, Any]) -> None:
+    """Check what a cluster is asked to be.
+
+    Raises:
+        SettingsError: it can't be so.
+    """
+    texts = {name: settings[name] for name in ("mode",) if name in settings}
+    arguments.demand("kubernetes", nodes=nodes, image=image, **texts)
+    if nodes > MOST_NODES:  # type: ignore[operator]
+        raise SettingsError(
+            f"kubernetes: {nodes} nodes can't be had.",
+            evidence=f"Each knows the way to the pods of {MOST_NODES} nodes.",
+            remedy=[f"Have {MOST_NODES} nodes at the most."],
+        )
+    if not is_image(image):
+        raise arguments.bad("kubernetes", "image", image, "an image's name")
+    if failover not in FAILOVERS:
+        raise SettingsError(
+            f"kubernetes: failover={shown(failover)} is not a valid value.",
+            evidence=f"Valid: {', '.join(FAILOVERS)}.",
+            remedy=["Give failover one of the valid values, or leave it out."],
+        )
+
+
+def demand_room(engine: Engine, nodes: int, mode: str, limit: str) -> None:
+    """Check that an engine can have a cluster of so many nodes.
+
+    Args:
+        engine: The engine.
+        nodes: How many.
+        mode: The mode of their daemon.
+        limit: The limit of its memory, as `--dind-memory` has it; empty for none.
+
+    Raises:
+        SettingsError: the mode has none.
+        KubernetesFailed: there is too little memory for them.
+    """
+    if not isolates(mode):
+        raise SettingsError(
+            f"A Kubernetes cluster can't be had in mode {mode}.",
+            evidence="Its nodes are privileged containers in a daemon of its own. There "
+            "the tests use the outer engine itself, and no daemon is started.",
+            remedy=[
+                "Choose another mode: --dind-mode=auto, or kubernetes(mode='dind').",
+                "Have the tests skipped in this mode: @pytest.mark.requires_isolation.",
+            ],
+        )
+    room, seen = memory.room(engine)
+    if limit:
+        allowed = seeding.kibibytes(limit) << 10
+        if room is None or allowed < room:
+            room, seen = allowed, "by --dind-memory the daemon has"
+    needed = SERVER_BYTES + (nodes - 1) * AGENT_BYTES
+    if room is None or room >= needed:
+        return
+    most = (room - SERVER_BYTES) // AGENT_BYTES + 1
+    fewer = f"Have fewer nodes: --dind-nodes={most}, or kubernetes(nodes={most})."
+    raise KubernetesFailed(
+        f"A cluster of {nodes} node{'' if nodes == 1 else 's'} takes more memory than there is.",
+        evidence=f"The server takes {SERVER_BYTES >> 20} MB at the least, and each further node "
+        f"{AGENT_BYTES >> 20} MB: {needed >> 20} MB in all; {seen}: {room >> 20} MB. Nothing was "
+        "started.",
+        remedy=[
+            *([fewer] if most > 0 else []),
+            "End what takes memory on the engine's machine, or give it more.",
+            *([f"Raise the limit: --dind-memory, above {needed >> 20}m."] if limit else []),
+        ],
+    )
