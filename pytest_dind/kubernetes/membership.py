@@ -18,7 +18,7 @@ from ..daemon import ports
 from ..daemon.handle import Daemon
 from ..engine import containers
 from ..engine.polling import poll
-from ..errors import DindError, KubernetesFailed
+from ..errors import AddressUnreachable, DindError, KubernetesFailed
 from . import access, boxes, readiness
 from .adapters.adapter import API_PORT, Adapter, Plan
 from .api import Api
@@ -121,7 +121,7 @@ class Members:
                 # The server first: the others wait for it.
                 started = [pool.submit(self._start, client) for _ in range(count)]
                 server = started[0].result()
-                address = self._daemon.address(server.id, API_PORT)
+                address = self._address(client, server)
                 self._until(client, deadline, lambda: _accepts(address), "its API does not listen")
                 credentials = self._until(
                     client,
@@ -136,6 +136,18 @@ class Members:
             access.write(home, access.config(credentials, address))
             self._settle(client, deadline, self.nodes)
         return address
+
+    def _address(self, client: docker.DockerClient, server: KubernetesNode) -> Address:
+        """Where the API is reached, once it serves.
+
+        Raises:
+            KubernetesFailed: the server has ended already.
+        """
+        try:
+            return self._daemon.address(server.id, API_PORT)
+        except AddressUnreachable:
+            self._demand_running(client)
+            raise
 
     def add(self) -> KubernetesNode:
         """Start one more node, and wait until it is Ready.

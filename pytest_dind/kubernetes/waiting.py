@@ -107,13 +107,13 @@ class Wait:
             )
         elif verdict.pulls:
             why = f"{why}. Its imagePullPolicy is Always: nodes ask a registry for it"
-        return explained(
-            WorkloadFailed(
-                f"The {self.target} can't get {_pods(seen, verdict)}: {why}.",
-                evidence=self._evidence(seen, verdict),
-                remedy=remedy,
-            )
+        error = WorkloadFailed(
+            f"The {self.target} can't get {_pods(seen, verdict)}: {why}.",
+            evidence=self._evidence(seen, verdict),
+            remedy=remedy,
         )
+        # Why the registry does not answer is beside the point where none was to be asked.
+        return error if verdict.pulls else explained(error)
 
     def _late(self, seen: Seen | None) -> WorkloadTimeout:
         longer = f"Give it longer: timeout={2 * self.timeout:g}."

@@ -2,16 +2,94 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
-from pytest_dind import Settings
+from pytest_dind import Kubernetes, Settings
+from pytest_dind.runs.factory import Factory
 
 NODE_IMAGE = "pytest-dind/kubernetes:test"
 
 
 @pytest.fixture(scope="session")
 def dind_config(dind_config: Settings) -> Settings:
-    """Daemons that have the node image, and a small one for pods."""
-    load = [NODE_IMAGE, NESTED_IMAGE]
-    return dind_config.replace(mode="dind", image=DAEMON_IMAGE, load=load, scope="worker")
+    """Clusters of the node image, whose nodes have a small one for pods."""
+    return dind_config.replace(
+        mode="dind",
+        image=DAEMON_IMAGE,
+        kubernetes_image=NODE_IMAGE,
+        load=[NESTED_IMAGE],
+        scope="worker",
+    )
+
+
+@pytest.fixture(scope="session")
+def dind_kubernetes(dind_factory: Factory) -> Kubernetes:
+    """Three nodes for most tests; a node that is gone is noticed in seconds."""
+    return dind_factory.kubernetes(nodes=3, failover="fast")
+
+
+Apply = Callable[..., None]
+
+
+@pytest.fixture
+def apply(dind_namespace: Any) -> Apply:
+    """Apply manifests in the test's namespace."""
+
+    def apply(*manifests: Mapping[str, Any]) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+        dind_namespace.exec(["kubectl", "apply", "-f", "-"], stdin=text)
+
+    return apply
+
+
+def pod(name: str, *script: str, **spec: Any) -> dict[str, Any]:
+    """The manifest of a pod of one container, which runs a script."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": template(*script, **spec),
+    }
+
+
+def template(*script: str, image: str = NESTED_IMAGE, **spec: Any) -> dict[str, Any]:
+    """The part of a pod that is its container's."""
+    policy = spec.pop("policy", "IfNotPresent")
+    container = {"name": "c", "image": image, "imagePullPolicy": policy}
+    command = ["sh", "-c", "; ".join(script or ("sleep 600",))]
+    return {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{**container, "command": command, **spec.pop("container", {})}],
+        **spec,
+    }
+
+
+def deployment(name: str, *script: str, replicas: int = 1, **spec: Any) -> dict[str, Any]:
+    """The manifest of a deployment of such pods."""
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": template(*script, **spec)},
+        },
+    }
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    """The manifest of a service for such pods, with port 80."""
+    ports = [{"name": "http", "port": 80}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": ports, **spec},
+    }

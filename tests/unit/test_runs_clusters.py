@@ -29,7 +29,7 @@ _IMAGE = "rancher/k3s:v1"
 def test_arguments(given: tuple[Any, ...], text: str) -> None:
     """What is no cluster is told at the call."""
     with pytest.raises(SettingsError) as caught:
-        clusters.demand(*given, {})
+        clusters.demand(given[0], given[1], given[2], {})
     assert text in str(caught.value)
 
 

@@ -1,0 +1,77 @@
+"""What is left of a cluster when the test run is killed: nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import DAEMON_IMAGE
+from pytest_dind.engine.engine import Engine
+
+from ..integration.projects import Project
+from ..integration.traces import Traces
+from ..support import remove_tree, until
+from .conftest import NODE_IMAGE
+
+pytestmark = pytest.mark.xdist_group("kubernetes")
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    remove_tree(path)
+
+
+@pytest.fixture
+def traces(room: Path) -> Iterator[Traces]:
+    """What the test leaves; in the end that is nothing."""
+    with contextlib.closing(Engine()) as engine:
+        traces = Traces(engine.client, room)
+        yield traces
+        traces.assert_nothing_left()
+
+
+@pytest.fixture
+def project(room: Path, traces: Traces) -> Iterator[Project]:
+    """A project whose tests a pytest run of its own runs."""
+    options = ("--dind-image", DAEMON_IMAGE, "--dind-mode", "dind")
+    with Project(room, *options, "--dind-kubernetes-image", NODE_IMAGE) as project:
+        yield project
+
+
+def test_killed(project: Project, traces: Traces) -> None:
+    """After SIGKILL the daemon goes, and with it all nodes and what runs in them."""
+    project.write(
+        """
+        import os
+
+        def test_it(dind_kubernetes):
+            dind_kubernetes.exec(["kubectl", "create", "deployment", "web", "--image=none:1"])
+            os.kill(os.getpid(), 9)
+        """
+    )
+    project.run("--dind-nodes=2", code=-signal.SIGKILL)
+    traces.assert_nothing_left(seconds=5)
+
+
+def test_killed_at_its_start(project: Project, traces: Traces) -> None:
+    """So it is while nodes are starting."""
+    project.write("def test_it(dind_kubernetes): pass\n")
+    process = project.start("--dind-nodes=2")
+
+    def is_starting() -> bool:
+        # The daemon is ready, and its nodes come next.
+        return any(project.temp.glob("pytest-dind-*/*/kubernetes1/state.json"))
+
+    until(is_starting, 60, "the daemon of the cluster is ready")
+    os.killpg(process.pid, signal.SIGKILL)
+    traces.assert_nothing_left(seconds=5)
