@@ -33,6 +33,8 @@ INTERNAL = {
     "Factory.close",
     "Factory.daemons",
     "Factory.records",
+    "Kubernetes.close",
+    "KubernetesNode.ended",
     "Node.addresses",
     "Node.state",
     "Swarm.close",

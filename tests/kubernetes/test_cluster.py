@@ -27,7 +27,11 @@ from pytest_dind import (
 from ..support import until
 from .conftest import Apply, deployment, pod, service
 
-pytestmark = [pytest.mark.xdist_group("kubernetes"), pytest.mark.long]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.long,
+]
 
 _SERVE = ("mkdir /www", "hostname >/www/index.html", "exec httpd -f -p 80 -h /www")
 

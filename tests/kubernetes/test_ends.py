@@ -19,7 +19,7 @@ from ..integration.traces import Traces
 from ..support import remove_tree, until
 from .conftest import NODE_IMAGE
 
-pytestmark = pytest.mark.xdist_group("kubernetes")
+pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from conftest import NESTED_IMAGE
 from pytest_dind import ImageUnavailable, KubernetesFailed
 from pytest_dind.runs.factory import Factory
 
-pytestmark = pytest.mark.xdist_group("kubernetes")
+pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
 
 Image = Callable[[str], str]
 

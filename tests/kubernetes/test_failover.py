@@ -17,7 +17,11 @@ from pytest_dind.runs.factory import Factory
 from ..support import until
 from .conftest import deployment
 
-pytestmark = [pytest.mark.xdist_group("kubernetes"), pytest.mark.long]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.long,
+]
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ def test_fixtures_has_the_fixtures(pytester: pytest.Pytester) -> None:
     """`--fixtures` lists each fixture of the reference, and no others, with scope and text."""
     text = pytester.runpytest("--fixtures").stdout.str()
     found = re.findall(r"^(dind_\w+) \[session scope\].*\n    \S", text, re.MULTILINE)
-    found += re.findall(r"^(dind_clean|dind_fresh) -- .*\n    \S", text, re.MULTILINE)
+    found += re.findall(
+        r"^(dind_clean|dind_fresh|dind_namespace) -- .*\n    \S", text, re.MULTILINE
+    )
     assert sorted(found) == sorted(_headings("fixtures"))
     assert sorted(found) == sorted(set(re.findall(r"^dind_\w+", text, re.MULTILINE)))
 
