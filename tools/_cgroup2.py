@@ -21,6 +21,7 @@ from typing import NoReturn
 import _images
 import docker
 import docker.errors
+from _cgroup2_init import remove_cgroups
 from _connection import client_for
 from _console import Problem, end, say, step
 from _daemon import STOP_SECONDS, Places, environment, launch, prepare, wait_until_healthy
@@ -127,6 +128,7 @@ def started(
     """
     process: subprocess.Popen[str] | None = None
     healthy = False
+    remove_delegated(parent)  # what a killed run has left
     try:
         with step(f"starting a {name} in namespaces of its own, log in {places.log}"):
             inside = [*NAMESPACES, sys.executable, str(INIT), *options, parent, *command]
@@ -138,8 +140,17 @@ def started(
         with step(f"stopping that {name}"):
             if process is not None:
                 stop(process, STOP_SECONDS if healthy else 0)
+            remove_delegated(parent)
             clean(*remove)
             Path(places.host.removeprefix("unix://")).unlink(missing_ok=True)
+
+
+def remove_delegated(parent: str) -> None:
+    """Remove a control group that was delegated: its first process could not leave it alive."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split(" ")
+        if kind == "cgroup2":
+            remove_cgroups(Path(place, parent))
 
 
 def remove_containers(client: docker.DockerClient) -> None:

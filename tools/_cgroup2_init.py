@@ -3,9 +3,9 @@
 Usage: _cgroup2_init.py [--cgroup2 [--delegate USER]] [--bind SOURCE TARGET]...
                         [--root DIRECTORY] CGROUP_PARENT ENGINE ARGUMENTS...
 
---cgroup2 gives a view of cgroup v2, --delegate has a user own the part of it that the engine
-sees, as systemd does it for a user's services; --bind puts a file where another one is, and --root has the
-engine run in another root directory, into which what is bound comes too.
+--cgroup2 gives a view of cgroup v2; --delegate has a user own the part of it that the engine sees,
+as systemd does it for a user's services. --bind puts a file where another one is, and --root has
+the engine run in another root directory, into which what is bound comes too.
 
 It reaps what others leave behind, passes SIGTERM on, and ends when the engine ends, and with it,
 since it is the first process of a PID namespace, all that still runs there.
@@ -24,7 +24,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -76,26 +75,29 @@ def reap(engine: subprocess.Popen[bytes]) -> None:
 
 def delegate(parent: str, user: str) -> None:
     """Let a user own a control group, be in one below it, and see no other."""
-    with tempfile.TemporaryDirectory() as directory:
-        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", directory], check=True)
-        top = Path(directory, parent)
-        init = top / "init"
-        init.mkdir(parents=True, exist_ok=True)
-        (top / "cgroup.procs").write_text(str(os.getpid()))
-        if libc.unshare(CLONE_NEWCGROUP):
-            raise OSError(ctypes.get_errno(), "unshare")
-        (init / "cgroup.procs").write_text(str(os.getpid()))
-        for path in (top, init):
-            for owned in (path, *path.glob("cgroup.*")):
-                shutil.chown(owned, user)
-        subprocess.run(["umount", directory], check=True)
+    view_of_cgroup2()
+    top = CGROUPS / parent
+    init = top / "init"
+    init.mkdir(parents=True)
+    (top / "cgroup.procs").write_text(str(os.getpid()))
+    if libc.unshare(CLONE_NEWCGROUP):
+        raise OSError(ctypes.get_errno(), "unshare")
+    (init / "cgroup.procs").write_text(str(os.getpid()))
+    for path in (top, init):
+        for owned in (path, path / "cgroup.procs", path / "cgroup.subtree_control"):
+            shutil.chown(owned, user)
+
+
+def view_of_cgroup2() -> None:
+    """Have cgroup v2 in the place of v1's hierarchies."""
+    subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
 
 
 def mount(*, cgroup2: bool) -> None:
     """Hide what other engines keep, in this mount namespace alone, and the v1 hierarchies."""
     if cgroup2:
-        subprocess.run(["umount", "--recursive", str(CGROUPS)], check=True)
-        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(CGROUPS)], check=True)
+        view_of_cgroup2()
     for directory in OWN:
         # One that was missing stays outside, empty.
         directory.mkdir(parents=True, exist_ok=True)

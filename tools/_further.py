@@ -20,6 +20,7 @@ import _daemon
 import _debs
 import _images
 import _podman
+import _roots
 import docker
 from _connection import address, client_for
 from _console import Problem, step
@@ -158,9 +159,14 @@ def as_user(user: str, command: Sequence[str], directory: Path) -> list[str]:
     search = f"{programs}:{_daemon.search_path()}"
     variables = [f"PATH={search}", f"HOME={directory}/home", f"XDG_RUNTIME_DIR={directory}/run"]
     return [
-        *("setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"),
+        *become(user),
         *("env", *variables, script, *command[1:]),
     ]
+
+
+def become(user: str) -> list[str]:
+    """Give the command that runs another as a user."""
+    return ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"]
 
 
 def tunnel(directory: Path) -> Path:
@@ -217,6 +223,40 @@ def podman(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
     with _podman.service(directory) as (places, pid):
         prefix = ["nsenter", f"--target={pid}", "--mount", "--net", "--pid"]
         yield from ready(places, machine, prefix)
+
+
+def newest_podman(user: str = "") -> Row:
+    """Make a row of the newest Podman that Debian has.
+
+    Args:
+        user: Who runs it, in user namespaces, with control groups that are delegated to him.
+    """
+
+    @contextlib.contextmanager
+    def engine(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+        root = _podman.root(_roots.SUITES[0], directory.parent / "podman-roots")
+        options = ["--root", str(root)]
+        # What tests bind has the same path in there.
+        for shared in (str(directory), tempfile.gettempdir()):
+            options += ["--bind", shared, shared]
+        command: list[str] = []
+        if user:
+            home = directory / "user"
+            home.mkdir(exist_ok=True)
+            for path in (directory, home):
+                shutil.chown(path, user)
+            for number, (target, text) in enumerate(SUBIDS.items()):
+                file = directory / f"file-{number}"
+                file.write_text(text)
+                options += ["--bind", str(file), target]
+            options += ["--bind", str(tunnel(directory)), "/dev/net/tun", "--delegate", user]
+            variables = [f"HOME={home}", f"XDG_RUNTIME_DIR={home}", f"PATH={_daemon.search_path()}"]
+            command = [*become(user), "env", *variables]
+        with _podman.service(directory, options, command) as (places, pid):
+            way = "tests of another user" if user else ""
+            yield from ready(places, machine, ["nsenter", f"--target={pid}", "--net"], way)
+
+    return engine
 
 
 @contextlib.contextmanager
@@ -321,5 +361,7 @@ ROWS: dict[str, Row] = {
     "ssh": ssh,
     "contained": contained,
     "podman": podman,
+    "podman-newest": newest_podman(),
+    "podman-rootless": newest_podman(user=USER),
 }
 """The rows of the table, by the names that the command line has for them."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _images
 import _packages
+import _roots
 import docker
-from _cgroup2 import clean, environment_for, remove_containers, run_inside, started
+from _cgroup2 import VIEW, clean, environment_for, remove_containers, run_inside, started
 from _connection import client_for
 from _console import Problem, say
 from _daemon import Places, program
@@ -22,12 +24,16 @@ from _daemon import Places, program
 # runc, since crun 1.8 wants more rights than a machine may have (RLIMIT_MEMLOCK).
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "catatonit", "iptables")
 NETAVARK = [Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark")]
+# Of the newest Podman, in a root directory of its own, and what a user without root needs besides.
+ROOT_PACKAGES = (*PACKAGES, "ca-certificates", "nftables", "passt", "uidmap")
 # Where Podman's containers are when it is told no other parent.
 CGROUP_PARENT = "libpod_parent"
 CONTAINERS = """\
 [containers]
 # A cgroup v2 view beside v1 lacks the controller.
 pids_limit = 0
+# Else those of a build have more than a machine may give.
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -80,15 +86,34 @@ def install() -> None:
     _packages.install(*PACKAGES)
 
 
+def root(suite: str, directory: Path) -> Path:
+    """Give a root directory with a suite's Podman in it, which is made once."""
+    found = directory / suite
+    if not found.exists():
+        making = directory / f"{suite}.making"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        _roots.bootstrap(suite, making, ROOT_PACKAGES, "a root directory with Podman")
+        making.rename(found)
+    return found
+
+
 @contextlib.contextmanager
-def service(directory: Path) -> Iterator[tuple[Places, int]]:
+def service(
+    directory: Path, options: Sequence[str] = (), user: Sequence[str] = ()
+) -> Iterator[tuple[Places, int]]:
     """Have Podman's service in namespaces of its own; nothing of it is left afterwards.
+
+    Args:
+        directory: Where its files are meanwhile.
+        options: What else is its own, besides a view of cgroup v2, as `_cgroup2_init.py` has it.
+        user: The command that makes it another user's than root's, if it is.
 
     Yields:
         Where its files are, and the pid of the first process in its namespaces.
     """
     places = Places(directory, f"unix://{directory}/podman.sock")
-    remove = [directory / name for name in ("data", "run", "networks")]
+    remove = [directory / name for name in ("data", "run", "networks", "home")]
     clean(*remove)  # what a killed run has left
     directory.mkdir(parents=True, exist_ok=True)
     settings = {"CONTAINERS_CONF": CONTAINERS, "CONTAINERS_STORAGE_CONF": STORAGE}
@@ -97,6 +122,6 @@ def service(directory: Path) -> Iterator[tuple[Places, int]]:
         file = directory / f"{name.lower()}.conf"
         file.write_text(text.format(directory=directory))
         variables.append(f"{name}={file}")
-    podman = ["env", *variables, "podman", "system", "service", "--time=0", places.host]
-    with started("Podman", podman, CGROUP_PARENT, places, remove) as first:
+    podman = [*user, "env", *variables, "podman", "system", "service", "--time=0", places.host]
+    with started("Podman", podman, CGROUP_PARENT, places, remove, [VIEW, *options]) as first:
         yield places, first

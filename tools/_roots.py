@@ -105,7 +105,7 @@ def packed(
     for suite in suites:
         root = scratch / suite
         try:
-            bootstrap(suite, root, packages(suite), image)
+            bootstrap(suite, root, packages(suite), f"the {image} image")
             break
         except Problem as problem:
             if suite == suites[-1]:
@@ -121,9 +121,9 @@ def packed(
     return archive
 
 
-def bootstrap(suite: str, root: Path, packages: Sequence[str], image: str) -> None:
+def bootstrap(suite: str, root: Path, packages: Sequence[str], what: str) -> None:
     """Run debootstrap in namespaces of its own: its mounts and processes end with it."""
-    with step(f"making the {image} image from Debian {suite}") as shown:
+    with step(f"making {what} from Debian {suite}") as shown:
         run(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"),
@@ -133,7 +133,7 @@ def bootstrap(suite: str, root: Path, packages: Sequence[str], image: str) -> No
             shown,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             stop_with=signal.SIGKILL,
-            what=f"the {image} image can't be made from Debian {suite}",
+            what=f"{what} can't be made from Debian {suite}",
             remedy="check the network and the package sources, or give the engine a registry",
         )
 

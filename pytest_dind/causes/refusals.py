@@ -6,6 +6,9 @@ from ..errors import ImageUnavailable, NoShell, NotShared, SettingsError
 from .cause import CONTAINERD, FOR_MAC, MOBY_CODE, RUNC_CODE, Cause
 
 _IMAGE = ("Name a Docker-in-Docker image: --dind-image docker:dind.",)
+_PODMAN_BINDS = (
+    "https://github.com/containers/podman/blob/main/pkg/api/handlers/compat/containers_create.go"
+)
 _CRUN = "https://github.com/containers/crun/blob/main/src/libcrun/utils.c"
 
 PUBLISHED_PORT = Cause(
@@ -38,10 +41,12 @@ UNSHARED = Cause(
 )
 DENIED = Cause(
     "denied-directory",
-    r'for type "bind": stat .*: permission denied',
+    r'for type "bind": stat .*: permission denied'
+    r"|making volume mountpoint for volume /[^\n]*: permission denied"
+    r"|statfs /[^\n]*: permission denied",
     "The engine's user may not enter this process's directory, which is of mode 0700",
     ("Run the tests as the user that the engine runs as.", *UNSHARED.remedy),
-    (f"{MOBY_CODE}/daemon/volume/mounts/linux_parser.go#L97",),
+    (f"{MOBY_CODE}/daemon/volume/mounts/linux_parser.go#L97", _PODMAN_BINDS),
     NotShared,
 )
 NO_SHELL = Cause(

@@ -262,6 +262,9 @@ _REFUSALS: dict[str, list[str]] = {
     ],
     "denied-directory": [
         'invalid mount config for type "bind": stat /tmp/pytest-dind-0/4c: permission denied',
+        "make cli opts(): making volume mountpoint for volume /tmp/pytest-of-root/pytest-5: mkdir "
+        "/tmp/pytest-of-root/pytest-5: permission denied",
+        "statfs /tmp/pytest-dind-0/4c: permission denied",
     ],
     "unshared": [
         'invalid mount config for type "bind": bind source path does not exist: /tmp/x/0123abcd',
