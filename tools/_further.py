@@ -30,7 +30,7 @@ PARENT = "pytest-dind-further"
 # A user who owns nothing, and users that nobody has; as files of the engine's namespaces alone.
 USER, GROUP = "nobody", "nogroup"
 MAPPED = f"{USER}:300000:65536\n"
-ROOTLESS = ("rootlesskit", "slirp4netns")
+ROOTLESS = ("rootlesskit", "slirp4netns", "uidmap")
 
 Call = Callable[[Sequence[str]], str]
 """Runs a command of Python's, `-m` and what follows, and gives what it prints."""

@@ -87,7 +87,7 @@ def install() -> None:
 
 
 def root(suite: str, directory: Path) -> Path:
-    """Give a root directory with a suite's Podman in it, which is made once."""
+    """Give a root directory with a suite's Podman in it, which is made once, and kept."""
     found = directory / suite
     if not found.exists():
         making = directory / f"{suite}.making"
