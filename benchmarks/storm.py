@@ -26,6 +26,7 @@ from pytest_dind.lifetime import labels
 
 DAEMON_IMAGE = "pytest-dind/daemon:test"
 NESTED_IMAGE = "pytest-dind/nested:test"
+NODE_IMAGE = "pytest-dind/kubernetes:test"
 
 LIMIT_SECONDS = 5.0
 """What a killed run left must be gone by then, counted from the end of its last process."""
@@ -80,6 +81,14 @@ def test_loss(dind_swarm):
     dind_swarm.kill(dind_swarm.nodes[-1])
     dind_swarm.join()
 """.replace("IMAGE", NESTED_IMAGE)
+_KUBERNETES = """
+def test_kubernetes(dind_kubernetes, dind_namespace):
+    dind_namespace.exec(["kubectl", "create", "deployment", "web", "--image=none:1"])
+
+def test_loss_of_node(dind_kubernetes):
+    dind_kubernetes.kill(dind_kubernetes.nodes[-1])
+    dind_kubernetes.add_node()
+"""
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,12 @@ DAEMONS = (
     Variant("store", _DAEMON, ("--dind-cache=refresh",)),
     Variant("spares", _FRESH, ("--dind-spares=2",)),
 )
-CLUSTERS = (Variant("swarm", _SWARM),)
-VARIANTS = (*DAEMONS, *CLUSTERS)
+SWARM = Variant("swarm", _SWARM)
+# Each of the two workers has one of the two.
+CLUSTERS = Variant(
+    "clusters", _SWARM + _KUBERNETES, ("-n2", f"--dind-kubernetes-image={NODE_IMAGE}")
+)
+VARIANTS = (*DAEMONS, SWARM, CLUSTERS)
 
 
 class Place:
@@ -432,17 +445,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=300, metavar="N", help="default: 300")
     parser.add_argument("--seed", type=int, help="replays the storm that printed it")
     names = [variant.name for variant in VARIANTS]
+    usual = [name for name in names if name != CLUSTERS.name]
     parser.add_argument(
         "--variant",
         action="append",
         choices=names,
-        help="a suite that is killed, repeatable (default: all)",
+        help=f"a suite that is killed, repeatable (default: {', '.join(usual)})",
     )
     parser.add_argument(
         "--suites", type=int, default=1, metavar="N", help="how many run at once (default: 1)"
     )
     options = parser.parse_args(arguments)
-    chosen = [one for one in VARIANTS if one.name in (options.variant or names)]
+    chosen = [one for one in VARIANTS if one.name in (options.variant or usual)]
     seed = random.randrange(2**32) if options.seed is None else options.seed
     say = partial(print, flush=True)
     say(f"storm: seed {seed}")

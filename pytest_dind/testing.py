@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["daemon", "factory"]
 
-# Those of a run's settings that are a single daemon's as well.
+# Those of a run's settings that are a single daemon's as well, or a factory's.
 _OF_DAEMON = frozenset({"keep", "reuse"})
+_OF_FACTORY = frozenset({"kubernetes_image"})
 _OF_PYTEST = frozenset({*Settings().of_run(), "unavailable"})
 
 
@@ -59,7 +60,7 @@ def factory(*, progress: Progress | None = None, **settings: Any) -> Iterator[Fa
     """
     from .runs.factory import Factory
 
-    with _run(_chosen("factory", settings, frozenset()), progress) as (run, chosen):
+    with _run(_chosen("factory", settings, _OF_FACTORY), progress) as (run, chosen):
         made = Factory(run, chosen, lambda settings: contextlib.nullcontext())
         try:
             yield made
