@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .errors import ServiceFailed as ServiceFailed
     from .errors import ServiceTimeout as ServiceTimeout
     from .errors import SettingsError as SettingsError
+    from .errors import SnapshotFailed as SnapshotFailed
     from .errors import StartTimeout as StartTimeout
     from .errors import SwarmFailed as SwarmFailed
     from .errors import WorkloadFailed as WorkloadFailed
@@ -66,6 +67,7 @@ __all__ = [
     "ServiceTimeout",
     "Settings",
     "SettingsError",
+    "SnapshotFailed",
     "StartTimeout",
     "Swarm",
     "SwarmFailed",

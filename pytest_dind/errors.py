@@ -129,6 +129,13 @@ class WorkloadTimeout(DindError):
     """What a test waits for did not come true of a cluster's pods in time."""
 
 
+class SnapshotFailed(DindError):
+    """A snapshot could not be made, or no daemon can start from it.
+
+    It is of another image or engine than the daemon, or no longer in the store.
+    """
+
+
 class DaemonExited(DindError):
     """The daemon ended before it was ready; its exit code and last log lines are shown."""
 

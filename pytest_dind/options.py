@@ -33,6 +33,7 @@ AHEAD = "dind/ahead"
 CLEAN = "dind_clean"
 """The name of a fixture and of a marker."""
 IMAGES_MARKER = "dind_images"
+SNAPSHOT_MARKER = "dind_snapshot"
 IMAGE_FIXTURE = "_dind_image"
 """The fixture that has the image on which a test runs as its parameter, where there are several."""
 MARKERS = {
@@ -45,11 +46,15 @@ MARKERS = {
     "dind_modes": f"(mode, ...): skipped in other modes than these ({', '.join(MODES)})",
     IMAGES_MARKER: "(image, ...): run on a daemon of each of these images, whatever --dind-image "
     "says; the test's id has the image's short name",
+    SNAPSHOT_MARKER: "(name, start=False): dind_fresh is a copy of this snapshot, which a fixture "
+    "has taken before; with start=True the containers that ran in it run again, and are healthy",
     CLEAN: "(images=False, build_cache=False): after the test everything that it added to the "
     "daemon is removed, as by the fixture dind_clean; on request new images and build cache too.",
 }
 """The arguments and the meaning of each marker, by its name."""
-REQUIREMENTS = tuple(name for name in MARKERS if name not in (CLEAN, IMAGES_MARKER))
+REQUIREMENTS = tuple(
+    name for name in MARKERS if name not in (CLEAN, IMAGES_MARKER, SNAPSHOT_MARKER)
+)
 """The markers for requirements."""
 IMAGES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 """The images of the options, in a run's `config.stash`."""

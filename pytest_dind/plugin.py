@@ -389,10 +389,14 @@ def dind_pool(
 
 
 @pytest.fixture
-def dind_fresh(dind_config: settings.Settings, _dind_pool: Fresh) -> Iterator[Daemon]:
+def dind_fresh(
+    request: pytest.FixtureRequest, dind_config: settings.Settings, _dind_pool: Fresh
+) -> Iterator[Daemon]:
     """A daemon of the test's own, as a rule started before; after the test it is removed."""
+    from .hooks.markers import copied
+
     with _unavailable(dind_config):
-        daemon = _dind_pool.take()
+        daemon = _dind_pool.take(copied(request.node))
     yield daemon
     _dind_pool.give_back(daemon)
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..lifetime.lease import Held
+    from ..store.snapshots import Snapshot
     from .shaping import Shaper
 
 # The time-out of each question that is asked after a daemon's end.
@@ -124,14 +125,20 @@ class ContainerBackend:
         self._launched: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+        self,
+        home: Home,
+        settings: Settings,
+        progress: Progress,
+        shaper: Shaper | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
         self._engine.ask_for_info()
         with answering(self._engine):
             image = source.ensure(settings.image)
-            preload = seeding.preload(settings, self._mode.name, image["Id"], source)
+            mode = self._mode.name
+            preload = seeding.preload(settings, mode, image["Id"], source, snapshot)
             connection = connections.choose(self._engine, home)
             gateway = tls_connection.gateway(self._engine)
             container = self._engine.own_container_id
@@ -317,6 +324,22 @@ class ContainerBackend:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the daemon's container."""
         return exec_module.run(self._engine.client, record.id, command)
+
+    def freeze(
+        self, record: Record, settings: Settings, snapshot: Snapshot, progress: Progress
+    ) -> None:
+        """Put a snapshot of a daemon into the warm store; it holds still meanwhile."""
+        from ..store import snapshots
+
+        source = snapshots.Source(
+            engine=self._engine,
+            home=record.home,
+            container=record.id,
+            host_config=self._mode.host_config,
+            noted=self.files(record).read(layout.IMAGES) or "",
+            limit=seeding.kibibytes(settings.cache_size),
+        )
+        snapshots.take(source, snapshot, progress)
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the daemon anew in its container, and wait until it serves again.

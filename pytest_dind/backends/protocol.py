@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..settings import Settings
+    from ..store.snapshots import Snapshot
     from .shaping import Shaper
 
 
@@ -92,7 +93,12 @@ class Backend(Protocol):
     """Makes the daemons of one mode, and works on them."""
 
     def start(
-        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+        self,
+        home: Home,
+        settings: Settings,
+        progress: Progress,
+        shaper: Shaper | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left.
 
@@ -101,6 +107,19 @@ class Backend(Protocol):
             settings: Its settings.
             progress: Where a line on what takes long goes.
             shaper: The hook that may change its container, where it has one.
+            snapshot: What it starts from; None for an empty one.
+        """
+
+    def freeze(
+        self, record: Record, settings: Settings, snapshot: Snapshot, progress: Progress
+    ) -> None:
+        """Put a snapshot of a daemon into the warm store; it holds still meanwhile.
+
+        Args:
+            record: The daemon.
+            settings: Its settings.
+            snapshot: The snapshot that is made.
+            progress: Where a line on what takes long goes.
         """
 
     def files(self, record: Record) -> Files:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ..engine.own_container import SharedFiles
     from ..engine.streams import Progress
+    from ..store.snapshots import Snapshot
     from .probe import Probe
     from .shaping import Shaper
 
@@ -121,10 +122,20 @@ class SocketBackend:
         self._engine = engine
 
     def start(
-        self, home: Home, settings: Settings, progress: Progress, shaper: Shaper | None = None
+        self,
+        home: Home,
+        settings: Settings,
+        progress: Progress,
+        shaper: Shaper | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
+
+        if snapshot is not None:
+            from ..store.snapshots import without_isolation
+
+            raise without_isolation(_MODE)
 
         _refuse_settings_of_daemons(settings)
         source = ImageSource(self._engine.client, progress)
@@ -303,6 +314,14 @@ class SocketBackend:
             if known is None:
                 raise
             raise known from error
+
+    def freeze(
+        self, record: Record, settings: Settings, snapshot: Snapshot, progress: Progress
+    ) -> None:
+        """Raise the error that there are no snapshots."""
+        from ..store.snapshots import without_isolation
+
+        raise without_isolation(_MODE)
 
     def restart(self, record: Record, timeout: float) -> None:
         """Start the guard anew; it knows the objects that tests made by their labels."""

@@ -192,6 +192,8 @@ _ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         "image": _TEXT,
         # All else is checked as a setting.
         "mode": _TEXT,
+        "snapshot": _TEXT,
+        "start": _SWITCH,
     },
     "swarm": {
         "nodes": Kind("a whole number, such as 3", is_nodes, f"It is from 1 to {MOST_NODES}."),

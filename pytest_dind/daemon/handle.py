@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..engine.exec import Command
     from ..lifetime.files import Files
+    from ..store.snapshots import Snapshot, Wanted
 
 
 def _quiet(text: str) -> None:
@@ -46,6 +48,8 @@ class Daemon:
     _progress: streams.Progress = field(default=_quiet, repr=False, compare=False)
     # The URL for commands in its container, where that is not the usual one.
     _inside: str = field(default="", repr=False, compare=False)
+    # The directory by which the processes of a test run know of its snapshots.
+    _shared: Path | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Daemon(name={self.name!r}, mode={self.mode!r}, host={self.host!r})"
@@ -472,6 +476,44 @@ class Daemon:
             raise engine_errors.gone(self.record.home, error) from error
         finally:
             mark.unlink(missing_ok=True)
+
+    def snapshot(self, name: str) -> None:
+        """Keep a copy of the daemon as it is now, from which further daemons start.
+
+        That is by `dind_factory(snapshot=name)`, and by `dind_fresh` with the marker
+        `dind_snapshot(name)`. Its images, volumes, networks and containers are in it, these with
+        what they have written. Containers that run are paused meanwhile, and the daemon does not
+        answer. The copy is in the warm store until the end of the run.
+
+        Args:
+            name: The name: lower-case letters, digits, `_`, `.` and `-`; one that there is already
+                is replaced.
+
+        Raises:
+            SettingsError: the name is not valid, or the mode has no snapshots.
+            SnapshotFailed: it can't be taken; nothing of it is left.
+        """
+        from ..store.snapshots import demand_name, for_one_run
+
+        self._freeze(for_one_run(demand_name("snapshot", name)))
+
+    def _freeze(self, wanted: Wanted) -> None:
+        """Take a snapshot, and let the processes of the run know of it."""
+        from ..store.snapshots import without_isolation
+        from . import snapshots
+
+        if not isolates(self.mode):
+            raise without_isolation(self.mode)
+        with self._connected() as client:
+            taken = snapshots.take(self.record, self._backend, client, self._progress, wanted)
+        snapshots.note(self._shared or self.record.home.path.parent, taken)
+
+    def _start_again(self, snapshot: Snapshot) -> None:
+        """Start the containers that ran in a snapshot that this is a copy of, in their order."""
+        from . import snapshots
+
+        with self._connected() as client:
+            snapshots.start_again(client, snapshot, partial(self.wait_for, healthy=True))
 
     def stop(self) -> None:
         """Remove the daemon for good with all its contents; idempotent."""

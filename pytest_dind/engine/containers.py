@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -208,36 +208,91 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
         docker.errors.APIError: the engine refuses the container.
         requests.exceptions.RequestException: it did not end in time.
     """
-    from docker.types import LogConfig
-
     api: Any = engine.client.api
-    # Another runtime than the engine's own has user namespaces of its own.
-    users = {} if "runtime" in one_off.host_config else with_own_users(engine.info())
     try:
-        uninterrupted(
-            lambda: api.create_container(
-                one_off.image,
-                name=one_off.name,
-                user=SUPERUSER,
-                entrypoint=list(one_off.command),
-                command=[],
-                labels=dict(one_off.labels),
-                use_config_proxy=False,
-                host_config=api.create_host_config(
-                    network_mode="none",
-                    # One that can be read, whichever the engine's default is.
-                    log_config=LogConfig(type=LogConfig.types.JSON),
-                    **users,
-                    **one_off.host_config,
-                ),
-            )
-        )
+        _create(engine, one_off)
         api.start(one_off.name)
         # docker-py waits for ever unless it is told a time-out here too.
         code = api.wait(one_off.name, timeout=timeout)["StatusCode"]
         yield Ended(code, api, one_off.name)
     finally:
         _remove(api, one_off.name)
+
+
+def fed(engine: Engine, one_off: OneOff, chunks: Iterable[bytes]) -> tuple[str, str]:
+    """Run a container's command on this input to its end; the container is removed then.
+
+    Its stdin ends with this process, too.
+
+    Args:
+        engine: The outer engine.
+        one_off: The container.
+        chunks: The input, made as it is sent; an error in that kills the command before its input
+            ends.
+
+    Returns:
+        Both outputs.
+
+    Raises:
+        docker.errors.APIError: the engine refuses the container.
+        Exception: what making the input has raised.
+    """
+    from .exec import Command, converse
+
+    api: Any = engine.client.api
+
+    def guarded() -> Iterator[bytes]:
+        try:
+            yield from chunks
+        except Exception:
+            _remove(api, one_off.name)
+            raise
+
+    try:
+        # Without a client that would, the engine removes it.
+        _create(engine, one_off, stdin_open=True, auto_remove=True)
+        streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        raw = api.attach_socket(one_off.name, params=streams)
+        api.start(one_off.name)
+        output, errors = converse(raw, Command((), stdin=guarded()))
+    finally:
+        _remove(api, one_off.name)
+    return output.decode(errors="replace"), errors.decode(errors="replace")
+
+
+def _create(
+    engine: Engine, one_off: OneOff, *, stdin_open: bool = False, auto_remove: bool = False
+) -> None:
+    """Create a container for one command.
+
+    Raises:
+        docker.errors.APIError: the engine refuses it.
+    """
+    from docker.types import LogConfig
+
+    api: Any = engine.client.api
+    # Another runtime than the engine's own has user namespaces of its own.
+    users = {} if "runtime" in one_off.host_config else with_own_users(engine.info())
+    uninterrupted(
+        lambda: api.create_container(
+            one_off.image,
+            name=one_off.name,
+            user=SUPERUSER,
+            entrypoint=list(one_off.command),
+            command=[],
+            labels=dict(one_off.labels),
+            stdin_open=stdin_open,
+            use_config_proxy=False,
+            host_config=api.create_host_config(
+                network_mode="none",
+                # One that can be read, whichever the engine's default is.
+                log_config=LogConfig(type=LogConfig.types.JSON),
+                auto_remove=auto_remove,
+                **users,
+                **one_off.host_config,
+            ),
+        )
+    )
 
 
 def _remove(api: Any, name: str) -> None:

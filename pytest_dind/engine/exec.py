@@ -142,6 +142,34 @@ def run(
     return subprocess.CompletedProcess(argv, code, stream.stdout, stream.stderr)
 
 
+def converse(raw: Any, command: Command) -> tuple[bytes, bytes]:
+    """Send a command its input, and take both outputs to their end, on a connection that is there.
+
+    Args:
+        raw: The connection, as docker-py gives it.
+        command: Its `stdin`, `stdout`, `stderr`, `patience` and `tick` count.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        TimeoutError: its patience is at an end.
+        Exception: what making its input, or taking its output, has raised.
+    """
+    stream = _Stream(raw, command)
+    try:
+        if command.stdin is not None:
+            stdin = command.stdin
+            stream.feed([stdin] if isinstance(stdin, bytes) else stdin)
+        if not stream.wait(command.patience):
+            raise TimeoutError(f"A container did not end within {command.patience:g} s.")
+    finally:
+        stream.close()
+    if stream.failure is not None:
+        raise stream.failure
+    return stream.stdout, stream.stderr
+
+
 def _in_container(
     engine: docker.DockerClient, container: str, script: str, *arguments: str
 ) -> None:

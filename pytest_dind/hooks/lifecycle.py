@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..runs.pool import Loan, Pool
     from ..runs.run import Run
     from ..settings import Settings
+    from ..store.snapshots import Snapshot
     from .environment import Environment
     from .fresh import Fresh
 
@@ -165,18 +166,29 @@ class DaemonHooks:
         from .fresh import Fresh
 
         if self._fresh is None:
-            self._fresh = Fresh(self._config, self._pool, self._reports)
+            self._fresh = Fresh(self._config, self._pool, self._reports, self._snapshot)
             self._config.pluginmanager.register(self._fresh, "dind-fresh-hooks")
         return self._fresh
 
-    def _pool(self, settings: Settings) -> Pool:
+    def _snapshot(self, settings: Settings, name: str) -> Snapshot:
+        """Return the snapshot of this name.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        from ..daemon import snapshots
+
+        return snapshots.find(self.run(settings).shared, name)
+
+    def _pool(self, settings: Settings, snapshot: Snapshot | None, *, starts: bool) -> Pool:
         """Return a pool of daemons, in a run of its own."""
-        from ..runs.pool import Pool
+        from ..runs.pool import Pool, Prepared
 
         main = self.run(settings)
         return Pool(
             self._begin_beside(main),
             settings,
+            prepared=Prepared(snapshot, starts) if snapshot is not None else None,
             is_short_of_memory=matrix.is_short_of_memory,
             is_busy=lambda: main.is_starting,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import SettingsError
-from ..options import CLEAN, IMAGES_MARKER, REQUIREMENTS
+from ..options import CLEAN, IMAGES_MARKER, REQUIREMENTS, SNAPSHOT_MARKER
 from ..settings import MODES
 
 if TYPE_CHECKING:
@@ -30,6 +30,18 @@ class Unmet(NamedTuple):
 
     requirement: str
     reason: str
+
+
+class Copied(NamedTuple):
+    """What a daemon of a test's own is a copy of.
+
+    Attributes:
+        name: The name of the snapshot; empty for none.
+        start: Whether the containers run again that ran in it.
+    """
+
+    name: str = ""
+    start: bool = False
 
 
 # The markers that take a version, and what that may be.
@@ -71,12 +83,29 @@ def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> Setting
         if evidence := matrix.problem(mark):
             example = f'@pytest.mark.{mark.name}("docker:28-dind", "docker:29-dind")'
             return _bad(node, mark, evidence, example)
+    if mark.name == SNAPSHOT_MARKER and (evidence := _snapshot_problem(mark)):
+        return _bad(node, mark, evidence, f'@pytest.mark.{mark.name}("migrated")')
     if mark.name == "dind_modes" and (
         mark.kwargs or not mark.args or any(mode not in MODES for mode in mark.args)
     ):
         valid = ", ".join(map(repr, MODES))
         return _bad(node, mark, f"Valid modes: {valid}.", f"@pytest.mark.dind_modes({valid})")
     return None
+
+
+def _snapshot_problem(mark: pytest.Mark) -> str:
+    """Return what is wrong with the arguments of a marker for a snapshot; empty for nothing."""
+    from ..store.snapshots import demand_name
+
+    if len(mark.args) != 1 or not mark.kwargs.keys() <= {"start"}:
+        return "It takes the name of a snapshot, and by name start."
+    if not isinstance(mark.kwargs.get("start", False), bool):
+        return "Its argument start is True or False."
+    try:
+        demand_name(mark.name, mark.args[0])
+    except SettingsError as error:
+        return error.evidence
+    return ""
 
 
 def _specifier(mark: pytest.Mark) -> SpecifierSet:
@@ -124,6 +153,12 @@ def apply(request: pytest.FixtureRequest, settings: Settings, choice: Choice) ->
             pytest.fail(f"{one.reason} (--dind-require)", pytrace=False)
     if found:
         pytest.skip(found[0].reason)
+
+
+def copied(item: pytest.Item) -> Copied:
+    """Return what the daemon of a test's own is a copy of."""
+    mark = item.get_closest_marker(SNAPSHOT_MARKER)
+    return Copied(mark.args[0], mark.kwargs.get("start", False)) if mark else Copied()
 
 
 def required(item: pytest.Item, require: Sequence[str]) -> list[str]:

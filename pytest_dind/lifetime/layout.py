@@ -31,6 +31,8 @@ SWEPT = "swept"
 """There once one of the run's processes has looked for what ended runs left."""
 MODES = "modes.json"
 """The modes in force, for the run's other processes; there once a mode was looked into."""
+SNAPSHOT = "snapshot-"
+"""How the files begin that tell the run's processes of its snapshots, each named by its key."""
 
 # In a daemon's home.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..kubernetes.handle import Kubernetes
     from ..settings import Settings
+    from ..store.snapshots import Snapshot
     from .pool import Loan
     from .run import Run
 
@@ -81,13 +82,15 @@ class Factory:
         """The records of these."""
         return [daemon.record for daemon in self.daemons]
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - what a daemon may be asked to be
         self,
         name: str = "",
         *,
         image: str = "",
         mode: str = "",
         args: Sequence[str] = (),
+        snapshot: str = "",
+        start: bool = False,
         **settings: Any,
     ) -> Daemon:
         """Start one more daemon.
@@ -101,6 +104,9 @@ class Factory:
             image: The daemon's image; by default that of `dind_daemon`.
             mode: The daemon's mode; by default that of `dind_daemon`.
             args: Further dockerd arguments.
+            snapshot: The name of a snapshot (`Daemon.snapshot`), a copy of which it is.
+            start: Start the containers that ran when the snapshot was taken, in their order, and
+                wait for the health of those that have a health check.
             settings: Further settings, named as the options are, such as `load` or `memory`; not
                 those of the whole run, such as `keep` or `reuse`.
 
@@ -108,13 +114,18 @@ class Factory:
             SettingsError: an argument has a value that it can't have, or no effect.
             DindError: the daemon can't be had; its start has left nothing behind.
         """
-        arguments.demand("dind_factory", name=name, image=image, mode=mode)
+        given = {"name": name, "image": image, "mode": mode}
+        arguments.demand("dind_factory", **given, snapshot=snapshot, start=start)
         _demand_name("dind_factory", name)
         chosen = self._chosen(image=image, mode=mode, args=args, **settings)
+        frozen = self._found(snapshot) if snapshot else None
         with self._unavailable(chosen):
-            lent = None if name else self._spare(chosen)
+            if frozen is not None:
+                self._demand_snapshots(chosen, frozen)
+            lent = None if name or frozen is not None else self._spare(chosen)
             if lent is None:
-                daemon = self._run.start(name or f"extra-{next(self._numbers)}", chosen)
+                name = name or f"extra-{next(self._numbers)}"
+                daemon = self._run.start(name, chosen, frozen)
                 end = daemon.stop
             else:
                 daemon, end = lent
@@ -122,6 +133,8 @@ class Factory:
             # The outer engine itself, in mode socket, has no container to be reached by name.
             if isolates(daemon.mode):
                 self._connect(daemon, chosen)
+            if frozen is not None and start:
+                daemon._start_again(frozen)
         except BaseException:
             end()
             raise
@@ -129,6 +142,72 @@ class Factory:
             self._lent.append(lent)
         self._started(daemon, chosen)
         return daemon
+
+    def snapshot(
+        self,
+        name: str,
+        prepare: Callable[[Daemon], object],
+        *,
+        key: object = None,
+        **settings: Any,
+    ) -> None:
+        """Have a snapshot of a daemon that is prepared, once for all processes of the run.
+
+        Args:
+            name: The snapshot's name.
+            prepare: Prepares a daemon that is given to it, which ends then. It is not called where
+                the run has the snapshot already, or, with a key, an earlier run has made it.
+            key: What the snapshot's contents depend on besides the source of `prepare`, the
+                daemon's image, settings and the images of `load`: what JSON can have, such as a
+                list of checksums; empty for nothing more. With one, the snapshot stays for later
+                runs, which use it as long as all of this is the same. None: it is for this run.
+            settings: Those of the daemon, as of a further daemon: `image`, `mode`, `args`, and what
+                is named as the options are.
+
+        Raises:
+            SettingsError: an argument has a value that it can't have, or no effect.
+            SnapshotFailed: it can't be taken.
+            DindError: the daemon can't be had.
+        """
+        from . import preparing
+
+        wanted = preparing.wanted(name, prepare, key)
+        chosen = self._chosen(**settings)
+        with self._unavailable(chosen):
+            self._demand_snapshots(chosen)
+        preparing.Preparation(self._run, chosen, partial(self, **settings)).have(wanted)
+
+    def _found(self, name: str) -> Snapshot:
+        """Return the snapshot of this name.
+
+        Raises:
+            SettingsError: the run has none of this name.
+        """
+        from ..daemon import snapshots
+
+        return snapshots.find(self._run.shared, name)
+
+    def _demand_snapshots(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
+        """Check that daemons of these settings can have snapshots, and this one.
+
+        Raises:
+            SettingsError: they can't.
+        """
+        from ..store.seeding import demand_store
+        from ..store.snapshots import without_isolation
+
+        demand_store(settings)
+        mode = self._run.choice(settings, proved=False).mode
+        if not isolates(mode):
+            raise without_isolation(mode)
+        engine = self._run.engine(settings).url
+        if snapshot is not None and snapshot.engine != engine:
+            raise SettingsError(
+                f"dind_factory: the snapshot {snapshot.name!r} is on another engine than the "
+                "daemon is to be.",
+                evidence=f"It is on {snapshot.engine}, the daemon's outer engine is {engine}.",
+                remedy=["Leave host out.", "Take a snapshot on that engine, too."],
+            )
 
     def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Swarm:
         """Start a swarm: daemons side by side, joined, and each of them Ready.

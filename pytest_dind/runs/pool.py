@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..backends import environment
 from ..daemon.loss import lost
@@ -21,6 +21,7 @@ from .background import BackgroundStart
 if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..settings import Settings
+    from ..store.snapshots import Snapshot
     from .run import Run
 
 Loan = tuple["Daemon", Callable[[], None]]
@@ -29,6 +30,18 @@ PREFIX = "fresh-"
 """How the names of the daemons begin."""
 _SLOT = "spare"
 _POLL_SECONDS = 0.02
+
+
+class Prepared(NamedTuple):
+    """What daemons are copies of.
+
+    Attributes:
+        snapshot: The snapshot.
+        starts: Whether the containers run again in them that ran in it.
+    """
+
+    snapshot: Snapshot
+    starts: bool
 
 
 class _NotStarted(Exception):
@@ -67,6 +80,7 @@ class Pool:
     Args:
         run: A run of the pool's own; closing the pool ends it, or the end of the last loan does.
         settings: The settings of all its daemons.
+        prepared: What they are copies of; None for empty ones.
         is_short_of_memory: Tells whether the machine of a daemon has no room for another.
         is_busy: Tells whether something more urgent starts, which is waited for.
     """
@@ -76,10 +90,12 @@ class Pool:
         run: Run,
         settings: Settings,
         *,
+        prepared: Prepared | None = None,
         is_short_of_memory: Callable[[Daemon], bool] = lambda daemon: False,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
+        self._prepared = prepared
         # Two daemons can't have the same port of the engine's machine.
         self._chosen = settings.replace(publish=[], reuse="", keep="never")
         self._run = run
@@ -94,6 +110,11 @@ class Pool:
         self._ends: list[threading.Thread] = []
         # A forked child has none of the threads.
         self._process = os.getpid()
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What its daemons are copies of; None for empty ones."""
+        return self._prepared and self._prepared.snapshot
 
     @property
     def spares(self) -> int:
@@ -132,7 +153,7 @@ class Pool:
                 has_memory = spare.is_urgent.is_set() or self._has_memory(spare)
                 if spare.is_given_up or not has_memory:
                     raise _NotStarted
-                daemon = self._run.start(spare.name, settings)
+                daemon = self._begun(spare.name)
             # For `pytest-dind ps`. It may be gone again by now, where nobody asks for it.
             with contextlib.suppress(OSError):
                 (daemon.record.home.path / layout.SPARE).touch()
@@ -182,7 +203,23 @@ class Pool:
         """
         with self._lock:
             self._needed = max(0, self._needed - 1)
-        return self._taken() or self._run.start(self._name(), self._chosen)
+        return self._taken() or self._begun(self._name())
+
+    def _begun(self, name: str) -> Daemon:
+        """Start a daemon.
+
+        Raises:
+            DindError: it can't be had; its start has left nothing behind.
+        """
+        prepared = self._prepared
+        daemon = self._run.start(name, self._chosen, prepared and prepared.snapshot)
+        if prepared is not None and prepared.starts:
+            try:
+                daemon._start_again(prepared.snapshot)
+            except BaseException:
+                self._run.end(daemon)
+                raise
+        return daemon
 
     def _taken(self) -> Daemon | None:
         """Take a spare, a ready one or one that is starting, and wait for it; None: there is none.

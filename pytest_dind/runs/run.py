@@ -8,9 +8,10 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..backends import records
@@ -21,7 +22,7 @@ from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import streams
 from ..engine.engine import Engine
-from ..errors import DaemonLost, SettingsError
+from ..errors import DaemonLost, DindError, SettingsError
 from ..lifetime import directories, layout, reaper
 from ..lifetime.layout import Home
 from ..settings import MAIN, Settings
@@ -32,6 +33,9 @@ from .modes import Modes
 from .places import Places
 from .reuse import Reuse
 from .starter import Starter, is_kept
+
+if TYPE_CHECKING:
+    from ..store.snapshots import Snapshot
 
 # A start whose container is removed ends at its next look at it. A start that pulls an image may
 # take longer; what it makes after the run's end goes with the lease.
@@ -242,8 +246,13 @@ class Run:
         self._daemons[daemon.id] = daemon
         return daemon
 
-    def start(self, name: str, settings: Settings) -> Daemon:
+    def start(self, name: str, settings: Settings, snapshot: Snapshot | None = None) -> Daemon:
         """Start a further daemon, of this name.
+
+        Args:
+            name: Its name.
+            settings: Its settings.
+            snapshot: What it starts from; None for an empty one.
 
         Raises:
             DindError: the daemon can't be had, or the run had one of this name already.
@@ -257,7 +266,7 @@ class Run:
                     evidence=f"It is in {home.path}.",
                     remedy=["Give each daemon a name of its own, or none."],
                 )
-            daemon = self._starter.start(home, settings)
+            daemon = self._starter.start(home, settings, snapshot=snapshot)
         self._daemons[daemon.id] = daemon
         return daemon
 
@@ -319,8 +328,11 @@ class Run:
                 kept += self._starter.end_or_keep_all(failed=failed)
                 # What a process of the run that was killed left is not a daemon's, or not yet.
                 # The reaper itself does it in this one's place, once nobody holds the lease.
+                taken = self._snapshots()
                 self.patience.within(lambda: late.extend(reaper.finish(self.path)))
                 self._starter.release()
+                # By now nobody holds them.
+                self.patience.within(partial(self._remove_snapshots, taken))
             else:
                 # Another process may not have asked for them yet: they are held to this one's end.
                 self._mark_kept(failed=failed)
@@ -332,6 +344,27 @@ class Run:
         if late:
             self.patience.within(lambda: reaper.remove_late(self.path, late))
         return kept
+
+    def _snapshots(self) -> list[Snapshot]:
+        """Return the snapshots that are for this run alone."""
+        # They are of the run that others are beside.
+        if self.shared != self.path or not any(self.path.glob(f"{layout.SNAPSHOT}*.json")):
+            return []
+        from ..daemon import snapshots
+
+        return [one for one in snapshots.known(self.path) if one.once]
+
+    def _remove_snapshots(self, taken: Sequence[Snapshot]) -> None:
+        """Remove snapshots from the warm stores; what can't be is left to the store's limit."""
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        from ..store.contents import Cache
+
+        for place in {(one.engine, one.image_id) for one in taken}:
+            keys = [one.key for one in taken if (one.engine, one.image_id) == place]
+            with contextlib.suppress(DindError, DockerException, RequestException):
+                Cache(self._context.engines.get(place[0]), place[1]).remove(keys)
 
     def _start_under_way(self) -> BackgroundStart | None:
         """Return the start in the background; a forked child has none."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..backends import records
 from ..backends.protocol import Backend, Record
@@ -20,6 +21,9 @@ from ..settings import AUTO, Settings
 from .context import Context
 from .modes import Modes
 from .sweep import sweep
+
+if TYPE_CHECKING:
+    from ..store.snapshots import Snapshot
 
 
 class Starter:
@@ -59,7 +63,7 @@ class Starter:
                 ],
             )
         holder = self._backend(record, settings)
-        daemon = Daemon(record, holder, self._context.progress)
+        daemon = self._handle(record, holder)
         error = lost(record, holder)
         if error is not None and record.is_unshared:
             # It ended with the processes that used it: a run's lease doesn't hold it.
@@ -72,13 +76,21 @@ class Starter:
             holder.hold(record)
         return daemon
 
-    def start(self, home: Home, settings: Settings, *, pulled: float = 0) -> Daemon:
+    def start(
+        self,
+        home: Home,
+        settings: Settings,
+        *,
+        pulled: float = 0,
+        snapshot: Snapshot | None = None,
+    ) -> Daemon:
         """Start a daemon in this home; what a start that was cut short left there is removed.
 
         Args:
             home: The home.
             settings: The daemon's settings.
             pulled: Seconds that pulls of its images took before.
+            snapshot: What it starts from; None for an empty one.
 
         Raises:
             DindError: the daemon can't be had; the start has left nothing behind.
@@ -87,16 +99,18 @@ class Starter:
             sweep(directories.base(), self._context.engine(settings))
         choice = self._modes.choice(settings, proved=False)
         try:
-            return self._started(home, settings, choice.mode, pulled)
+            return self._started(home, settings, choice.mode, pulled, snapshot)
         except DindError:
             # By now what an earlier run had proved, and `auto` relied on, has been tried anew.
             now = self._modes.choice(settings, proved=False)
             if not choice.remembered or now.mode == choice.mode:
                 raise
         self._context.progress(f"mode {choice.mode} works no more: {now.because}")
-        return self._started(home, settings, now.mode, pulled)
+        return self._started(home, settings, now.mode, pulled, snapshot)
 
-    def _started(self, home: Home, settings: Settings, mode: str, pulled: float) -> Daemon:
+    def _started(
+        self, home: Home, settings: Settings, mode: str, pulled: float, snapshot: Snapshot | None
+    ) -> Daemon:
         context = self._context
         engine = context.engine(settings)
         starting = backend(mode, engine)
@@ -112,7 +126,7 @@ class Starter:
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             self._holding.append(starting)
-            record = starting.start(home, settings, context.progress, context.shaper)
+            record = starting.start(home, settings, context.progress, context.shaper, snapshot)
             pulled += record.pulled + self._modes.take_pulled(settings)
             record = dataclasses.replace(record, pulled=pulled)
             records.write(record, settings)
@@ -128,7 +142,7 @@ class Starter:
             raise
         self._modes.confirm(settings)
         self._held.add(record.id)
-        daemon = Daemon(record, starting, context.progress)
+        daemon = self._handle(record, starting)
         self.forward(daemon, settings)
         return daemon
 
@@ -167,7 +181,12 @@ class Starter:
 
     def daemon(self, record: Record, settings: Settings) -> Daemon:
         """Return the handle of a daemon that was started before, by whatever process."""
-        return Daemon(record, self._backend(record, settings), self._context.progress)
+        return self._handle(record, self._backend(record, settings))
+
+    def _handle(self, record: Record, backend: Backend) -> Daemon:
+        """Return the handle of a daemon."""
+        context = self._context
+        return Daemon(record, backend, context.progress, _shared=context.shared)
 
     def keep(self, record: Record, settings: Settings) -> None:
         """Let a daemon outlive its users."""

@@ -3,10 +3,13 @@
 #   sh -c "$(cat store.sh cache.sh)" sh list
 #   sh -c "$(cat store.sh cache.sh)" sh remove KEY...
 #   sh -c "$(cat store.sh cache.sh)" sh prune LIMIT
+#   sh -c "$(cat store.sh cache.sh)" sh snapshot KEY
 #
 # `list` writes, separated by tabs, "root KEY KIBIBYTES USED HELD" for each golden root, with an
 # "image ID NAME" for each of its images after it, and "all KIBIBYTES" at the end. The others write
-# "gone KEY", "held KEY" or "missing KEY" for each root that they removed or were to remove.
+# "gone KEY", "held KEY" or "missing KEY" for each root that they removed or were to remove. `snapshot`
+# writes "snapshot JSON" where the store has one of this key, which counts as its use; `list` writes
+# the same after the images of each root that is one.
 #
 # Runs behind store.sh, which has what is not assigned, or not used, here.
 # shellcheck shell=sh disable=SC2154,SC2034
@@ -21,8 +24,13 @@ list() {
 		while read -r id image _; do
 			printf 'image\t%s\t%s\n' "$id" "$image"
 		done 2>/dev/null <"$root/images"
+		[ ! -e "$root/snapshot" ] || tell_snapshot "$root"
 	done
 	printf 'all\t%s\n' "$(du -sk "$store" | cut -f1)"
+}
+
+tell_snapshot() {
+	printf 'snapshot\t%s\n' "$(cat "$1/snapshot")"
 }
 
 # The size of a root with all its layers, in KiB. Their names have no blanks.
@@ -68,5 +76,9 @@ mkdir -p "$store/golden"
 case $do in
 list) list ;;
 remove) locked remove_keys "$@" 8>>"$store/lock" ;;
+snapshot)
+	golden=$store/golden/$1
+	[ ! -e "$golden/snapshot" ] || { touch -c "$golden/used" && tell_snapshot "$golden"; }
+	;;
 prune) locked prune "$@" 8>>"$store/lock" ;;
 esac

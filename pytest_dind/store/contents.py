@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from ..lifetime import directories, labels, layout
 from ..lifetime.layout import Home
 from ..settings import Settings
 from . import seeding
+from .snapshots import Snapshot
 
 _SCRIPTS = ("store/store.sh", "store/cache.sh")
 
@@ -29,6 +30,7 @@ class Root:
         images: The images in it.
         held: Whether a daemon has it.
         daemons: The names of those daemons.
+        snapshot: The name of the snapshot that it is; empty for one that has images alone.
     """
 
     key: str
@@ -37,6 +39,7 @@ class Root:
     images: tuple[str, ...]
     held: bool
     daemons: tuple[str, ...]
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,15 @@ class Cache:
                 here = _until(found[index + 1 :], "root")
                 names = tuple(name for _, _, name in _pick(here, "image"))
                 having = tuple(daemons.get(key, ())) if held == "yes" else ()
-                roots.append(Root(key, 1024 * int(kib), int(used), names, held == "yes", having))
+                snapshot = _snapshot(here)
+                names = snapshot.images if snapshot else names
+                root = Root(key, 1024 * int(kib), int(used), names, held == "yes", having)
+                roots.append(replace(root, snapshot=snapshot.name) if snapshot else root)
         return sorted(roots, key=lambda root: -root.used), size
+
+    def snapshot(self, key: str) -> Snapshot | None:
+        """The snapshot of this key, which counts as used now; None where there is none."""
+        return _snapshot(self._run("snapshot", key))
 
     def remove(self, keys: Sequence[str]) -> Removal:
         """Remove golden roots that no daemon has, and the layers that no other root has."""
@@ -175,6 +185,12 @@ class Cache:
 
 def _pick(lines: Sequence[Sequence[str]], kind: str) -> list[Sequence[str]]:
     return [line for line in lines if line[0] == kind]
+
+
+def _snapshot(lines: Sequence[Sequence[str]]) -> Snapshot | None:
+    """The snapshot that one of these lines tells of; None where none does."""
+    found = (Snapshot.from_json(line[1]) for line in _pick(lines, "snapshot"))
+    return next(found, None)
 
 
 def _until(lines: Sequence[Sequence[str]], kind: str) -> Sequence[Sequence[str]]:

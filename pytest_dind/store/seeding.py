@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine import digests
-from ..errors import ImageUnavailable
+from ..errors import ImageUnavailable, SettingsError, SnapshotFailed
 from ..lifetime import layout
 from ..lifetime.files import Files
 from .loaded import LoadedImages
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..engine.images import ImageSource
     from ..settings import Settings
+    from .snapshots import Snapshot
 
 VOLUME = "pytest-dind-cache"
 
@@ -32,12 +33,18 @@ PRELOADED = "preloaded"
 FAILED = "failed"
 UNFIT = "unfit"
 """Followed by the reason: no golden root can be made for this key."""
+MISSING = "missing"
+DAMAGED = "damaged"
+"""These two are said of snapshots, in whose place none can be made."""
 _WHY = {
     PRELOADED: "the daemon's image has nested images of its own",
     FAILED: "it could not be written or mounted",
+    MISSING: "the warm store does not have it any more",
+    DAMAGED: "it was changed in the warm store, or is cut short",
 }
 _DRIVERS = ("overlay2", "overlayfs")
 _UNITS = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
+_SAID_LINES = 5
 # Raised when golden roots are made in another way: those of other versions are not used.
 _LAYOUT = 4
 
@@ -89,18 +96,24 @@ class Preload:
         names: Their names.
         source: The outer engine, which has them.
         seed: The golden root that has them.
+        snapshot: The snapshot that the daemon starts from, which is a golden root too; None for
+            none.
     """
 
     names: tuple[str, ...]
     source: ImageSource
     seed: Seed = Seed()
+    snapshot: Snapshot | None = None
 
     def provide(self, daemon: ReadyDaemon) -> None:
         """Have the images in a daemon that is ready; make a golden root of them if it has none.
 
         Raises:
             ImageUnavailable: an image can't be loaded into the daemon.
+            SnapshotFailed: the daemon has not started from its snapshot.
         """
+        if self.snapshot is not None:
+            self._demand(self.snapshot, daemon.files)
         if not self.names:
             return
         if outcome(daemon.files) == COLD:
@@ -121,6 +134,32 @@ class Preload:
         if any(map(digests.is_by_digest, self.names)):
             with daemon.client() as client:
                 LoadedImages(client, daemon.files).tell(self.names, self.source.progress)
+
+    def _demand(self, snapshot: Snapshot, files: Files) -> None:
+        """Check that a daemon has started from its snapshot.
+
+        Raises:
+            SnapshotFailed: it is another, empty one.
+        """
+        found, why = _outcome(files) if self.seed.key else ("", "the daemon's image has no shell")
+        if found == SEEDED:
+            return
+        # What the copy has failed on is in the daemon's log, before its own lines.
+        log = files.read(layout.LOG) or "" if found == FAILED else ""
+        said = "\n".join(log.partition("time=")[0].splitlines()[-_SAID_LINES:])
+        from ..causes import explained
+
+        raise explained(
+            SnapshotFailed(
+                f"A daemon can't start from the snapshot {snapshot.name!r}.",
+                evidence=f"{snapshot.key}: {why}.\n{said}",
+                remedy=[
+                    "Take the snapshot anew.",
+                    "See what the store has, and its limit: pytest-dind cache ls, "
+                    "--dind-cache-size.",
+                ],
+            )
+        )
 
     def _fill(self, daemon: ReadyDaemon) -> str | None:
         """Load the images, and no others, into the daemon that a golden root is made of.
@@ -146,7 +185,13 @@ class Preload:
         return None
 
 
-def preload(settings: Settings, mode: str, image: str, source: ImageSource) -> Preload:
+def preload(
+    settings: Settings,
+    mode: str,
+    image: str,
+    source: ImageSource,
+    snapshot: Snapshot | None = None,
+) -> Preload:
     """The images that a daemon of these settings has from its start.
 
     Args:
@@ -154,21 +199,53 @@ def preload(settings: Settings, mode: str, image: str, source: ImageSource) -> P
         mode: The mode in force.
         image: The id of the daemon's image.
         source: The outer engine, which has the images afterwards.
+        snapshot: The snapshot that the daemon is to start from; None for none.
 
     Raises:
         ImageUnavailable: an image is missing on the outer engine and can't be pulled.
+        SnapshotFailed: the snapshot is of another daemon than these settings tell of.
     """
+    if snapshot is not None:
+        demand_store(settings)
+        snapshot.demand_same(mode, image, settings)
+        seed = Seed(snapshot.key, limit=kibibytes(settings.cache_size))
+        return Preload(settings.load, source, seed, snapshot)
     ids = sorted((name, source.ensure(name)["Id"]) for name in settings.load)
     if not ids or settings.cache == "off":
         return Preload(settings.load, source)
-    # The image and the arguments settle the storage driver, too.
-    fits = _digest([_LAYOUT, mode, image, settings.arg])
-    key = f"{fits}-{_digest(ids)}"
+    key = f"{fits(mode, image, settings)}-{digest(ids)}"
     refresh = settings.cache == "refresh"
     return Preload(settings.load, source, Seed(key, refresh, kibibytes(settings.cache_size)))
 
 
-def _digest(value: object) -> str:
+def demand_store(settings: Settings) -> None:
+    """Check that snapshots can be had.
+
+    Raises:
+        SettingsError: the warm store is turned off.
+    """
+    if settings.cache == "off":
+        raise SettingsError(
+            "Snapshots can't be had with --dind-cache=off.",
+            evidence="They are kept in the warm store.",
+            remedy=["Leave the store on: --dind-cache=on."],
+        )
+
+
+def fits(mode: str, image: str, settings: Settings) -> str:
+    """A digest of the daemons that can have the same golden roots.
+
+    Args:
+        mode: Their mode.
+        image: The id of their image, which settles the engine's version.
+        settings: Their settings.
+    """
+    # The image and the arguments settle the storage driver, too.
+    return digest([_LAYOUT, mode, image, settings.arg])
+
+
+def digest(value: object) -> str:
+    """A digest of what JSON can have, short enough for a name."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
 
 

@@ -7,6 +7,8 @@
 #   golden/KEY/images  the images in it, an id and a name a line, and another id perhaps
 #   golden/KEY/sum     the checksum of all these
 #   golden/KEY/used    touched by each daemon that starts with it
+#   golden/KEY/snapshot  of a snapshot (KEY is snapshot-NAME-DIGEST): what it is of, as JSON
+#   golden/KEY/once      there when a snapshot is for one run, which removes it in the end
 #   layers/ blobs/     shared by all golden roots
 #   making/CONTAINER   a golden root that is being made; never seen by another daemon
 #   old/NAME           golden roots that were replaced while daemons had them
@@ -20,11 +22,13 @@
 #
 # What is assigned elsewhere (SC2154) is by the script behind this one. Names here have no blanks, and
 # `read` is not to be used, see below (SC2013, SC2045).
-# shellcheck shell=sh disable=SC2154,SC2013,SC2045
+# shellcheck shell=sh disable=SC2154,SC2013,SC2045,SC2086
 
 store=/var/lib/pytest-dind-store
 data=/var/lib/docker
 content=containerd/daemon/io.containerd.content.v1.content/blobs/sha256
+# What GNU tar keeps: file capabilities, access lists, and overlayfs's own attributes.
+kept_attributes='--xattrs --xattrs-include=* --numeric-owner --preserve-permissions'
 snapshots=containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots
 
 # Nothing here uses `read`: busybox 1.38 spins in it for ever once a signal was trapped.
@@ -51,6 +55,9 @@ seed() {
 	elif is_wanted && hold "$golden" && is_sound "$golden"; then
 		touch "$golden/used"
 		mount -o remount,bind,ro "$store" && plant "$golden" && outcome seeded
+	elif is_snapshot "$key"; then
+		# Nothing can be made in its place.
+		[ -n "$damaged" ] && outcome damaged || outcome missing
 	else
 		locked make_room 8>>"$store/lock" && outcome cold
 	fi || {
@@ -62,6 +69,13 @@ seed() {
 # Whether there is a golden root; with a refresh, one of this run: it is newer than the run's lease.
 is_wanted() {
 	[ -d "$golden" ] && { [ "$refresh" != yes ] || [ "$golden/sum" -nt "$home/lease" ]; }
+}
+
+is_snapshot() {
+	case $1 in
+	snapshot-*) ;;
+	*) return 1 ;;
+	esac
 }
 
 # Keep a root from being removed as long as this shell lives; fails if it was removed just before.
@@ -78,11 +92,22 @@ is_sound() {
 	[ -z "$damaged" ]
 }
 
-# The checksum of a root: the contents of files, and the names of directories and links.
+# The checksum of a root: the contents of files, and the names of directories and links. Of what
+# containers have written, which a snapshot has too, the sizes and times: a start is to take no longer
+# for reading all of it.
 sum() {
 	(
 		cd "$1" || return
-		find root mounts refs images -type f -exec cksum {} + | sort
+		if [ -e snapshot ]; then
+			cksum snapshot
+			find root/volumes root/overlay2 "root/$snapshots" -type f \
+				-exec stat -c '%n %s %Y' {} + 2>/dev/null | sort
+			find root \( -path root/volumes -o -path root/overlay2 -o -path "root/$snapshots" \) \
+				-prune -o -type f -exec cksum {} + | sort
+			cksum mounts refs images
+		else
+			find root mounts refs images -type f -exec cksum {} + | sort
+		fi
 		find root ! -type f | sort
 	) | cksum
 }
@@ -92,10 +117,29 @@ plant() {
 	(
 		# It stays the same directory when another takes its place meanwhile.
 		cd "$1" || return
-		cp -a root/. "$data/" && cp images "$home/images" || return
+		copy && cp images "$home/images" || return
 		sed "s|^\([^ ]*\) \(.*\)|$store/\1 $data/\2 none bind 0 0|" mounts >/run/pytest-dind.fstab
 	) || return
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
+}
+
+# Copy the data-root of the golden root that is the working directory. Of a snapshot, what containers
+# have written is in it, with attributes that busybox's cp does not know; GNU's makes reflinks, too.
+copy() {
+	if ! [ -e snapshot ]; then
+		cp -a root/. "$data/"
+	elif cp --version 2>/dev/null | grep -q GNU; then
+		cp -a --reflink=auto root/. "$data/"
+	elif is_gnu_tar; then
+		(set -f && tar $kept_attributes -c -f - -C root .) |
+			(set -f && tar $kept_attributes -x -f - -C "$data")
+	else
+		cp -a root/. "$data/"
+	fi
+}
+
+is_gnu_tar() {
+	tar --version 2>/dev/null | grep -q GNU
 }
 
 # Run a command under the store's lock, which the caller opens as 8. Fails when another process
@@ -271,13 +315,15 @@ remove() {
 	flock -n "$1/used" rm -rf "$1"
 }
 
-# Remove the remains of killed runs, and layers and blobs that no root refers to.
+# Remove the remains of killed runs, snapshots that such runs have not used for a day, and layers and blobs that no root refers to.
 collect() {
 	for root in "$store"/making/* "$store"/old/*; do
 		[ ! -d "$root" ] || remove "$root" || continue
 	done
 	for root in "$store"/golden/*; do
 		[ ! -d "$root" ] || [ -e "$root/used" ] || remove "$root"
+		# A run that was killed can't remove its snapshots.
+		[ ! -e "$root/once" ] || [ -z "$(find "$root/used" -mtime +0)" ] || remove "$root"
 	done
 	# A list that is cut short, as on a full disk, would cost layers that are needed.
 	cat "$store"/golden/*/refs "$store"/making/*/refs "$store"/old/*/refs 2>/dev/null |

@@ -523,7 +523,7 @@ def test_pull_while_a_daemon_gets_its_images(
 
     monkeypatch.setattr(seeding.Preload, "provide", provide)
     monkeypatch.setattr(
-        seeding, "preload", lambda settings, mode, image, source: seeding.Preload((), source)
+        seeding, "preload", lambda settings, mode, image, source, *_: seeding.Preload((), source)
     )
     with _slow(short_path, home) as engine:
         backend = dind.make(engine)

@@ -77,6 +77,7 @@ _RIGHT: dict[str, dict[str, Any]] = {
     "build": {"path": "/no/such", "tag": "x"},
     "logs": {},
     "restart": {},
+    "snapshot": {"name": "db"},
     "dind_factory": {},
     "swarm": {},
     "kubernetes": {},
@@ -140,13 +141,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def _factory(directory: Path) -> Factory:
-    def start(name: str, chosen: Settings) -> None:
+    def start(name: str, chosen: Settings, *given: object) -> None:
         raise DindError("No daemon is started here.", evidence="It is a test.", remedy=["None."])
 
     def engine(chosen: Settings) -> None:
         start("", chosen)
 
-    run: Any = SimpleNamespace(path=directory, start=start, engine=engine)
+    run: Any = SimpleNamespace(path=directory, shared=directory, start=start, engine=engine)
     return Factory(run, Settings(), lambda chosen: contextlib.nullcontext())
 
 
@@ -301,6 +302,7 @@ def test_any_value(daemon: Daemon, call: tuple[str, str], value: object) -> None
         ("build", "tag", "UPPER", 'Give tag an image\'s name, such as "mine:1".'),
         ("build", "buildargs", "x", "Give buildargs a dict of texts, such as"),
         ("dind_factory", "name", 3, "Give name a text."),
+        ("dind_factory", "start", 1, "Give start True or False."),
         ("swarm", "nodes", 0, "Give nodes a whole number, such as 3."),
         ("Swarm.join", "manager", 1, "Give manager True or False."),
         ("Kubernetes.wait_for", "namespace", "A", "Give namespace a name."),

@@ -25,6 +25,7 @@ _ALL = [
     errors.WorkloadFailed,
     errors.WorkloadTimeout,
     errors.DaemonExited,
+    errors.SnapshotFailed,
     errors.StartTimeout,
     errors.DaemonUnhealthy,
     errors.DaemonLost,

@@ -21,15 +21,18 @@ class _Item:
         self._marks = marks
         self.callspec = SimpleNamespace(params={IMAGE_FIXTURE: image})
 
-    def get_closest_marker(self, name: str) -> bool:
-        return name in self._marks
+    def get_closest_marker(self, name: str) -> Any:
+        found = [mark for mark in self._marks if mark.partition("=")[0] == name]
+        arguments = (found[0].partition("=")[2],) if found else ()
+        return SimpleNamespace(args=arguments, kwargs={}) if found else None
 
 
 class _Pool:
     """A pool that notes how many daemons it was asked to have ready."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, snapshot: Any) -> None:
         self.settings = settings
+        self.snapshot = snapshot
         self.needed: list[int] = []
         self.is_closed = self.fails = False
         self.ended: list[tuple[Any, Any]] = []
@@ -80,10 +83,15 @@ class _Process:
         if worker:
             config.workerinput = {}
         reports: Any = self.reports
-        self.fresh = Fresh(config, self._begin, reports)
+        # The snapshots, by their names.
+        self.snapshots: dict[str, object] = {}
+        self.fresh = Fresh(config, self._begin, reports, lambda _, name: self._snapshot(name))
 
-    def _begin(self, settings: Settings) -> Any:
-        self.pools.append(_Pool(settings))
+    def _snapshot(self, name: str) -> Any:
+        return self.snapshots[name]
+
+    def _begin(self, settings: Settings, snapshot: Any, *, starts: bool) -> Any:
+        self.pools.append(_Pool(settings, snapshot))
         return self.pools[-1]
 
     def begin(self, *items: _Item) -> None:
@@ -95,7 +103,7 @@ class _Process:
         self.fresh.pytest_runtest_protocol(item, nextitem)
         if FRESH in item.fixturenames:
             self.fresh.open(self.settings, item.callspec.params[IMAGE_FIXTURE])
-            self.fresh.give_back(self.fresh.take())
+            self.fresh.give_back(self.fresh.take(markers.copied(item)))
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +184,40 @@ def test_images() -> None:
     items = [_Item(FRESH, image="d:1"), _Item(FRESH, image="d:2"), _Item(FRESH, image="d:1")]
     process.begin(*items)
     assert process.pools[0].needed == [2]
+
+
+def test_snapshots() -> None:
+    """Copies of each snapshot have a pool, made once a test asks; empty daemons have their own."""
+    process = _Process()
+    process.snapshots = {"a": object(), "b": object()}
+    marks = ("dind_snapshot=a",)
+    items = [_Item(FRESH, marks=marks), _Item(FRESH, marks=("dind_snapshot=b",))]
+    items += [_Item(FRESH, marks=marks), _Item(FRESH)]
+    process.begin(*items)
+    assert [pool.snapshot for pool in process.pools] == [None]
+    for item, nextitem in zip(items, [*items[1:], None], strict=True):
+        process.run(item, nextitem)
+
+    empty, first, second = process.pools
+    assert [first.snapshot, second.snapshot] == [process.snapshots["a"], process.snapshots["b"]]
+    assert empty.needed == [1, 1, 1, 1, 1, 0]
+    assert first.needed == [1, 1, 1, 0, 0]
+    assert second.needed == [0, 0, 0]
+
+
+def test_snapshot_that_is_taken_anew() -> None:
+    """Under the same name there is another one: copies of the former are of no use any more."""
+    process = _Process()
+    process.snapshots = {"a": object()}
+    item = _Item(FRESH, marks=("dind_snapshot=a",))
+    process.begin(item, item)
+    process.run(item, item)
+    process.snapshots = {"a": object()}
+    process.run(item, None)
+
+    former, latter = process.pools
+    assert former.is_closed
+    assert latter.snapshot is process.snapshots["a"]
 
 
 def test_failed_start() -> None:

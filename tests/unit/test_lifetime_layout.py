@@ -54,6 +54,7 @@ def test_files_of_the_home() -> None:
         ("backends/supervise.sh", "home", layout.IN_CONTAINER),
         ("store/store.sh", "store", layout.STORE_IN_CONTAINER),
         ("store/store.sh", "data", layout.DATA_ROOT),
+        ("store/freeze.sh", "data", layout.DATA_ROOT),
     ],
 )
 def test_paths_in_the_container(script: str, variable: str, path: str) -> None:

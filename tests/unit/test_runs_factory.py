@@ -96,7 +96,7 @@ def _factory(
     }
     daemons: list[Any] = []
 
-    def start(name: str, settings: Settings) -> Any:
+    def start(name: str, settings: Settings, *given: object) -> Any:
         daemon = _daemon(name, lambda: daemons.remove(daemon))
         daemons.append(daemon)
         return daemon
@@ -165,7 +165,7 @@ def test_setting_of_the_run_as_it_is(tmp_path: Path) -> None:
     """One that changes nothing is taken, as where a daemon is to have all that the first has."""
     started: list[Settings] = []
 
-    def start(name: str, chosen: Settings) -> None:
+    def start(name: str, chosen: Settings, *given: object) -> None:
         started.append(chosen)
         raise DindError("It is not started.", remedy=["Nothing."])
 

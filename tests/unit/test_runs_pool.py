@@ -37,7 +37,7 @@ class Run:
         self.is_closed = False
         self._lock = threading.Lock()
 
-    def start(self, name: str, settings: Settings) -> Any:
+    def start(self, name: str, settings: Settings, *given: object) -> Any:
         """Start one, or fail."""
         with self._lock:
             self.started.append(name)

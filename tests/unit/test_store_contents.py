@@ -102,6 +102,7 @@ def test_ls_json(store: _Store, capsys: pytest.CaptureFixture[str]) -> None:
         "images": ["busybox", "postgres:17"],
         "held": True,
         "daemons": ["pytest-dind-0123abcd-main"],
+        "snapshot": "",
     }
 
 
