@@ -255,8 +255,10 @@ class Members:
                         f"The cluster {self.name!r} does not get ready: its node {node.name!r} "
                         "has ended.",
                         evidence=ended.evidence,
+                        # Those of the cause first, if one is known. The last is for a cluster
+                        # of which other nodes are left.
                         remedy=[
-                            "Look in its last log lines for the component that ended, and why.",
+                            *ended.remedy[:-1],
                             "Ask what this machine can do: pytest --dind-doctor.",
                         ],
                     ) from ended
