@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NETWORK = "kubernetes"
 _PREFIX = 24
 _API = f"{API_PORT}/tcp"
-# None is to be on the disk of the container itself, which is slow, and shows each other's mounts.
+# What a machine has in memory, too.
 _IN_MEMORY = ("/run", "/tmp")
 
 
@@ -112,7 +112,7 @@ class Boxes:
             privileged=True,
             cgroupns="private",
             network_mode=NETWORK,
-            tmpfs=dict.fromkeys(_IN_MEMORY, ""),
+            tmpfs=dict.fromkeys((*_IN_MEMORY, *spec.in_memory), ""),
             binds=[f"{name}:{path}" for name, path in spec.volumes.items()],
             # One that the daemon chooses: the test process asks it which.
             port_bindings={} if index else {_API: None},

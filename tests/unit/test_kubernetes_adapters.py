@@ -83,6 +83,7 @@ def test_k3s() -> None:
         "--disable=metrics-server",
         "--tls-san=172.17.0.2",
         "--tls-san=kubernetes1",
+        "--flannel-backend=host-gw",
         "--node-ip=10.214.0.10",
     ]
     assert server.environment == {"K3S_TOKEN": "secret"}

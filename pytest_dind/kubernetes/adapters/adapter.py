@@ -59,12 +59,14 @@ class NodeSpec:
         environment: Its variables.
         volumes: The volumes of the cluster, by name, and where each is mounted.
         files: Files that are there when it starts, by path.
+        in_memory: Directories that are to be in memory, besides those of all nodes.
     """
 
     command: Sequence[str]
     environment: Mapping[str, str]
     volumes: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    in_memory: Sequence[str] = ()
 
 
 class Adapter(Protocol):

@@ -50,8 +50,11 @@ class K3s:
                 "server",
                 *(f"--disable={name}" for name in _DISABLED),
                 *(f"--tls-san={name}" for name in plan.names),
+                # Nodes are on one network: no tunnel is needed, nor the kernel's module for it.
+                "--flannel-backend=host-gw",
                 *(_FAST if plan.is_fast else ()),
             ]
         command.append(f"--node-ip={plan.ip(index)}")
         files = {_KUBELET: json.dumps(_LEASE).encode()} if plan.is_fast else {}
-        return NodeSpec(command, environment, files=files)
+        # In this image it is no link to /run.
+        return NodeSpec(command, environment, files=files, in_memory=["/var/run"])
