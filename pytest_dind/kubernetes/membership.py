@@ -199,17 +199,17 @@ class Members:
         from requests.exceptions import RequestException
 
         ready = readiness.Readiness(self.api, [node.name for node in nodes])
-        lacks: list[str] = []
+        lacks = ""
 
         def look() -> bool | None:
             nonlocal lacks
             try:
                 lacks = ready.lacks()
             except RequestException as error:
-                lacks = [f"its API does not answer: {error}"]
+                lacks = f"its API does not answer: {error}"
             return None if lacks else True
 
-        self._until(client, deadline, look, lambda: "\n".join(lacks))
+        self._until(client, deadline, look, lambda: lacks)
 
     def _until(
         self,

@@ -42,23 +42,24 @@ class Readiness:
             self._without_scheduler,
         ]
 
-    def lacks(self) -> list[str]:
-        """What is missing now; what was there once is not asked for again.
+    def lacks(self) -> str:
+        """What is missing now, in the order in which it comes about; empty where nothing is.
+
+        What was there once is not asked for again, and what comes later not yet: the cluster has
+        better things to do than to answer.
 
         Raises:
             requests.exceptions.RequestException: the API does not answer.
         """
-        found: list[str] = []
-        for look in list(self._left):
+        while self._left:
             try:
-                why = look()
+                why = self._left[0]()
             except Refused as error:
                 why = f"the API says {error}"
             if why:
-                found.append(why)
-            else:
-                self._left.remove(look)
-        return found
+                return why
+            del self._left[0]
+        return ""
 
     def _without_node(self) -> str:
         return without_node(self._api.get(NODES, **_AT_HAND)["items"], self._nodes)

@@ -80,21 +80,21 @@ def test_bit_by_bit() -> None:
     """What was there once is not asked for again; the pod that asked the scheduler is removed."""
     cluster = _Cluster()
     ready = Readiness(cast("Api", cluster), ["server"])
-    assert ready.lacks() == [
-        "the namespace default has no default service account",
-        "DNS does not answer: the Service kube-dns has no ready endpoint",
-        "the scheduler was not asked yet",
-    ]
+    assert ready.lacks() == "the namespace default has no default service account"
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     cluster.objects[account] = {}
-    cluster.allows_pods = True
-    assert ready.lacks()[0] == "the namespace default has no config map kube-root-ca.crt"
+    assert ready.lacks() == "the namespace default has no config map kube-root-ca.crt"
     cluster.objects["/api/v1/namespaces/default/configmaps/kube-root-ca.crt"] = {}
+    assert ready.lacks() == "DNS does not answer: the Service kube-dns has no ready endpoint"
     endpoint = {"conditions": {"ready": True}, "addresses": ["10.214.0.10"]}
     cluster.objects[readiness._ENDPOINTS] = {
         "items": [{"endpoints": None}, {"endpoints": [endpoint]}]
     }
-    assert ready.lacks() == ["the scheduler has not looked at a pod"]
+    # Pods of that namespace have no account yet, and then one.
+    assert ready.lacks() == "the scheduler was not asked yet"
+    cluster.allows_pods = True
+    assert ready.lacks() == "the scheduler was not asked yet"
+    assert ready.lacks() == "the scheduler has not looked at a pod"
     probe = next(path for path in cluster.objects if path.endswith("probe"))
     cluster.objects[probe] = _unscheduled("0/1 nodes are available")
     assert not ready.lacks()
