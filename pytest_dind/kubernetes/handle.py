@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends.protocol import Address
 from ..daemon import arguments
 from ..daemon.ports import key
+from ..engine import archives
 from ..errors import SettingsError, WorkloadFailed
 from ..validation import shown
 from . import access, images, membership, namespace, relays, waiting, workloads
@@ -139,8 +141,14 @@ class Kubernetes:
 
         Raises:
             ImageUnavailable: one can't be had, or a node does not take it.
+            KubernetesFailed: the server is gone.
         """
-        images.load(self._outer(), self.nodes, sources, self._progress)
+        archives.demand_sources(sources)
+        nodes = self.nodes
+        if not nodes:
+            # Says that it was killed.
+            nodes = [self._members.server]
+        images.load(self._outer(), nodes, sources, self._progress)
         with self._lock:
             self._loaded += sources
 
@@ -301,7 +309,9 @@ class Kubernetes:
     def remove_namespace(self, name: str) -> None:
         """Remove a namespace with all that is in it, in the background."""
         arguments.demand("Kubernetes.remove_namespace", name=name)
-        self._removals.submit(namespace.remove, self._members.api, str(name))
+        # None is needed where the test has stopped the cluster.
+        with contextlib.suppress(RuntimeError):
+            self._removals.submit(namespace.remove, self._members.api, str(name))
 
     # the end
 

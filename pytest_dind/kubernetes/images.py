@@ -43,7 +43,6 @@ def load(
     Raises:
         ImageUnavailable: one can't be had, or a node does not take it.
     """
-    archives.demand_sources(sources)
     names = [str(one) for one in sources if not archives.is_archive(one)]
     found = images.ImageSource(outer, progress)
     sizes = {one["Id"]: int(one.get("Size", 0)) for one in map(found.ensure, names)}

@@ -237,9 +237,7 @@ def _numbers(
     if kind == DAEMONS:
         wanted = int(status.get("desiredNumberScheduled", 0))
         updated = int(status.get("updatedNumberScheduled", 0))
-        # Before its controller has looked, no node is wanted.
-        looked = "observedGeneration" in status
-        return int(status.get("numberAvailable", 0)), wanted, looked and updated >= wanted
+        return int(status.get("numberAvailable", 0)), wanted, updated >= wanted
     wanted = 1 if spec.get("replicas") is None else int(spec["replicas"])
     ready = int(status.get("availableReplicas", 0))
     total = int(status.get("replicas", 0))
