@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
@@ -114,16 +115,24 @@ func controllerManager() *cobra.Command {
 	return command
 }
 
-// healthEnough asks the API for its health without the default roles and priorities.
+// healthEnough asks the API for its health without the default roles and priorities, and answers when
+// it is there: whoever asks would look again a second later.
 type healthEnough struct{ http.RoundTripper }
 
 func (next healthEnough) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.URL.Path == "/healthz" {
-		request = request.Clone(request.Context())
-		request.URL.RawQuery = "exclude=poststarthook/rbac/bootstrap-roles" +
-			"&exclude=poststarthook/scheduling/bootstrap-system-priority-classes"
+	if request.URL.Path != "/healthz" {
+		return next.RoundTripper.RoundTrip(request)
 	}
-	return next.RoundTripper.RoundTrip(request)
+	request = request.Clone(request.Context())
+	request.URL.RawQuery = "exclude=poststarthook/rbac/bootstrap-roles" +
+		"&exclude=poststarthook/scheduling/bootstrap-system-priority-classes"
+	for patience := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		response, err := next.RoundTripper.RoundTrip(request)
+		if err != nil || response.StatusCode == http.StatusOK || time.Now().After(patience) {
+			return response, err
+		}
+		response.Body.Close()
+	}
 }
 
 // dns runs CoreDNS with the plugins that the node's Corefile names; the order is theirs in it.
