@@ -21,6 +21,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from conftest import NESTED_IMAGE
+from pytest_dind.runs.factory import Factory
 
 from ..support import until
 from .conftest import NODE_IMAGE
@@ -173,9 +174,17 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def machine_settings(dind_client: docker.DockerClient) -> dict[str, str]:
+def client(dind_factory: Factory) -> Iterator[docker.DockerClient]:
+    """A daemon that has the node image, and a small one for pods."""
+    daemon = dind_factory(load=[NODE_IMAGE, NESTED_IMAGE])
+    yield daemon.client()
+    daemon.stop()
+
+
+@pytest.fixture(scope="module")
+def machine_settings(client: docker.DockerClient) -> dict[str, str]:
     """Settings of the whole machine, as they were before any node."""
-    return _machine_settings(dind_client)
+    return _machine_settings(client)
 
 
 def _machine_settings(client: docker.DockerClient) -> dict[str, str]:
@@ -186,20 +195,18 @@ def _machine_settings(client: docker.DockerClient) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(
-    dind_client: docker.DockerClient, machine_settings: dict[str, str]
-) -> Iterator[Cluster]:
+def cluster(client: docker.DockerClient, machine_settings: dict[str, str]) -> Iterator[Cluster]:
     """A server and an agent, started at once; the third test adds another."""
-    made = Cluster(dind_client, 1, SANS="DNS:front.example,IP:192.0.2.7")
+    made = Cluster(client, 1, SANS="DNS:front.example,IP:192.0.2.7")
     made.start(0, 1)
     yield made
     made.remove()
 
 
 @pytest.fixture
-def alone(dind_client: docker.DockerClient) -> Iterator[Cluster]:
+def alone(client: docker.DockerClient) -> Iterator[Cluster]:
     """Nodes of a test's own."""
-    made = Cluster(dind_client, 2)
+    made = Cluster(client, 2)
     yield made
     made.remove()
 
@@ -243,11 +250,11 @@ def test_certificate_has_the_names_that_were_given(cluster: Cluster) -> None:
 
 
 def test_machine_stays_as_it_is(
-    cluster: Cluster, dind_client: docker.DockerClient, machine_settings: dict[str, str]
+    cluster: Cluster, client: docker.DockerClient, machine_settings: dict[str, str]
 ) -> None:
     """Kubelet believes that it has set what it wants of the kernel."""
     assert cluster.exec(1, "cat", "/proc/sys/kernel/panic") == (0, "10\n")
-    assert _machine_settings(dind_client) == machine_settings
+    assert _machine_settings(client) == machine_settings
 
 
 def test_component_that_ends_is_named_with_its_last_words(alone: Cluster) -> None:
