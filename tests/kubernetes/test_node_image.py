@@ -260,7 +260,7 @@ def test_machine_stays_as_it_is(
 def test_component_that_ends_is_named_with_its_last_words(alone: Cluster) -> None:
     """The node ends with it: nobody waits for a cluster that is half there."""
     alone.start(0)
-    find = "grep -lx kubelet /proc/[0-9]*/comm | cut -d/ -f3"
+    find = "grep -lsx kubelet /proc/[0-9]*/comm | cut -d/ -f3"
     assert alone.exec(0, "bash", "-c", f"kill -ABRT $({find})") == (0, "")
     status, said = alone.end(0)
     assert status == 1
