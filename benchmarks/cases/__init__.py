@@ -1,6 +1,20 @@
 """The cases, a module for each kind; the order is that of a round."""
 
-from . import ahead, at_once, dind, floor, fresh, peers, reset, reuse, socket, swarm, sysbox, unused
+from . import (
+    ahead,
+    at_once,
+    dind,
+    floor,
+    fresh,
+    peers,
+    reset,
+    reuse,
+    snapshot,
+    socket,
+    swarm,
+    sysbox,
+    unused,
+)
 
 ALL = (
     floor.CASE,
@@ -26,5 +40,7 @@ ALL = (
     fresh.CASE,
     fresh.FLOOR,
     fresh.THROUGHPUT,
+    snapshot.FLOOR,
+    snapshot.CASE,
     unused.CASE,
 )

@@ -53,7 +53,7 @@ publish_snapshot() {
 		id=$(cat "$cache")
 		layer=overlay2/$id/diff
 		# Of one that the store has, the daemon has a mount, or a copy that is as good.
-		[ ! -d "$store/layers/$id" ] || find "$layer" -mindepth 1 -delete
+		[ ! -d "$store/layers/$id" ] || { rm -rf "$layer" && mkdir "$layer"; }
 		keep_layer
 	done
 	# containerd does not tell one from the other where the store has not: what it has is shared.
