@@ -89,6 +89,22 @@ def test_loss_of_node(dind_kubernetes):
     dind_kubernetes.kill(dind_kubernetes.nodes[-1])
     dind_kubernetes.add_node()
 """
+_SNAPSHOT = """
+import pytest
+
+@pytest.fixture(scope="session")
+def stack(dind_factory):
+    def prepare(daemon):
+        daemon.exec(["docker", "volume", "create", "data"])
+        daemon.exec(["docker", "run", "--detach", "--volume=data:/data", "IMAGE", "sleep", "3600"])
+    dind_factory.snapshot("stack", prepare)
+
+@pytest.mark.usefixtures("stack")
+@pytest.mark.dind_snapshot("stack", start=True)
+@pytest.mark.parametrize("number", range(3))
+def test_copy(dind_fresh, number):
+    print("daemon", dind_fresh.id)
+""".replace("IMAGE", NESTED_IMAGE)
 
 
 @dataclass(frozen=True)
@@ -112,12 +128,13 @@ DAEMONS = (
     Variant("store", _DAEMON, ("--dind-cache=refresh",)),
     Variant("spares", _FRESH, ("--dind-spares=2",)),
 )
+SNAPSHOTS = Variant("snapshots", _SNAPSHOT)
 SWARM = Variant("swarm", _SWARM)
 # Each of the two workers has one of the two.
 CLUSTERS = Variant(
     "clusters", _SWARM + _KUBERNETES, ("-n2", f"--dind-kubernetes-image={NODE_IMAGE}")
 )
-VARIANTS = (*DAEMONS, SWARM, CLUSTERS)
+VARIANTS = (*DAEMONS, SNAPSHOTS, SWARM, CLUSTERS)
 
 
 class Place:

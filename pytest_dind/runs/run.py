@@ -361,10 +361,14 @@ class Run:
 
         from ..store.contents import Cache
 
-        for place in {(one.engine, one.image_id) for one in taken}:
-            keys = [one.key for one in taken if (one.engine, one.image_id) == place]
-            with contextlib.suppress(DindError, DockerException, RequestException):
-                Cache(self._context.engines.get(place[0]), place[1]).remove(keys)
+        for url in {one.engine for one in taken}:
+            here = [one for one in taken if one.engine == url]
+            keys = [one.key for one in here]
+            # A suite may have removed an image of its own by now.
+            for image in dict.fromkeys([*(one.image_id for one in here), ""]):
+                with contextlib.suppress(DindError, DockerException, RequestException):
+                    Cache(self._context.engines.get(url), image).remove(keys)
+                    break
 
     def _start_under_way(self) -> BackgroundStart | None:
         """Return the start in the background; a forked child has none."""
