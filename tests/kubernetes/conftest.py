@@ -17,12 +17,12 @@ NODE_IMAGE = "pytest-dind/kubernetes:test"
 
 @pytest.fixture(scope="session")
 def dind_config(dind_config: Settings) -> Settings:
-    """Clusters of the node image, whose nodes have a small one for pods."""
+    """Daemons that have the node image, and a small one for pods; clusters of that image."""
     return dind_config.replace(
         mode="dind",
         image=DAEMON_IMAGE,
         kubernetes_image=NODE_IMAGE,
-        load=[NESTED_IMAGE],
+        load=[NODE_IMAGE, NESTED_IMAGE],
         scope="worker",
     )
 
@@ -30,7 +30,7 @@ def dind_config(dind_config: Settings) -> Settings:
 @pytest.fixture(scope="session")
 def dind_kubernetes(dind_factory: Factory) -> Kubernetes:
     """Three nodes for most tests; a node that is gone is noticed in seconds."""
-    return dind_factory.kubernetes(nodes=3, failover="fast")
+    return dind_factory.kubernetes(nodes=3, failover="fast", load=[NESTED_IMAGE])
 
 
 Apply = Callable[..., None]

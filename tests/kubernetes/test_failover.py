@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture
 def cluster(dind_factory: Factory) -> Iterator[Kubernetes]:
     """A cluster of one node, where others may be killed."""
-    made = dind_factory.kubernetes(failover="fast")
+    made = dind_factory.kubernetes(failover="fast", load=[NESTED_IMAGE])
     yield made
     made.stop()
 
