@@ -33,7 +33,7 @@ def image() -> Iterator[Image]:
             ENTRYPOINT ["sh", "-c", "{script}", "sh"]
         """
         name = f"no-node-{uuid4().hex[:6]}:1"
-        client.images.build(fileobj=BytesIO(text.encode()), tag=name)
+        client.images.build(fileobj=BytesIO(text.encode()), tag=name, rm=True)
         made.append(name)
         return name
 
