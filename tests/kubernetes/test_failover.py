@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from conftest import NESTED_IMAGE
 from pytest_dind import (
     Kubernetes,
     KubernetesFailed,
