@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 # A container under Sysbox takes half a second, and 25 times as long on an emulated machine.
 _PROBE_SECONDS = 20
 
+CGROUPS = "/proc/cgroups"
+CONTROLLERS = "/sys/fs/cgroup/cgroup.controllers"
+CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_max"
+INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 FILES = (
     "/proc/sys/kernel/osrelease",
     "/proc/sys/user/max_user_namespaces",
@@ -36,8 +40,12 @@ FILES = (
     "/proc/net/ip_tables_names",
     "/sys/fs/selinux/enforce",
     "/sys/module/apparmor/parameters/enabled",
+    CGROUPS,
+    CONTROLLERS,
+    CONNTRACK,
+    INOTIFY,
 )
-"""Files in which the kernel tells facts that matter to a daemon."""
+"""Files in which the kernel tells facts that matter to a daemon, or to nodes in it."""
 
 LEASE_SEEN = "the lease is held outside"
 # Opening a FIFO for reading waits until somebody has it open for writing, on the same kernel.

@@ -26,8 +26,9 @@ from ..engine import images, streams
 from ..engine.engine import Engine, answering
 from ..errors import DindError
 from ..lifetime import layout
+from ..runs.memory import room
 from ..settings import DOCTOR_FULL, MODES, Settings
-from . import kernel, outer, ports, trial
+from . import clusters, kernel, outer, ports, trial
 from .report import Report
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _look(
     shares = seen.get(LEASES) == LEASE_SEEN if seen else None
     with answering(engine):
         reached = ports.look(engine, settings, shares=shares, tools=seen.get(TOOLS))
+        memory_left, _ = room(engine)
     there = {"/proc/sys/kernel/osrelease": found.kernel, **seen}
     return Report(
         asked=settings.mode,
@@ -105,6 +107,7 @@ def _look(
         gateway=gateway,
         resolvers=tuple(seen.get(RESOLVERS, "").split()),
         ports=reached,
+        clusters=clusters.judge(seen if privileged else {}, found.cgroup_version, memory_left),
         modes=modes,
     )
 

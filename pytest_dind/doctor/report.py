@@ -11,6 +11,7 @@ from ..settings import AUTO
 
 if TYPE_CHECKING:
     from ..errors import DindError
+    from .clusters import Clusters
     from .kernel import Flavour, Kernel
     from .outer import Outer, Space
     from .ports import Ports
@@ -59,6 +60,7 @@ class Report:
         gateway: The address at which nested containers reach this machine; empty for none.
         resolvers: The resolvers that containers of the engine ask, and so nested ones.
         ports: How tests reach the ports that nested containers publish.
+        clusters: What the engine's machine has for nodes of Kubernetes.
     """
 
     asked: str
@@ -74,6 +76,7 @@ class Report:
     gateway: str = ""
     resolvers: tuple[str, ...] = ()
     ports: Ports | None = None
+    clusters: Clusters | None = None
 
     @property
     def mode(self) -> str:
@@ -123,6 +126,7 @@ class Report:
                 "gateway": self.gateway or None,
                 "resolvers": list(self.resolvers),
                 "ports": self.ports and dataclasses.asdict(self.ports),
+                "kubernetes": self.clusters and dataclasses.asdict(self.clusters),
             }
         error = self.error and {
             "what": self.error.what,

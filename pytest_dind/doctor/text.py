@@ -10,6 +10,7 @@ from ..causes import security
 from ..engine import versions
 from ..errors import EngineUnavailable
 from ..forwarder.tunnel import TOOLS
+from ..kubernetes.adapters.adapter import MOST_NODES
 from ..settings import AUTO
 from .kernel import HERE
 
@@ -148,6 +149,7 @@ def _engine(report: Report, engine: Outer) -> list[tuple[str, str]]:
         ),
         ("names", _names(report)),
         *_ports(report),
+        ("kubernetes", _clusters(report)),
         ("--privileged", privileged),
         ("nested", nested[report.nested]),
     ]
@@ -225,6 +227,37 @@ def _addressed(ports: Ports) -> str:
         "some 0.1 s longer"
     )
     return "\n".join([text, *(f"- {remedy}" for remedy in remedies)])
+
+
+def _clusters(report: Report) -> str:
+    """Return whether clusters of Kubernetes can be had, with cause and remedies."""
+    found = report.clusters
+    if found is None:
+        return ""
+    if report.mode in ("", "socket"):
+        return (
+            "no: nodes are in a daemon of their own\n"
+            "- Use a mode that works and has one: --dind-mode=dind, or sysbox."
+        )
+    lines = []
+    counts = [one for one in (found.memory_nodes, found.inotify_nodes) if one is not None]
+    if found.lacks:
+        lines.append(f"no: the engine's machine lacks {'; '.join(found.lacks)}")
+    elif counts:
+        most = min(*counts, MOST_NODES)
+        lines.append(f"nodes can run, {most} of them at the most, where nothing else does")
+    else:
+        lines.append("nothing is known against nodes")
+    if found.cgroup_version == 1:
+        lines.append("versions from 1.35 on refuse control groups of version 1, which it has")
+    if found.is_tight:
+        lines.append(
+            f"by fs.inotify.max_user_instances={found.inotify_instances}, all that root runs there "
+            f"has room for {found.inotify_nodes} nodes\n"
+            "- Raise it there, for more clusters at once: sudo sysctl "
+            "fs.inotify.max_user_instances=8192."
+        )
+    return "\n".join(lines)
 
 
 def _module(engine: Outer) -> str:
