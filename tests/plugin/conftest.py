@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# pytester forgets what a run in its own process is the first to load. Of requests those would be a
+# few modules, and what is loaded anew does not know the classes of the others.
+import docker  # noqa: F401
 import pytest
 
 from .. import forks
