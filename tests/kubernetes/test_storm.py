@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.storm import CLUSTERS, storms
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
 
 KILLS = int(os.environ.get("PYTEST_DIND_STORM_KILLS", 30))
 SEED = os.environ.get("PYTEST_DIND_STORM_SEED")
@@ -34,6 +34,8 @@ def inotify_room() -> Iterator[None]:
     _INOTIFY.write_text(before)
 
 
+# Six clusters at once keep two processors busy for minutes.
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("inotify_room")
 def test_storm() -> None:
     """Nothing is left of their nodes, and of what runs in these."""
