@@ -20,7 +20,7 @@ from ..engine.images import ImageSource
 from ..errors import DindError
 from ..lifetime import layout
 from . import arguments, commands, ports, waiting
-from .loss import lost
+from .loss import STOPPED, lost
 from .ports import Ports
 
 if TYPE_CHECKING:
@@ -518,3 +518,4 @@ class Daemon:
     def stop(self) -> None:
         """Remove the daemon for good with all its contents; idempotent."""
         self._backend.stop(self.record.home)
+        STOPPED.add(self.id)

@@ -18,6 +18,8 @@ from ..lifetime import layout
 
 _BY_SIGNAL = 128
 _KILLED = _BY_SIGNAL + signal.SIGKILL
+STOPPED: set[str] = set()
+"""The ids of the daemons that this process has ended on purpose."""
 
 
 class Ending(NamedTuple):
@@ -55,6 +57,14 @@ def ending(record: Record, backend: Backend, *, asks: bool = False) -> Ending | 
     """How a daemon ended; None for one that serves, busy or not. See `lost`."""
     if (record.home.path / layout.RESTARTING).exists():
         return None
+    if record.id and record.id in STOPPED:
+        return Ending(
+            "The tests ended it: Daemon.stop(), or a call that ends a node.",
+            [
+                "End it after the last test that needs it.",
+                "Have another one for tests that end theirs: dind_factory(), or dind_fresh.",
+            ],
+        )
     files = backend.files(record)
     served = http.is_served(record.host, record.certificates, asks=asks)
     # The exit code costs the outer engine some milliseconds where it is not in a shared directory.

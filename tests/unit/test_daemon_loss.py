@@ -28,6 +28,10 @@ class _Backend:
     def __init__(self, code: int | None) -> None:
         self._code = code
 
+    def stop(self, home: Home) -> None:
+        """The container's first process is killed."""
+        self._code = 137
+
     def files(self, record: Record) -> Directory:
         return Directory(record.home.path)
 
@@ -54,6 +58,16 @@ def _behind(error: BaseException, *daemons: Daemon) -> DaemonLost | None:
 def _text(error: DaemonLost | None) -> str:
     assert error is not None
     return str(error)
+
+
+def test_daemon_that_was_stopped(short_path: Path) -> None:
+    """A daemon that the tests ended was not killed by anybody else."""
+    found = _daemon(short_path)
+    daemon = Daemon(dataclasses.replace(found.record, id="of-this-test"), found._backend)
+    daemon.stop()
+    text = _text(_lost(daemon))
+    assert "The tests ended it: Daemon.stop()" in text
+    assert "out-of-memory" not in text
 
 
 def test_daemon_that_serves(short_path: Path) -> None:
