@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.registry import isolates
 from ..daemon import arguments
+from ..engine import digests
 from ..engine.images import ImageSource
 from ..errors import KubernetesFailed, SettingsError
 from ..kubernetes.adapters import registry
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 SERVER_BYTES, AGENT_BYTES = 510 << 20, 70 << 20
 """The memory that a node takes, without what runs in it."""
+
+_VERSION = re.compile(r"v?\d+\.\d+\.\d+")
+_K3S = "k3s"
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,32 @@ def demand(nodes: object, image: object, failover: object, settings: Mapping[str
             evidence=f"Valid: {', '.join(FAILOVERS)}.",
             remedy=["Give failover one of the valid values, or leave it out."],
         )
+
+
+def image_of(image: str, version: str) -> str:
+    """Return the image of nodes of a version of Kubernetes.
+
+    Args:
+        image: An image of them.
+        version: The version, in full; empty for the one that the image has.
+
+    Raises:
+        SettingsError: it is no version, or which image has it is not known.
+    """
+    arguments.demand("kubernetes", image=image)
+    if version == "":
+        return image
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise arguments.bad("kubernetes", "version", version, 'a version in full, such as "1.33.4"')
+    repository, _, _ = digests.split(image)
+    if repository.rpartition("/")[2] != _K3S:
+        raise SettingsError(
+            f"kubernetes: version={version!r} can't be had of the image {image!r}.",
+            evidence="Which of its tags is of which version is known of rancher/k3s alone.",
+            remedy=["Name the image that has it: kubernetes(image=...), without version."],
+        )
+    # The first of k3s' own releases for a version; there is one in any case.
+    return f"{repository}:v{version.removeprefix('v')}-k3s1"
 
 
 def demand_room(engine: Engine, nodes: int, mode: str, limit: str) -> None:

@@ -248,6 +248,7 @@ class Factory:
         nodes: int = 1,
         *,
         image: str = "",
+        version: str = "",
         failover: str = "default",
         name: str = "",
         **settings: Any,
@@ -261,6 +262,8 @@ class Factory:
             nodes: How many nodes it has, the server among them.
             image: Their image: rancher/k3s, or one that keeps the contract of docs/kubernetes.md;
                 by default that of `--dind-kubernetes-image`.
+            version: A version of Kubernetes in full, such as "1.33.4", for which the image of
+                rancher/k3s that has it is taken; by default the one of the image.
             failover: `"fast"` has the pods of a node that is gone start elsewhere in seconds, where
                 `"default"`, which is Kubernetes' own, takes minutes.
             name: The name of the daemon; by default it is made up.
@@ -275,7 +278,7 @@ class Factory:
 
         arguments.demand("kubernetes", name=name)
         _demand_name("kubernetes", name)
-        image = image or self._settings.kubernetes_image
+        image = clusters.image_of(image or self._settings.kubernetes_image, version)
         clusters.demand(nodes, image, failover, settings)
         chosen = self._chosen(**settings)
         with self._unavailable(chosen):

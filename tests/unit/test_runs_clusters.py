@@ -33,6 +33,36 @@ def test_arguments(given: tuple[Any, ...], text: str) -> None:
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("image", "version", "found"),
+    [
+        ("rancher/k3s:v1.34.9-k3s1", "", "rancher/k3s:v1.34.9-k3s1"),
+        ("rancher/k3s:v1.34.9-k3s1", "1.33.4", "rancher/k3s:v1.33.4-k3s1"),
+        ("rancher/k3s", "v1.33.4", "rancher/k3s:v1.33.4-k3s1"),
+        ("host:5000/k3s@sha256:0", "1.33.4", "host:5000/k3s:v1.33.4-k3s1"),
+        ("own/node:1", "", "own/node:1"),
+    ],
+)
+def test_version(image: str, version: str, found: str) -> None:
+    """A version is one of k3s' tags."""
+    assert clusters.image_of(image, version) == found
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "text"),
+    [
+        ("rancher/k3s", "1.33", "version='1.33' is not a valid value"),
+        ("rancher/k3s", 1.33, "version=1.33 is not a valid value"),
+        ("own/node:1", "1.33.4", "version='1.33.4' can't be had of the image 'own/node:1'"),
+    ],
+)
+def test_no_version(image: str, version: Any, text: str) -> None:
+    """What is no version, or of an unknown image, is told at the call."""
+    with pytest.raises(SettingsError) as caught:
+        clusters.image_of(image, version)
+    assert text in str(caught.value)
+
+
 def test_most() -> None:
     """The most nodes are those that each node has routes to."""
     clusters.demand(64, _IMAGE, "default", {})
