@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.storm import CLUSTERS, storms
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
+pytestmark = pytest.mark.kubernetes
 
 KILLS = int(os.environ.get("PYTEST_DIND_STORM_KILLS", 30))
 SEED = os.environ.get("PYTEST_DIND_STORM_SEED")
