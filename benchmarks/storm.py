@@ -367,8 +367,18 @@ def storm(
     seed: int,
     say: Callable[[str], None],
     variants: Sequence[Variant] = VARIANTS,
+    limit: float = LIMIT_SECONDS,
 ) -> Report:
-    """Kill that many runs; a run that ended before its kill does not count."""
+    """Kill that many runs; a run that ended before its kill does not count.
+
+    Args:
+        place: Where they run.
+        count: How many.
+        seed: What replays the storm.
+        say: Is called with a line for each kill.
+        variants: The suites that are killed.
+        limit: Seconds after which nothing may be left.
+    """
     lengths = {variant.name: _lengths(place, variant) for variant in variants}
     report = Report(seed)
     for kill in kills(seed, variants):
@@ -385,7 +395,7 @@ def storm(
         killed = time.monotonic()
         if in_time:
             report.kills += 1
-            is_clean, took = _cleaned(place, killed)
+            is_clean, took = _cleaned(place, killed, limit)
             report.slowest = max(report.slowest, took)
             line = f"{report.kills}: {kill}: {took:.2f} s"
             if not is_clean:
@@ -405,14 +415,24 @@ def storms(
     say: Callable[[str], None],
     variants: Sequence[Variant] = VARIANTS,
 ) -> Report:
-    """Have several storms at once, each in a place of its own, that make so many kills together."""
+    """Have several storms at once, each in a place of its own, that make so many kills together.
+
+    What ends a killed run shares the processors with the starts of the others: it has as many times
+    longer as there are suites.
+    """
+    limit = LIMIT_SECONDS * suites
     shares = [count // suites + (number < count % suites) for number in range(suites)]
 
     def one(number: int) -> Report:
         with place() as made:
             tell = say if suites == 1 else lambda line: say(f"suite {number + 1}, {line}")
             return storm(
-                made, count=shares[number], seed=seed + number, say=tell, variants=variants
+                made,
+                count=shares[number],
+                seed=seed + number,
+                say=tell,
+                variants=variants,
+                limit=limit,
             )
 
     whole = Report(seed)
@@ -425,14 +445,14 @@ def storms(
     return whole
 
 
-def _cleaned(place: Place, killed: float) -> tuple[bool, float]:
+def _cleaned(place: Place, killed: float, limit: float) -> tuple[bool, float]:
     """Wait until nothing is left, and stays so; whether that came true, and after how long."""
     clean_since = None
     while True:
         now = time.monotonic()
         if place.left():
             clean_since = None
-            if now - killed > LIMIT_SECONDS:
+            if now - killed > limit:
                 return False, now - killed
         else:
             clean_since = clean_since or now
