@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from ..lifetime.reaper import PODMAN
+from ..lifetime.reaper import PODMAN_ONLY
 
 # libpod's define.ErrCtrStateInvalid
 _ENDS = "container state improper"
@@ -22,9 +23,10 @@ def ends_meanwhile(error: BaseException) -> bool:
     return _ENDS in str(getattr(error, "explanation", None) or "")
 
 
-def is_podman(version: Mapping[str, Any]) -> bool:
-    """Whether an engine is Podman's service, by what it says of its version."""
-    return any(part.get("Name") == PODMAN for part in version.get("Components") or [])
+def is_podman(api: Any) -> bool:
+    """Whether an engine is Podman's service."""
+    answer = api._get(f"{api.base_url}{PODMAN_ONLY}")
+    return bool(answer.status_code == HTTPStatus.OK)
 
 
 def kill(api: Any, name: str) -> None:
@@ -37,7 +39,7 @@ def kill(api: Any, name: str) -> None:
 
     # One that doesn't run, or is gone, is refused.
     with contextlib.suppress(APIError):
-        if is_podman(api.version(api_version=False)):
+        if is_podman(api):
             api.kill(name)
 
 

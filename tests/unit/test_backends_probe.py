@@ -37,7 +37,6 @@ class _Engine:
         self.api.create_host_config.side_effect = dict
         self.api.wait.return_value = {"StatusCode": 0}
         self.api.logs.return_value = b"seen\n"
-        self.api.version.return_value = {}
 
     def look(self, *command: str, **how: Any) -> probe.ProbeResult:
         return Probe(self.engine, "i:t", self.run, print)(command, **how)

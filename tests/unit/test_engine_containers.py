@@ -113,18 +113,19 @@ def test_container_that_ends_while_it_is_removed(short_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "asked"),
+    ("answers", "asked"),
     [
-        ({"Components": [{"Name": "Podman Engine"}]}, ["kill", "remove"]),
-        ({"Components": [{"Name": "Engine"}]}, ["remove"]),
-        ({"Version": "17.0"}, ["remove"]),
+        ({"http://e/libpod/_ping": 200}, ["kill", "remove"]),
+        ({"http://e/libpod/_ping": 404}, ["remove"]),
+        ({"http://e/libpod/_ping": 403}, ["remove"]),
     ],
 )
-def test_removal_by_force(version: dict[str, Any], asked: list[str]) -> None:
+def test_removal_by_force(answers: dict[str, int], asked: list[str]) -> None:
     """Podman would wait ten seconds for the container's end, and so it is killed there first."""
     done: list[str] = []
     api: Any = SimpleNamespace(
-        version=lambda api_version: version,
+        base_url="http://e",
+        _get=lambda url: SimpleNamespace(status_code=answers[url]),
         kill=lambda name: done.append("kill"),
         remove_container=lambda name, force, v: done.append("remove"),
     )

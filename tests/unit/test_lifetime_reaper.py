@@ -181,7 +181,7 @@ def test_daemon_on_podman(run: Path, short_path: Path) -> None:
 
     name = "/containers/pytest-dind-run-a"
     known: dict[str, Reply] = {
-        "GET /version": Answer(body={"Components": [{"Name": "Podman Engine"}]}),
+        "GET /libpod/_ping": Answer(),
         f"POST {name}/kill": lambda: noted("kill"),
         f"DELETE {name}": lambda: noted("remove"),
     }
