@@ -37,7 +37,7 @@ from . import (
 )
 from . import connection as connections
 from .engine_errors import failed_meanwhile, refused, unanswered
-from .protocol import Record
+from .protocol import Record, Shaper
 from .shaping import Shaped
 from .spec import ContainerMode, ContainerSpec
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from ..lifetime.files import Files
     from ..lifetime.lease import Held
     from ..store.snapshots import Snapshot
-    from .shaping import Shaper
 
 # The time-out of each question that is asked after a daemon's end.
 _POST_MORTEM_SECONDS = 5

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..engine import http
 from ..lifetime.layout import Home
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..lifetime.files import Files
     from ..settings import Settings
     from ..store.snapshots import Snapshot
-    from .shaping import Shaper
 
 
 LOOPBACK = "127.0.0.1"
@@ -87,6 +87,20 @@ class Record:
     def variables(self) -> dict[str, str]:
         """The `DOCKER_*` variables that point a tool at it."""
         return http.variables(self.host, self.certificates)
+
+
+@dataclass(frozen=True)
+class Shaper:
+    """The hook `pytest_dind_create_container`, as the test process has it.
+
+    Attributes:
+        authors: Names the plugins and files that implement the hook; empty where none does.
+        call: Calls it with the daemon's name, the mode, and the arguments of docker-py's
+            `create_container`, which it changes in place.
+    """
+
+    authors: Callable[[], Sequence[str]]
+    call: Callable[[str, str, dict[str, Any]], None]
 
 
 class Backend(Protocol):

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DindError, NoShell, NotShared, SettingsError
+from .protocol import Shaper
 from .spec import ContainerSpec
 
 HOOK = "pytest_dind_create_container"
-
-
-@dataclass(frozen=True)
-class Shaper:
-    """The hook, as the test process has it.
-
-    Attributes:
-        authors: Names the plugins and files that implement the hook; empty where none does.
-        call: Calls it with the daemon's name, the mode, and the arguments of docker-py's
-            `create_container`, which it changes in place.
-    """
-
-    authors: Callable[[], Sequence[str]]
-    call: Callable[[str, str, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ..settings import Settings
 from . import mounts, names, readiness, records
 from .engine_errors import gone
 from .probe import LEASE_SEEN, LEASES, LOOK, Obstacle, sections
-from .protocol import LOOPBACK, Record
+from .protocol import LOOPBACK, Record, Shaper
 
 if TYPE_CHECKING:
     import docker
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..store.snapshots import Snapshot
     from .probe import Probe
-    from .shaping import Shaper
 
 ISOLATES = False
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ..backends.shaping import HOOK, Shaper
+from ..backends.protocol import Shaper
+from ..backends.shaping import HOOK
 from ..errors import SettingsError
 
 

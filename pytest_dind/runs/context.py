@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..backends.shaping import Shaper
+from ..backends.protocol import Shaper
 from ..engine import streams
 from ..engine.engine import Engine
 from ..lifetime import directories, reaper

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..backends import records
-from ..backends.protocol import Record
+from ..backends.protocol import Record, Shaper
 from ..backends.registry import Choice
-from ..backends.shaping import Shaper
 from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import streams
