@@ -129,7 +129,7 @@ class ContainerBackend:
         settings: Settings,
         progress: Progress,
         shaper: Shaper | None = None,
-        snapshot: Snapshot | None = None,
+        origin: seeding.Origin | None = None,
     ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left."""
         source = ImageSource(self._engine.client, progress)
@@ -137,7 +137,7 @@ class ContainerBackend:
         with answering(self._engine):
             image = source.ensure(settings.image)
             mode = self._mode.name
-            preload = seeding.preload(settings, mode, image["Id"], source, snapshot)
+            preload = seeding.preload(settings, mode, image["Id"], source, origin)
             connection = connections.choose(self._engine, home)
             gateway = tls_connection.gateway(self._engine)
             container = self._engine.own_container_id

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engine.streams import Progress
     from ..lifetime.files import Files
     from ..settings import Settings
+    from ..store.seeding import Origin
     from ..store.snapshots import Snapshot
 
 
@@ -112,7 +113,7 @@ class Backend(Protocol):
         settings: Settings,
         progress: Progress,
         shaper: Shaper | None = None,
-        snapshot: Snapshot | None = None,
+        origin: Origin | None = None,
     ) -> Record:
         """Start a daemon and wait until it is healthy; `stop` removes what a failed start left.
 
@@ -121,7 +122,7 @@ class Backend(Protocol):
             settings: Its settings.
             progress: Where a line on what takes long goes.
             shaper: The hook that may change its container, where it has one.
-            snapshot: What it starts from; None for an empty one.
+            origin: What it starts from; None for an empty one.
         """
 
     def freeze(

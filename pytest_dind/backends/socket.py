@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ..engine.own_container import SharedFiles
     from ..engine.streams import Progress
+    from ..store.seeding import Origin
     from ..store.snapshots import Snapshot
     from .probe import Probe
 
@@ -126,12 +127,12 @@ class SocketBackend:
         settings: Settings,
         progress: Progress,
         shaper: Shaper | None = None,
-        snapshot: Snapshot | None = None,
+        origin: Origin | None = None,
     ) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
         import docker
 
-        if snapshot is not None:
+        if origin is not None:
             from ..store.snapshots import without_isolation
 
             raise without_isolation(_MODE)

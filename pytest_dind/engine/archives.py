@@ -151,7 +151,7 @@ def send(
     step = steps.Step(progress, f"loading {what[0].lower()}{what[1:]}", silent=True)
     try:
         with step:
-            for event in streams.read(lambda: api.load_image(_counted(archive, step, total))):
+            for event in streams.read(lambda: api.load_image(counted(archive, step, total))):
                 step.tick()
                 line = str(event.get("stream", "")).strip()
                 for start in filter(line.startswith, _LOADED):
@@ -177,13 +177,18 @@ def refused(what: str, evidence: str) -> ImageUnavailable:
     return explained(error)
 
 
-def _counted(archive: Iterable[bytes], step: steps.Step, total: int) -> Iterator[bytes]:
-    """The same bytes, told of while they are sent."""
+def counted(archive: Iterable[bytes], step: steps.Step, total: int) -> Iterator[bytes]:
+    """The same bytes, told of while they are sent.
+
+    Args:
+        archive: The bytes of an archive of images.
+        step: What tells of them.
+        total: The bytes of the images, about as many as it has.
+    """
     sent = 0
     for chunk in archive:
         yield chunk
         sent += len(chunk)
-        # An image's size is about that of its archive.
         step.at(sent, total if total > sent else 0)
         step.tick()
     step.at(sent, detail="all sent")

@@ -237,26 +237,44 @@ def fed(engine: Engine, one_off: OneOff, chunks: Iterable[bytes]) -> tuple[str, 
         docker.errors.APIError: the engine refuses the container.
         Exception: what making the input has raised.
     """
-    from .exec import Command, converse
-
     api: Any = engine.client.api
+    try:
+        # Without a client that would, the engine removes it.
+        _create(engine, one_off, stdin_open=True, auto_remove=True)
+        return feed(api, one_off.name, chunks)
+    finally:
+        _remove(api, one_off.name)
+
+
+def feed(api: Any, name: str, chunks: Iterable[bytes]) -> tuple[str, str]:
+    """Start a container whose stdin is open, and give it this input, to its end.
+
+    Args:
+        api: The API of the engine that it is on.
+        name: Its name.
+        chunks: The input, made as it is sent; an error in that removes the container before its
+            input ends.
+
+    Returns:
+        Both outputs.
+
+    Raises:
+        docker.errors.APIError: the engine refuses to start it.
+        Exception: what making the input has raised.
+    """
+    from .exec import Command, converse
 
     def guarded() -> Iterator[bytes]:
         try:
             yield from chunks
         except Exception:
-            _remove(api, one_off.name)
+            _remove(api, name)
             raise
 
-    try:
-        # Without a client that would, the engine removes it.
-        _create(engine, one_off, stdin_open=True, auto_remove=True)
-        streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        raw = api.attach_socket(one_off.name, params=streams)
-        api.start(one_off.name)
-        output, errors = converse(raw, Command((), stdin=guarded()))
-    finally:
-        _remove(api, one_off.name)
+    streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    raw = api.attach_socket(name, params=streams)
+    api.start(name)
+    output, errors = converse(raw, Command((), stdin=guarded()))
     return output.decode(errors="replace"), errors.decode(errors="replace")
 
 

@@ -44,6 +44,18 @@ def reference(name: str) -> str:
     return f"{_short(repository)}@{digest}"
 
 
+def full(name: str) -> str:
+    """The name with all that is the default, as containerd keeps it."""
+    repository, tag, digest = split(name)
+    found = _short(repository)
+    first, slash, _ = found.partition("/")
+    if not slash:
+        found = f"docker.io/library/{found}"
+    elif not any(one in first for one in ".:") and first != "localhost":
+        found = f"docker.io/{found}"
+    return f"{found}@{digest}" if digest else f"{found}:{tag or 'latest'}"
+
+
 def _short(name: str) -> str:
     for default in ("docker.io/", "index.docker.io/", "library/"):
         name = name.removeprefix(default)

@@ -81,26 +81,41 @@ class ImageSource:
         from docker.errors import APIError
         from requests.exceptions import RequestException
 
-        found = [self.ensure(name) for name in names]
-        # An image with several names is sent once.
-        size = sum({item["Id"]: int(item.get("Size", 0)) for item in found}.values())
+        found = {name: self.ensure(name) for name in names}
         what = f"The image {names[0]!r}" if len(names) == 1 else f"The images {', '.join(names)}"
-        api: Any = self._client.api
         try:
-            # docker-py's own call takes one name alone.
-            answer = api._get(
-                api._url("/images/get"),
-                params={"names": list(names)},
-                stream=True,
-                # An engine may write the whole archive somewhere before it sends the first of it.
-                timeout=streams.SILENCE_SECONDS,
-            )
-            with contextlib.closing(answer):
-                archive = api._stream_raw_result(answer, _CHUNK, False)
+            with self.archive(found) as (archive, size):
                 loaded = archives.send(daemon, archive, what, self.progress, total=size)
         except (APIError, RequestException) as error:
             raise archives.refused(what, str(error)) from error
-        return short_names.restore(daemon, dict(zip(names, found, strict=True)), loaded)
+        return short_names.restore(daemon, found, loaded)
+
+    @contextlib.contextmanager
+    def archive(
+        self, images: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[tuple[Iterator[bytes], int]]:
+        """An archive of images as it comes, and their bytes, about as many as it has.
+
+        Args:
+            images: Their names, each with its details.
+
+        Raises:
+            docker.errors.APIError: the engine refuses it.
+            requests.exceptions.RequestException: it ends before its end.
+        """
+        # An image with several names is sent once.
+        size = sum({one["Id"]: int(one.get("Size", 0)) for one in images.values()}.values())
+        api: Any = self._client.api
+        # docker-py's own call takes one name alone.
+        answer = api._get(
+            api._url("/images/get"),
+            params={"names": list(images)},
+            stream=True,
+            # An engine may write the whole archive somewhere before it sends the first of it.
+            timeout=streams.SILENCE_SECONDS,
+        )
+        with contextlib.closing(answer):
+            yield api._stream_raw_result(answer, _CHUNK, False), size
 
 
 def find(client: docker.DockerClient, name: str) -> dict[str, Any] | None:

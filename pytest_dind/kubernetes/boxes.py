@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from ..backends import subnets
+from ..engine import containers
 from ..errors import KubernetesFailed
+from ..lifetime.layout import STORE_IN_CONTAINER
 from .adapters.adapter import API_PORT, Adapter, NodeSpec, Plan
 from .node import AGENT, SERVER
 
@@ -22,6 +25,8 @@ _PREFIX = 24
 _API = f"{API_PORT}/tcp"
 # What a machine has in memory, too.
 _IN_MEMORY = ("/run", "/tmp")
+# Where the links lead that nodes begin with.
+_LINKED = {STORE_IN_CONTAINER: f"{STORE_IN_CONTAINER}:ro"}
 
 
 def make_network(client: docker.DockerClient) -> IPv4Network:
@@ -89,6 +94,7 @@ class Boxes:
     def _start(self, client: docker.DockerClient, index: int) -> str:
         api: Any = client.api
         spec = self.adapter.node(self.plan, index)
+        volumes = {**spec.volumes, **_LINKED} if self.plan.base else spec.volumes
         ip = self.plan.ip(index)
         created = api.create_container(
             self.image,
@@ -97,7 +103,14 @@ class Boxes:
             command=list(spec.command),
             environment=dict(spec.environment),
             ports=[] if index else [(API_PORT, "tcp")],
-            host_config=self._host_config(api, spec, index),
+            host_config=_host_config(
+                api,
+                volumes,
+                spec.in_memory,
+                network_mode=NETWORK,
+                # One that the daemon chooses: the test process asks it which.
+                port_bindings={} if index else {_API: None},
+            ),
             networking_config=api.create_networking_config(
                 {NETWORK: api.create_endpoint_config(ipv4_address=ip)}
             ),
@@ -107,16 +120,47 @@ class Boxes:
         api.start(created["Id"])
         return str(created["Id"])
 
-    def _host_config(self, api: Any, spec: NodeSpec, index: int) -> Any:
-        return api.create_host_config(
-            privileged=True,
-            cgroupns="private",
-            network_mode=NETWORK,
-            tmpfs=dict.fromkeys((*_IN_MEMORY, *spec.in_memory), ""),
-            binds=[f"{name}:{path}" for name, path in spec.volumes.items()],
-            # One that the daemon chooses: the test process asks it which.
-            port_bindings={} if index else {_API: None},
-        )
+
+def feed(
+    client: docker.DockerClient, image: str, spec: NodeSpec, chunks: Iterable[bytes]
+) -> tuple[int, str]:
+    """Run a container of an image of nodes on this input to its end; nothing is left of it.
+
+    Returns:
+        Its exit code, and the end of what it has written.
+
+    Raises:
+        docker.errors.APIError: the daemon refuses it.
+        Exception: what making the input has raised.
+    """
+    from docker.errors import NotFound
+
+    api: Any = client.api
+    created = api.create_container(
+        image,
+        command=list(spec.command),
+        stdin_open=True,
+        host_config=_host_config(api, spec.volumes, spec.in_memory, network_mode="none"),
+    )["Id"]
+    try:
+        output, errors = containers.feed(api, created, chunks)
+        return int(api.wait(created)["StatusCode"]), f"{output}{errors}"
+    finally:
+        # Gone already where its input was cut short.
+        with contextlib.suppress(NotFound):
+            containers.remove(api, created)
+
+
+def _host_config(
+    api: Any, volumes: Mapping[str, str], in_memory: Iterable[str], **more: Any
+) -> Any:
+    return api.create_host_config(
+        privileged=True,
+        cgroupns="private",
+        tmpfs=dict.fromkeys((*_IN_MEMORY, *in_memory), ""),
+        binds=[f"{name}:{path}" for name, path in volumes.items()],
+        **more,
+    )
 
 
 def _packed(files: Mapping[str, bytes]) -> bytes:

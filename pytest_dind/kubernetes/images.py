@@ -6,13 +6,13 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..causes import explained
-from ..engine import archives, images, steps, streams
+from ..engine import archives, digests, images, steps, streams
 from ..engine import exec as exec_module
 from ..errors import ImageUnavailable
 from .node import KubernetesNode
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _CHUNK = 256 * 1024
 # Of each node: one that is slower than the others holds them up rather than memory.
 _AHEAD = 16
-_IMPORT = ("ctr", "--namespace", "k8s.io", "images", "import", "-")
+_IMAGES = ("ctr", "--namespace", "k8s.io", "images")
+_IMPORT = (*_IMAGES, "import", "-")
+_LIST = (*_IMAGES, "list")
 
 
 def load(
@@ -32,7 +34,7 @@ def load(
     sources: Sequence[str | os.PathLike[str]],
     progress: streams.Progress,
 ) -> None:
-    """Bring images into nodes.
+    """Bring images into nodes, but for those that each of them has.
 
     Args:
         outer: A client on the engine that has them, or pulls them.
@@ -43,20 +45,12 @@ def load(
     Raises:
         ImageUnavailable: one can't be had, or a node does not take it.
     """
-    names = [str(one) for one in sources if not archives.is_archive(one)]
-    found = images.ImageSource(outer, progress)
-    sizes = {one["Id"]: int(one.get("Size", 0)) for one in map(found.ensure, names)}
-    if names:
-        api: Any = outer.api
-        answer = api._get(
-            api._url("/images/get"),
-            params={"names": names},
-            stream=True,
-            timeout=streams.SILENCE_SECONDS,
-        )
-        with contextlib.closing(answer):
-            chunks = api._stream_raw_result(answer, _CHUNK, False)
-            _send(nodes, chunks, f"the images {', '.join(names)}", sum(sizes.values()), progress)
+    engine = images.ImageSource(outer, progress)
+    named = [str(one) for one in sources if not archives.is_archive(one)]
+    lacking = _lacking(nodes, {name: engine.ensure(name) for name in named})
+    if lacking:
+        with engine.archive(lacking) as (chunks, size):
+            _send(nodes, chunks, f"the images {', '.join(lacking)}", size, progress)
     for source in filter(archives.is_archive, sources):
         path = Path(source).expanduser()
         what = f"the archive {str(path)!r}"
@@ -70,6 +64,38 @@ def load(
                 evidence=str(error),
                 remedy=["Check the path.", "Give an image by its name, without / at the start."],
             ) from error
+
+
+def _lacking(
+    nodes: Sequence[KubernetesNode], wanted: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Those of these images, by their names, that not each node has under its name.
+
+    Args:
+        nodes: The nodes.
+        wanted: What the outer engine tells of each image.
+    """
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        lists = list(pool.map(_listed, nodes))
+    return {
+        name: details
+        for name, details in wanted.items()
+        if not all(digests.full(name) in names and details["Id"] in ids for names, ids in lists)
+    }
+
+
+def _listed(node: KubernetesNode) -> tuple[set[str], set[str]]:
+    """The names of the images of a node's containerd, in full; and the ids that they may have.
+
+    For kubelet it has a name more for each image, the digest of its config, which is the id that
+    most engines know it by. Those that keep images in containerd take the digest of its manifest.
+    """
+    done = node._run(exec_module.Command(_LIST))
+    rows = [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
+    names = {row[0] for row in rows}
+    return names, names | {word for row in rows for word in row if word.startswith("sha256:")}
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

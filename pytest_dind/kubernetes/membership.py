@@ -101,8 +101,12 @@ class Members:
         assert self._api is not None
         return self._api
 
-    def begin(self, count: int) -> Address:
+    def begin(self, count: int, base: str) -> Address:
         """Start so many nodes, and wait until the cluster is ready; gives where its API is.
+
+        Args:
+            count: How many.
+            base: The directory in the daemon's container that nodes begin with; empty for none.
 
         Raises:
             KubernetesFailed: it does not get ready.
@@ -115,6 +119,7 @@ class Members:
                 list(dict.fromkeys(filter(None, names))),
                 secrets.token_hex(16),
                 self._failover,
+                base,
             )
             self._boxes = Boxes(self._image, self._adapter, plan)
             with ThreadPoolExecutor(count) as pool:

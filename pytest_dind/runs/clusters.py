@@ -15,6 +15,7 @@ from ..engine.images import ImageSource
 from ..errors import KubernetesFailed, SettingsError
 from ..kubernetes.adapters import registry
 from ..kubernetes.adapters.adapter import FAILOVERS, MOST_NODES, Adapter
+from ..kubernetes.base import DIRECTORY, Base
 from ..kubernetes.handle import Kubernetes
 from ..kubernetes.membership import Members
 from ..store import seeding
@@ -41,14 +42,14 @@ class Maker:
     Attributes:
         run: The run that the daemon is of.
         settings: Those of the daemon, `load` among them: the images that nodes are to have.
-        start: Starts a daemon of these settings.
+        start: Starts a daemon of these settings, with what its nodes are to begin with.
         connect: Connects it to the network in which daemons know each other by name.
         started: Is told of it.
     """
 
     run: Run
     settings: Settings
-    start: Callable[[Settings], Daemon]
+    start: Callable[[Settings, Base | None], Daemon]
     connect: Callable[[Daemon], None]
     started: Callable[[Daemon], None]
 
@@ -65,18 +66,21 @@ class Maker:
         """
         engine = self.run.engine(self.settings)
         adapter = self._adapter(engine, image)
+        images = self.settings.load
+        base = Base(image, adapter, images) if images and adapter.importer("") else None
         # The nodes have those that are asked for; the daemon itself has no use for them.
-        daemon = self.start(self.settings.replace(load=[image]))
+        daemon = self.start(self.settings.replace(load=[image]), base)
+        is_there = base is not None and seeding.is_seeded(daemon._backend.files(daemon.record))
         members = Members(daemon, image, adapter, failover, self.settings.timeout)
         try:
             # Nobody needs the daemon's name before.
             with ThreadPoolExecutor(1) as beside:
                 connected = beside.submit(self.connect, daemon)
-                members.begin(nodes)
+                members.begin(nodes, DIRECTORY if is_there else "")
                 connected.result()
             cluster = Kubernetes(members, image, lambda: engine.client, self.run.progress)
-            if self.settings.load:
-                cluster.load(*self.settings.load)
+            if images and not is_there:
+                cluster.load(*images)
         except BaseException:
             members.close()
             daemon.stop()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..kubernetes.handle import Kubernetes
     from ..settings import Settings
+    from ..store.seeding import Origin
     from ..store.snapshots import Snapshot
     from .pool import Loan
     from .run import Run
@@ -299,10 +300,10 @@ class Factory:
         self._clusters.append(cluster)
         return cluster
 
-    def _start_node(self, name: str, settings: Settings) -> Daemon:
+    def _start_node(self, name: str, settings: Settings, origin: Origin | None = None) -> Daemon:
         """Start a daemon that is not on the factory's network yet."""
         with self._unavailable(settings):
-            return self._run.start(name, settings)
+            return self._run.start(name, settings, origin)
 
     def _chosen(
         self, *, image: str = "", mode: str = "", args: Sequence[str] = (), **settings: Any

@@ -34,6 +34,7 @@ from .reuse import Reuse
 from .starter import Starter, is_kept
 
 if TYPE_CHECKING:
+    from ..store.seeding import Origin
     from ..store.snapshots import Snapshot
 
 # A start whose container is removed ends at its next look at it. A start that pulls an image may
@@ -245,13 +246,13 @@ class Run:
         self._daemons[daemon.id] = daemon
         return daemon
 
-    def start(self, name: str, settings: Settings, snapshot: Snapshot | None = None) -> Daemon:
+    def start(self, name: str, settings: Settings, origin: Origin | None = None) -> Daemon:
         """Start a further daemon, of this name.
 
         Args:
             name: Its name.
             settings: Its settings.
-            snapshot: What it starts from; None for an empty one.
+            origin: What it starts from; None for an empty one.
 
         Raises:
             DindError: the daemon can't be had, or the run had one of this name already.
@@ -265,7 +266,7 @@ class Run:
                     evidence=f"It is in {home.path}.",
                     remedy=["Give each daemon a name of its own, or none."],
                 )
-            daemon = self._starter.start(home, settings, snapshot=snapshot)
+            daemon = self._starter.start(home, settings, origin=origin)
         self._daemons[daemon.id] = daemon
         return daemon
 

@@ -23,7 +23,7 @@ from .modes import Modes
 from .sweep import sweep
 
 if TYPE_CHECKING:
-    from ..store.snapshots import Snapshot
+    from ..store.seeding import Origin
 
 
 class Starter:
@@ -82,7 +82,7 @@ class Starter:
         settings: Settings,
         *,
         pulled: float = 0,
-        snapshot: Snapshot | None = None,
+        origin: Origin | None = None,
     ) -> Daemon:
         """Start a daemon in this home; what a start that was cut short left there is removed.
 
@@ -90,7 +90,7 @@ class Starter:
             home: The home.
             settings: The daemon's settings.
             pulled: Seconds that pulls of its images took before.
-            snapshot: What it starts from; None for an empty one.
+            origin: What it starts from; None for an empty one.
 
         Raises:
             DindError: the daemon can't be had; the start has left nothing behind.
@@ -99,17 +99,17 @@ class Starter:
             sweep(directories.base(), self._context.engine(settings))
         choice = self._modes.choice(settings, proved=False)
         try:
-            return self._started(home, settings, choice.mode, pulled, snapshot)
+            return self._started(home, settings, choice.mode, pulled, origin)
         except DindError:
             # By now what an earlier run had proved, and `auto` relied on, has been tried anew.
             now = self._modes.choice(settings, proved=False)
             if not choice.remembered or now.mode == choice.mode:
                 raise
         self._context.progress(f"mode {choice.mode} works no more: {now.because}")
-        return self._started(home, settings, now.mode, pulled, snapshot)
+        return self._started(home, settings, now.mode, pulled, origin)
 
     def _started(
-        self, home: Home, settings: Settings, mode: str, pulled: float, snapshot: Snapshot | None
+        self, home: Home, settings: Settings, mode: str, pulled: float, origin: Origin | None
     ) -> Daemon:
         context = self._context
         engine = context.engine(settings)
@@ -126,7 +126,7 @@ class Starter:
             with directories.explained(home.path / LEASE):
                 os.link(home.path.parent / LEASE, home.path / LEASE)
             self._holding.append(starting)
-            record = starting.start(home, settings, context.progress, context.shaper, snapshot)
+            record = starting.start(home, settings, context.progress, context.shaper, origin)
             pulled += record.pulled + self._modes.take_pulled(settings)
             record = dataclasses.replace(record, pulled=pulled)
             records.write(record, settings)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..engine import digests
 from ..errors import ImageUnavailable, SettingsError, SnapshotFailed
@@ -68,6 +68,34 @@ class ReadyDaemon(Protocol):
         """Start a new daemon on its data-root."""
 
 
+class Extra(Protocol):
+    """What golden roots have besides the daemon's own images.
+
+    It is in a directory of containerd's, `containerd/NAME` of the data-root, whose layers and
+    contents are shared as those of the daemon's images are.
+
+    Attributes:
+        name: Its name.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def key(self, source: ImageSource) -> object:
+        """What it depends on besides the daemon and its images, as JSON can have it."""
+
+    def make(self, daemon: docker.DockerClient, source: ImageSource) -> None:
+        """Make it in a daemon that has its images, in place of what a former root had.
+
+        Raises:
+            ImageUnavailable: it can't be made.
+        """
+
+
+Origin: TypeAlias = "Snapshot | Extra"
+"""What a daemon may start from: a snapshot, or a golden root that has more than images."""
+
+
 @dataclass(frozen=True)
 class Seed:
     """The golden root that a daemon starts with, or that is made of its data-root.
@@ -98,12 +126,14 @@ class Preload:
         seed: The golden root that has them.
         snapshot: The snapshot that the daemon starts from, which is a golden root too; None for
             none.
+        extra: What the golden root has besides the images; None for nothing.
     """
 
     names: tuple[str, ...]
     source: ImageSource
     seed: Seed = Seed()
     snapshot: Snapshot | None = None
+    extra: Extra | None = None
 
     def provide(self, daemon: ReadyDaemon) -> None:
         """Have the images in a daemon that is ready; make a golden root of them if it has none.
@@ -177,6 +207,8 @@ class Preload:
             before = images.ids()
             try:
                 images.bring(self.source, self.names)
+                if self.extra is not None:
+                    self.extra.make(client, self.source)
             except ImageUnavailable:
                 # No room, as a rule; the data-root outside of the store may have some.
                 return ""
@@ -190,7 +222,7 @@ def preload(
     mode: str,
     image: str,
     source: ImageSource,
-    snapshot: Snapshot | None = None,
+    origin: Origin | None = None,
 ) -> Preload:
     """The images that a daemon of these settings has from its start.
 
@@ -199,23 +231,30 @@ def preload(
         mode: The mode in force.
         image: The id of the daemon's image.
         source: The outer engine, which has the images afterwards.
-        snapshot: The snapshot that the daemon is to start from; None for none.
+        origin: What the daemon is to start from; None for an empty one.
 
     Raises:
         ImageUnavailable: an image is missing on the outer engine and can't be pulled.
         SnapshotFailed: the snapshot is of another daemon than these settings tell of.
     """
-    if snapshot is not None:
-        demand_store(settings)
-        snapshot.demand_same(mode, image, settings)
-        seed = Seed(snapshot.key, limit=kibibytes(settings.cache_size))
-        return Preload(settings.load, source, seed, snapshot)
+    extra = None
+    if origin is not None:
+        from .snapshots import Snapshot
+
+        if isinstance(origin, Snapshot):
+            demand_store(settings)
+            origin.demand_same(mode, image, settings)
+            seed = Seed(origin.key, limit=kibibytes(settings.cache_size))
+            return Preload(settings.load, source, seed, origin)
+        extra = origin
     ids = sorted((name, source.ensure(name)["Id"]) for name in settings.load)
     if not ids or settings.cache == "off":
         return Preload(settings.load, source)
-    key = f"{fits(mode, image, settings)}-{digest(ids)}"
-    refresh = settings.cache == "refresh"
-    return Preload(settings.load, source, Seed(key, refresh, kibibytes(settings.cache_size)))
+    # A root without anything more is not made of one that has it, which would stay in there.
+    names, keys = ([extra.name], [extra.key(source)]) if extra is not None else ([], [])
+    key = f"{fits(mode, image, settings, *names)}-{digest([*ids, *keys])}"
+    seed = Seed(key, settings.cache == "refresh", kibibytes(settings.cache_size))
+    return Preload(settings.load, source, seed, extra=extra)
 
 
 def demand_store(settings: Settings) -> None:
@@ -232,16 +271,17 @@ def demand_store(settings: Settings) -> None:
         )
 
 
-def fits(mode: str, image: str, settings: Settings) -> str:
+def fits(mode: str, image: str, settings: Settings, *extra: str) -> str:
     """A digest of the daemons that can have the same golden roots.
 
     Args:
         mode: Their mode.
         image: The id of their image, which settles the engine's version.
         settings: Their settings.
+        extra: The names of what the roots have besides images.
     """
     # The image and the arguments settle the storage driver, too.
-    return digest([_LAYOUT, mode, image, settings.arg])
+    return digest([_LAYOUT, mode, image, settings.arg, *extra])
 
 
 def digest(value: object) -> str:
@@ -257,6 +297,11 @@ def kibibytes(size: str) -> int:
 def outcome(files: Files) -> str:
     """The part that the store has in a daemon: a constant of this module; empty while unknown."""
     return _outcome(files)[0]
+
+
+def is_seeded(files: Files) -> bool:
+    """Whether a daemon has started with its golden root."""
+    return outcome(files) == SEEDED
 
 
 def _outcome(files: Files) -> tuple[str, str]:

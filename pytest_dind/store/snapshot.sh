@@ -57,10 +57,10 @@ publish_snapshot() {
 		keep_layer
 	done
 	# containerd does not tell one from the other where the store has not: what it has is shared.
-	for layer in "$snapshots"/*/fs; do
+	for layer in $snapshots/*/fs; do
 		[ ! -L "$layer" ] || keep_layer
 	done
-	for blob in "$content"/*; do
+	for blob in $content/*; do
 		[ ! -e "$blob" ] || keep_blob "${blob##*/}"
 	done
 	printf %s "$images" >"$making/images"

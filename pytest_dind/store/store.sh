@@ -26,10 +26,11 @@
 
 store=/var/lib/pytest-dind-store
 data=/var/lib/docker
-content=containerd/daemon/io.containerd.content.v1.content/blobs/sha256
+# Directories of containerd: the daemon's own, and those that nested containers begin with.
+content='containerd/*/io.containerd.content.v1.content/blobs/sha256'
+snapshots='containerd/*/io.containerd.snapshotter.v1.overlayfs/snapshots'
 # What GNU tar keeps: file capabilities, access lists, and overlayfs's own attributes.
 kept_attributes='--xattrs --xattrs-include=* --numeric-owner --preserve-permissions'
-snapshots=containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots
 
 # Nothing here uses `read`: busybox 1.38 spins in it for ever once a signal was trapped.
 
@@ -100,7 +101,7 @@ sum() {
 		cd "$1" || return
 		if [ -e snapshot ]; then
 			cksum snapshot
-			find root/volumes root/overlay2 "root/$snapshots" -type f \
+			find root/volumes root/overlay2 root/$snapshots -type f \
 				-exec stat -c '%n %s %Y' {} + 2>/dev/null | sort
 			find root \( -path root/volumes -o -path root/overlay2 -o -path "root/$snapshots" \) \
 				-prune -o -type f -exec cksum {} + | sort
@@ -193,11 +194,11 @@ publish() {
 	: >"$making/refs"
 	# The numbers of containerd's snapshots are used again in other roots.
 	unique=$(cat /proc/sys/kernel/random/uuid)
-	for layer in overlay2/*/diff "$snapshots"/*/fs; do
+	for layer in overlay2/*/diff $snapshots/*/fs; do
 		[ -d "$layer" ] || continue
 		keep_layer
 	done
-	for blob in "$content"/*; do
+	for blob in $content/*; do
 		[ -e "$blob" ] || continue
 		keep_blob "${blob##*/}"
 	done
@@ -225,7 +226,6 @@ publish() {
 keep_layer() {
 	id=${layer%/*}
 	id=${id##*/}
-	kept=layers/$unique.$id
 	case $layer in
 	overlay2/*)
 		# Its own name for it is unique, and known in the next root.
@@ -239,6 +239,9 @@ keep_layer() {
 		echo "$kept $layer" >>"$making/mounts"
 		;;
 	*)
+		# Each directory of containerd has numbers of its own.
+		whose=${layer#containerd/}
+		kept=layers/$unique.${whose%%/*}.$id
 		if [ -L "$layer" ]; then
 			kept=layers/$(basename "$(readlink "$layer")")
 		else

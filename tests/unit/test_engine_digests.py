@@ -32,6 +32,24 @@ def test_reference(name: str, kept: str) -> None:
     assert digests.reference(f"{name}@{_DIGEST}") == f"{kept}@{_DIGEST}"
 
 
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("library/busybox:1", "docker.io/library/busybox:1"),
+        ("user/thing:2", "docker.io/user/thing:2"),
+        ("index.docker.io/user/thing:2", "docker.io/user/thing:2"),
+        ("localhost:5000/b", "localhost:5000/b:latest"),
+        ("localhost/b:1", "localhost/b:1"),
+        ("ghcr.io/a/b:1", "ghcr.io/a/b:1"),
+        (f"busybox:1@{_DIGEST}", f"docker.io/library/busybox@{_DIGEST}"),
+    ],
+)
+def test_full(name: str, full: str) -> None:
+    """A name is kept by containerd with all that engines leave out."""
+    assert digests.full(name) == full
+
+
 def test_file_of_names() -> None:
     """The file has all names that there are, the new ones, and none of those that are to go."""
     images = [

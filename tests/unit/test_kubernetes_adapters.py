@@ -17,9 +17,9 @@ from pytest_dind.kubernetes.adapters.node import NodeImage
 _LABEL = "pytest-dind.kubernetes-node"
 
 
-def _plan(failover: str = "default") -> Plan:
+def _plan(failover: str = "default", base: str = "") -> Plan:
     names = ("172.17.0.2", "kubernetes1")
-    return Plan(IPv4Network("10.214.0.0/24"), names, "secret", failover)
+    return Plan(IPv4Network("10.214.0.0/24"), names, "secret", failover, base)
 
 
 def _image(*entrypoint: str, **labels: str) -> dict[str, Any]:
@@ -71,6 +71,16 @@ def test_contract() -> None:
         "SANS": "IP:172.17.0.2,DNS:kubernetes1",
     }
     assert agent.volumes == server.volumes == {"cluster": "/cluster"}
+
+
+def test_base() -> None:
+    """What nodes begin with is made where they look for it, and is theirs to read alone."""
+    importer = NodeImage().importer("/made")
+    assert importer is not None
+    assert (importer.command, importer.volumes) == (["images"], {"/made": "/store/base"})
+    volumes = NodeImage().node(_plan(base="/made"), 1).volumes
+    assert volumes == {"cluster": "/cluster", "/made": "/store/base:ro"}
+    assert K3s().importer("/made") is None
 
 
 def test_k3s() -> None:

@@ -82,6 +82,46 @@ def test_key_follows_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _key().partition("-")[0] == before.partition("-")[0]
 
 
+class _Extra:
+    """What a golden root has besides images.
+
+    Args:
+        contents: What it depends on.
+        made: Where it notes that it was made.
+        error: What its making raises.
+    """
+
+    name = "more"
+
+    def __init__(self, contents: str, made: list[str], error: Exception | None = None) -> None:
+        self._contents = contents
+        self._made = made
+        self._error = error
+
+    def key(self, source: images.ImageSource) -> object:
+        return [self._contents, source.ensure("c")["Id"]]
+
+    def make(self, daemon: Any, source: images.ImageSource) -> None:
+        self._made.append(self._contents)
+        if self._error is not None:
+            raise self._error
+
+
+def _key_of(extra: _Extra) -> str:
+    settings = Settings(load=("a", "b"))
+    return seeding.preload(settings, "dind", "sha256:1", _source([]), extra).seed.key
+
+
+def test_key_is_of_what_is_there_besides() -> None:
+    """A root that has more than images is never the beginning of one that has not."""
+    daemon, _, loaded = _key_of(_Extra("x", [])).partition("-")
+
+    assert _key_of(_Extra("x", [])) == f"{daemon}-{loaded}"
+    assert _key_of(_Extra("y", [])).partition("-")[0] == daemon
+    assert not _key_of(_Extra("y", [])).endswith(loaded)
+    assert not _key().startswith(daemon)
+
+
 @pytest.mark.parametrize(
     ("text", "kibibytes"), [("500k", 500), ("1m", 1024), ("1.5G", 1572864), ("2t", 2147483648)]
 )
@@ -146,6 +186,33 @@ def test_cold_daemon(tmp_path: Path, brought: list[Sequence[str]]) -> None:
     assert _provide(new) == ["making a warm data-root of the images, once"]
     assert new.restarts == 1
     assert not (tmp_path / "abandon").exists()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "made", "loads"), [(["cold", "seeded"], ["x"], 2), (["seeded"], [], 1)]
+)
+def test_extra_is_made_once(
+    tmp_path: Path,
+    brought: list[Sequence[str]],
+    outcomes: list[str],
+    made: list[str],
+    loads: int,
+) -> None:
+    """The first daemon makes what golden roots have besides images; others have it."""
+    new, found = _New(Home(tmp_path), "overlay2", *outcomes), list[str]()
+    given = Settings(load=("a",))
+    seeding.preload(given, "dind", "sha256:1", _source([]), _Extra("x", found)).provide(new)
+    assert (found, len(brought)) == (made, loads)
+    assert seeding.is_seeded(new.files)
+
+
+def test_extra_that_fails(tmp_path: Path, brought: list[Sequence[str]]) -> None:
+    """Without it there is no golden root, and the daemon has its images all the same."""
+    new, said = _New(Home(tmp_path), "overlay2", "cold", "failed"), list[str]()
+    extra = _Extra("x", [], ImageUnavailable("No room.", remedy=["Make room."]))
+    seeding.preload(Settings(load=("a",)), "dind", "sha256:1", _source(said), extra).provide(new)
+    assert said[-1].startswith("images are loaded without the warm store")
+    assert not seeding.is_seeded(new.files)
 
 
 @pytest.mark.parametrize(
@@ -446,6 +513,35 @@ def test_publish(disk: Disk) -> None:
     assert not (golden / "root/network").exists()
     assert len((golden / "refs").read_text().split()) == 4
     assert disk.names("making") == set()
+
+
+@_needs_flock
+def test_publish_of_several_containerds(disk: Disk) -> None:
+    """Each directory of containerd has its own layers, and contents that are the same once."""
+    root = disk.path / "making/me/root"
+    for name in ("daemon", "more"):
+        layer = root / f"containerd/{name}/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs"
+        blobs = root / f"containerd/{name}/io.containerd.content.v1.content/blobs/sha256"
+        layer.mkdir(parents=True)
+        (layer / "whose").write_text(name)
+        blobs.mkdir(parents=True)
+        (blobs / "abc").write_text("blob")
+    for file in ("used", "refs"):
+        (disk.path / "making/me" / file).touch()
+    (disk.home / "images").touch()
+    output = disk.run(
+        "making=$store/making/me golden=$store/golden/k1 key=k1 refresh=no limit=100000\n"
+        "umount() { :; }\n(set -e && locked publish 8>>$store/lock)\necho $?\n"
+        "damaged= && is_sound $golden && echo sound"
+    )
+
+    assert output == "0\nsound\n"
+    for name in ("daemon", "more"):
+        found = disk.path / "golden/k1/root/containerd" / name
+        assert (next(found.glob("*snapshotter*/snapshots/1/fs")) / "whose").read_text() == name
+        assert next(found.glob("*content*/blobs/sha256/abc")).read_text() == "blob"
+    assert len(disk.names("layers")) == 2
+    assert disk.names("blobs") == {"abc"}
 
 
 @_needs_flock

@@ -28,12 +28,15 @@ class Plan:
         names: The names and addresses by which the API is reached from outside of that.
         token: A secret by which nodes know each other.
         failover: One of `FAILOVERS`.
+        base: The directory in the daemon's container that `Adapter.importer` has filled with the
+            images that nodes begin with; empty for none.
     """
 
     subnet: IPv4Network
     names: Sequence[str]
     token: str
     failover: str
+    base: str = ""
 
     def ip(self, index: int) -> str:
         """The address of a node; that of index 0 is the server."""
@@ -57,7 +60,8 @@ class NodeSpec:
     Attributes:
         command: The arguments of the image's entrypoint.
         environment: Its variables.
-        volumes: The volumes of the cluster, by name, and where each is mounted.
+        volumes: The volumes of the cluster, and directories of the daemon's container, and where
+            each is mounted; with `:ro` where it is only read.
         files: Files that are there when it starts, by path.
         in_memory: Directories that are to be in memory, besides those of all nodes.
     """
@@ -81,6 +85,16 @@ class Adapter(Protocol):
 
     def node(self, plan: Plan, index: int) -> NodeSpec:
         """The container of a node; that of index 0 is the server."""
+
+    def importer(self, base: str) -> NodeSpec | None:
+        """The container that makes what nodes begin with; None where they can't have such.
+
+        It reads an archive of images, as `docker save` writes them, and leaves them in a directory
+        of the daemon's container as nodes take them.
+
+        Args:
+            base: The directory.
+        """
 
 
 def entrypoint(config: Mapping[str, Any]) -> list[str]:

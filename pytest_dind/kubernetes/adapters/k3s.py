@@ -58,3 +58,7 @@ class K3s:
         files = {_KUBELET: json.dumps(_LEASE).encode()} if plan.is_fast else {}
         # In this image it is no link to /run.
         return NodeSpec(command, environment, files=files, in_memory=["/var/run"])
+
+    def importer(self, base: str) -> NodeSpec | None:
+        """None: each node imports its images itself."""
+        return None

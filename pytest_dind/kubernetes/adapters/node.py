@@ -12,6 +12,8 @@ LABEL = "pytest-dind.kubernetes-node"
 VERSION = "1"
 SHARED = "/cluster"
 """Where the volume is that nodes share."""
+BASE = "/store/base"
+"""Where the directory of containerd is that nodes begin with."""
 
 
 class NodeImage:
@@ -31,7 +33,12 @@ class NodeImage:
             "FAILOVER": plan.failover,
             "SANS": ",".join(f"{_kind(name)}:{name}" for name in plan.names),
         }
-        return NodeSpec(["agent" if index else "server"], environment, {"cluster": SHARED})
+        volumes = {"cluster": SHARED, **({plan.base: f"{BASE}:ro"} if plan.base else {})}
+        return NodeSpec(["agent" if index else "server"], environment, volumes)
+
+    def importer(self, base: str) -> NodeSpec | None:
+        """The container that makes what nodes begin with."""
+        return NodeSpec(["images"], {}, {base: BASE})
 
 
 def _kind(name: str) -> str:
