@@ -39,14 +39,6 @@ class Base:
     images: tuple[str, ...]
     name: str = NAME
 
-    def key(self, source: ImageSource) -> object:
-        """What it depends on besides the daemon's images, the nodes' among them.
-
-        Raises:
-            ImageUnavailable: an image is missing on the outer engine and can't be pulled.
-        """
-        return sorted((name, source.ensure(name)["Id"]) for name in self.images)
-
     def make(self, daemon: docker.DockerClient, source: ImageSource) -> None:
         """Make it, in a daemon that has the nodes' image.
 

@@ -137,7 +137,8 @@ class Kubernetes:
 
         Args:
             sources: As `Daemon.load` takes them: names of images of the outer engine, which pulls
-                them when they are missing, or paths of archives that `docker save` made.
+                them when they are missing, or paths of archives that `docker save` made. Images
+                that all nodes have are not sent again.
 
         Raises:
             ImageUnavailable: one can't be had, or a node does not take it.

@@ -95,6 +95,15 @@ class LoadedImages:
         found = {name: self._id(name) for name in self._noted()}
         return {name: id_ for name, id_ in found.items() if id_}
 
+    def note(self, images: Mapping[str, str]) -> None:
+        """Note further images, which the daemon has for its containers alone.
+
+        Args:
+            images: Their names, each with the id that it has on the outer engine.
+        """
+        if images:
+            self._note({name: _Noted(id_) for name, id_ in images.items()} | self._noted())
+
     def drop(self, before: Mapping[str, str], names: Sequence[str]) -> None:
         """Remove earlier images that are not wanted, or were replaced.
 

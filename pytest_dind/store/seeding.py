@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -76,13 +77,14 @@ class Extra(Protocol):
 
     Attributes:
         name: Its name.
+        images: The names of the images that it is made of, together with the daemon's.
     """
 
     @property
     def name(self) -> str: ...  # noqa: D102
 
-    def key(self, source: ImageSource) -> object:
-        """What it depends on besides the daemon and its images, as JSON can have it."""
+    @property
+    def images(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def make(self, daemon: docker.DockerClient, source: ImageSource) -> None:
         """Make it in a daemon that has its images, in place of what a former root had.
@@ -204,15 +206,17 @@ class Preload:
             self.source.progress("making a warm data-root of the images, once")
             images = LoadedImages(client, daemon.files)
             # It may have started with an earlier golden root, of other images.
-            before = images.ids()
+            before, made_of = images.ids(), dict[str, str]()
             try:
                 images.bring(self.source, self.names)
                 if self.extra is not None:
                     self.extra.make(client, self.source)
+                    made_of = dict(_ids(self.source, self.extra.images))
             except ImageUnavailable:
                 # No room, as a rule; the data-root outside of the store may have some.
                 return ""
             images.drop(before, self.names)
+            images.note(made_of)
             images.name_by_digest(self.names, set(before) - set(self.names))
         return None
 
@@ -247,14 +251,19 @@ def preload(
             seed = Seed(origin.key, limit=kibibytes(settings.cache_size))
             return Preload(settings.load, source, seed, origin)
         extra = origin
-    ids = sorted((name, source.ensure(name)["Id"]) for name in settings.load)
+    ids = _ids(source, settings.load)
     if not ids or settings.cache == "off":
         return Preload(settings.load, source)
     # A root without anything more is not made of one that has it, which would stay in there.
-    names, keys = ([extra.name], [extra.key(source)]) if extra is not None else ([], [])
-    key = f"{fits(mode, image, settings, *names)}-{digest([*ids, *keys])}"
+    names, more = ([extra.name], [_ids(source, extra.images)]) if extra is not None else ([], [])
+    key = f"{fits(mode, image, settings, *names)}-{digest([*ids, *more])}"
     seed = Seed(key, settings.cache == "refresh", kibibytes(settings.cache_size))
     return Preload(settings.load, source, seed, extra=extra)
+
+
+def _ids(source: ImageSource, names: Sequence[str]) -> list[tuple[str, str]]:
+    """These images with their ids on the outer engine, which pulls those that are missing."""
+    return sorted((name, str(source.ensure(name)["Id"])) for name in names)
 
 
 def demand_store(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from pytest_dind.lifetime.layout import LEASE, Home
 from pytest_dind.lifetime.lease import Lease
 from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
+from pytest_dind.store.seeding import Origin
 
 from ..support import remove_tree
 from .guarded import Crowd
@@ -119,12 +120,15 @@ StartDaemon = Callable[..., "Started"]
 class Started:
     """A daemon of a test's own, and the lease that holds it."""
 
-    def __init__(self, engine: Engine, home: Home, settings: Settings) -> None:
+    def __init__(
+        self, engine: Engine, home: Home, settings: Settings, origin: Origin | None = None
+    ) -> None:
         home.path.mkdir(parents=True, mode=0o700)
         self.home = home
         self.lease = Lease(home.path / LEASE)
         self.backend = backend(settings.mode, engine)
-        self.daemon = Daemon(self.backend.start(home, settings, print), self.backend)
+        record = self.backend.start(home, settings, print, origin=origin)
+        self.daemon = Daemon(record, self.backend)
 
     def shared_temp_dir(self) -> str:
         """A temp dir that this daemon, as an outer engine, sees under the same path.
@@ -143,12 +147,12 @@ def start(engine: Engine, mode: str, room: Path, traces: Traces) -> Iterator[Sta
     """Start daemons of a test's own, by the backend alone."""
     with contextlib.ExitStack() as ends:
 
-        def start(**settings: object) -> Started:
+        def start(origin: Origin | None = None, **settings: object) -> Started:
             # Short, since a daemon's home may hold another run's directories.
             home = Home(room / uuid4().hex[:4] / "m")
             ends.callback(backend(mode, engine).stop, home)
             given = Settings(mode=mode, image=DAEMON_IMAGE).replace(**settings)
-            started = Started(engine, home, given)
+            started = Started(engine, home, given, origin)
             ends.callback(started.lease.release)
             return started
 

@@ -25,6 +25,7 @@ from pytest_dind.backends.container import StartingDaemon
 from pytest_dind.daemon.handle import Daemon
 from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
+from pytest_dind.engine.images import ImageSource
 from pytest_dind.lifetime import directories, labels, layout
 from pytest_dind.lifetime.files import Directory
 from pytest_dind.store import seeding
@@ -59,15 +60,15 @@ class Warm:
         self.arg = [f"--label=warm={uuid4().hex[:8]}", *arguments]
         self.cache = Cache(engine, DAEMON_IMAGE)
         self.image = DAEMON_IMAGE
+        self.origin: seeding.Origin | None = None
 
     def key(self, *names: str) -> str:
         """The key of the golden root with these images."""
         api: Any = self._engine.client.api
         settings = Settings(arg=tuple(self.arg), load=names or (NESTED_IMAGE,))
         daemon = api.inspect_image(self.image)["Id"]
-        return seeding.preload(
-            settings, self._mode, daemon, images.ImageSource(self._engine.client, print)
-        ).seed.key
+        source = images.ImageSource(self._engine.client, print)
+        return seeding.preload(settings, self._mode, daemon, source, self.origin).seed.key
 
     def roots(self) -> dict[str, Root]:
         """The golden roots of this test."""
@@ -140,7 +141,8 @@ def begin(warm: Warm, start: StartDaemon) -> StartDaemon:
     """Start daemons with the nested image in them."""
 
     def begin(**settings: object) -> Any:
-        return start(**{"arg": warm.arg, "load": [NESTED_IMAGE], **settings})
+        given = {"arg": warm.arg, "load": [NESTED_IMAGE], **settings}
+        return start(origin=warm.origin, **given)
 
     return begin
 
@@ -207,6 +209,62 @@ def test_isolation(begin: StartDaemon, warm: Warm) -> None:
     assert _outcome(third) == seeding.SEEDED
     assert _works(third.daemon)
     assert not _has(third.daemon, "spoilt:2")
+
+
+class _More:
+    """What a golden root has besides images: as containerd's directories are, of a test's own."""
+
+    name = "more"
+    images = (DAEMON_IMAGE,)
+    _directory = "/var/lib/docker/containerd/more"
+    _layer = "io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs"
+    _blobs = "io.containerd.content.v1.content/blobs/sha256"
+
+    def make(self, daemon: docker.DockerClient, source: ImageSource) -> None:
+        script = f"mkdir -p {self._layer} {self._blobs}; echo layer >{self._layer}/x"
+        self.run(daemon, f"{script}; echo blob >{self._blobs}/abc; echo db >a.db")
+
+    def read(self, daemon: Daemon) -> list[str]:
+        """What a container sees of it that has the store, too."""
+        with contextlib.closing(daemon.client()) as client:
+            return self.run(client, f"cat {self._layer}/x {self._blobs}/abc a.db").split()
+
+    def spoil(self, daemon: Daemon) -> None:
+        """Change what can be."""
+        with contextlib.closing(daemon.client()) as client:
+            for file in (f"{self._layer}/x", f"{self._blobs}/abc"):
+                with pytest.raises(docker.errors.ContainerError, match="Read-only file system"):
+                    self.run(client, f"echo spoilt >{file}")
+            self.run(client, f"echo spoilt >a.db; rm -r {self._layer}")
+
+    def run(self, client: docker.DockerClient, script: str) -> str:
+        """Run a script in it."""
+        places = [self._directory, layout.STORE_IN_CONTAINER]
+        done = client.containers.run(
+            NESTED_IMAGE,
+            ["sh", "-ec", script],
+            volumes=[f"{place}:{place}" for place in places],
+            working_dir=self._directory,
+            privileged=True,
+            remove=True,
+        )
+        return str(done.decode())
+
+
+def test_more_than_images(begin: StartDaemon, warm: Warm) -> None:
+    """What was made besides images is each daemon's own, but for what no daemon changes."""
+    warm.origin = more = _More()
+    first, second = begin(), begin()
+    assert _outcome(first) == _outcome(second) == seeding.SEEDED
+    assert set(warm.roots()[warm.key()].images) == {NESTED_IMAGE, DAEMON_IMAGE}
+    assert more.read(first.daemon) == more.read(second.daemon) == ["layer", "blob", "db"]
+    before = warm.checksum()
+    more.spoil(second.daemon)
+    assert warm.checksum() == before
+    assert more.read(first.daemon) == more.read(begin().daemon) == ["layer", "blob", "db"]
+    first.daemon.restart()
+    assert more.read(first.daemon) == ["layer", "blob", "db"]
+    assert _works(first.daemon)
 
 
 @_one_kind

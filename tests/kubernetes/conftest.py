@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Kubernetes, Settings
+from pytest_dind.engine.engine import Engine
 from pytest_dind.runs.factory import Factory
+
+from ..integration.traces import Traces
+from ..support import remove_tree
 
 NODE_IMAGE = "pytest-dind/kubernetes:test"
 
@@ -31,6 +38,24 @@ def dind_config(dind_config: Settings) -> Settings:
 def dind_kubernetes(dind_factory: Factory) -> Kubernetes:
     """Three nodes for most tests; a node that is gone is noticed in seconds."""
     return dind_factory.kubernetes(nodes=3, failover="fast", load=[NESTED_IMAGE])
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    remove_tree(path)
+
+
+@pytest.fixture
+def traces(room: Path) -> Iterator[Traces]:
+    """What the test leaves; in the end that is nothing."""
+    with contextlib.closing(Engine()) as engine:
+        traces = Traces(engine.client, room)
+        yield traces
+        traces.assert_nothing_left()
 
 
 Apply = Callable[..., None]

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import DAEMON_IMAGE
-from pytest_dind.engine.engine import Engine
 
 from ..integration.projects import Project
 from ..integration.traces import Traces
-from ..support import remove_tree, until
+from ..support import until
 from .conftest import NODE_IMAGE
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    """A directory with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    remove_tree(path)
-
-
-@pytest.fixture
-def traces(room: Path) -> Iterator[Traces]:
-    """What the test leaves; in the end that is nothing."""
-    with contextlib.closing(Engine()) as engine:
-        traces = Traces(engine.client, room)
-        yield traces
-        traces.assert_nothing_left()
 
 
 @pytest.fixture

@@ -86,23 +86,20 @@ class _Extra:
     """What a golden root has besides images.
 
     Args:
-        contents: What it depends on.
+        image: What it is made of.
         made: Where it notes that it was made.
         error: What its making raises.
     """
 
     name = "more"
 
-    def __init__(self, contents: str, made: list[str], error: Exception | None = None) -> None:
-        self._contents = contents
+    def __init__(self, image: str, made: list[str], error: Exception | None = None) -> None:
+        self.images = (image,)
         self._made = made
         self._error = error
 
-    def key(self, source: images.ImageSource) -> object:
-        return [self._contents, source.ensure("c")["Id"]]
-
     def make(self, daemon: Any, source: images.ImageSource) -> None:
-        self._made.append(self._contents)
+        self._made += self.images
         if self._error is not None:
             raise self._error
 
@@ -204,6 +201,8 @@ def test_extra_is_made_once(
     seeding.preload(given, "dind", "sha256:1", _source([]), _Extra("x", found)).provide(new)
     assert (found, len(brought)) == (made, loads)
     assert seeding.is_seeded(new.files)
+    if made:
+        assert (tmp_path / "images").read_text() == "sha256:x x\n"
 
 
 def test_extra_that_fails(tmp_path: Path, brought: list[Sequence[str]]) -> None:
