@@ -6,6 +6,7 @@ changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ class Base:
     adapter: Adapter
     images: tuple[str, ...]
     name: str = NAME
+
+    @classmethod
+    def of(cls, image: str, adapter: Adapter, images: Sequence[str]) -> Base | None:
+        """What nodes are to begin with; None where there is nothing, or they can't."""
+        can = bool(images) and adapter.importer(DIRECTORY) is not None
+        return cls(image, adapter, tuple(images)) if can else None
 
     def make(self, daemon: docker.DockerClient, source: ImageSource) -> None:
         """Make it, in a daemon that has the nodes' image.

@@ -67,7 +67,7 @@ class Maker:
         engine = self.run.engine(self.settings)
         adapter = self._adapter(engine, image)
         images = self.settings.load
-        base = Base(image, adapter, images) if images and adapter.importer("") else None
+        base = Base.of(image, adapter, images)
         # The nodes have those that are asked for; the daemon itself has no use for them.
         daemon = self.start(self.settings.replace(load=[image]), base)
         is_there = base is not None and seeding.is_seeded(daemon._backend.files(daemon.record))

@@ -14,7 +14,7 @@
 # Whatever fails, nothing of it stays.
 #
 # Runs behind store.sh, which has what is not assigned, or not used, here.
-# shellcheck shell=sh disable=SC2154,SC2034,SC2086,SC2329
+# shellcheck shell=sh disable=SC2154,SC2034,SC2086,SC2231,SC2329
 
 making=$store/making/$1 key=$2 golden=$store/golden/$2 limit=$3 once=$4 networks=$5
 snapshot=$6 images=$7

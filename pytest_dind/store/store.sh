@@ -21,8 +21,8 @@
 # read-only. The test process reads the outcome in the home's file `store`.
 #
 # What is assigned elsewhere (SC2154) is by the script behind this one. Names here have no blanks, and
-# `read` is not to be used, see below (SC2013, SC2045).
-# shellcheck shell=sh disable=SC2154,SC2013,SC2045,SC2086
+# `read` is not to be used, see below (SC2013, SC2045); some are patterns (SC2231).
+# shellcheck shell=sh disable=SC2154,SC2013,SC2045,SC2086,SC2231
 
 store=/var/lib/pytest-dind-store
 data=/var/lib/docker

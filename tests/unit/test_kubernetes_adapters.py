@@ -13,6 +13,7 @@ from pytest_dind.kubernetes.adapters import registry
 from pytest_dind.kubernetes.adapters.adapter import Plan
 from pytest_dind.kubernetes.adapters.k3s import K3s
 from pytest_dind.kubernetes.adapters.node import NodeImage
+from pytest_dind.kubernetes.base import Base
 
 _LABEL = "pytest-dind.kubernetes-node"
 
@@ -81,6 +82,13 @@ def test_base() -> None:
     volumes = NodeImage().node(_plan(base="/made"), 1).volumes
     assert volumes == {"cluster": "/cluster", "/made": "/store/base:ro"}
     assert K3s().importer("/made") is None
+
+
+def test_nothing_to_begin_with() -> None:
+    """Without images there is nothing to make, and k3s has no use for it."""
+    assert Base.of("kube", NodeImage(), ["a"]) == Base("kube", NodeImage(), ("a",))
+    assert Base.of("kube", NodeImage(), []) is None
+    assert Base.of("rancher/k3s", K3s(), ["a"]) is None
 
 
 def test_k3s() -> None:
