@@ -86,8 +86,9 @@ def test_base() -> None:
 
 def test_nothing_to_begin_with() -> None:
     """Without images there is nothing to make, and k3s has no use for it."""
-    assert Base.of("kube", NodeImage(), ["a"]) == Base("kube", NodeImage(), ("a",))
-    assert Base.of("kube", NodeImage(), []) is None
+    node = NodeImage()
+    assert Base.of("kube", node, ["a"]) == Base("kube", node, ("a",))
+    assert Base.of("kube", node, []) is None
     assert Base.of("rancher/k3s", K3s(), ["a"]) is None
 
 
