@@ -13,7 +13,7 @@ from ..engine import containers, reach, tls
 from ..engine.images import ImageSource
 from ..errors import ModeUnavailable
 from ..forwarder import tunnel
-from ..lifetime import directories, labels, layout
+from ..lifetime import layout
 from ..lifetime.layout import Home
 from . import memory
 from .memory import Memory
@@ -237,17 +237,11 @@ class Probe:
         from requests.exceptions import ConnectionError as Broken
         from requests.exceptions import Timeout
 
-        home = Home(self._run / f"probe-{uuid4().hex[:8]}")
-        ours = labels.make(home.run, mode="", keep="never", home=home.path)
-        ours |= labels.of_container(self._engine.own_container_id)
-        # By these the reaper finds the container, should this process be killed.
-        home.path.mkdir(mode=0o700, parents=True)
-        (home.path / layout.ENGINE).write_text(engine.url)
         one_off = containers.OneOff(
             image=self._image,
-            name=home.label,
+            home=Home(self._run / f"probe-{uuid4().hex[:8]}"),
+            role="probe",
             command=command,
-            labels=ours | {labels.ROLE: "probe"},
             host_config=host_config,
         )
         try:
@@ -258,5 +252,3 @@ class Probe:
         except (Timeout, Broken) as error:
             # docker-py turns a time-out in the middle of an answer into a ConnectionError.
             return ProbeResult(str(error), ran=False, hangs=True)
-        finally:
-            directories.remove(home.path)

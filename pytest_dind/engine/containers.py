@@ -10,6 +10,8 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..lifetime import labels, layout
+from ..lifetime.layout import Home
 from . import flavor
 
 if TYPE_CHECKING:
@@ -164,17 +166,23 @@ class OneOff:
 
     Attributes:
         image: Its image.
-        name: Its name.
+        home: A home of its own in the run's directory, there as long as the container is: by it the
+            reaper finds the container, should this process be killed.
+        role: What it is for, as its label tells.
         command: The command, in place of all that the image would run.
-        labels: Its labels.
         host_config: As docker-py's `create_host_config` takes it.
     """
 
     image: str
-    name: str
+    home: Home
+    role: str
     command: Sequence[str]
-    labels: Mapping[str, str]
     host_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.home.label
 
 
 @dataclass(frozen=True)
@@ -209,14 +217,12 @@ def ended(engine: Engine, one_off: OneOff, *, timeout: float | None = None) -> I
         requests.exceptions.RequestException: it did not end in time.
     """
     api: Any = engine.client.api
-    try:
+    with _there(engine, one_off):
         _create(engine, one_off)
         api.start(one_off.name)
         # docker-py waits for ever unless it is told a time-out here too.
         code = api.wait(one_off.name, timeout=timeout)["StatusCode"]
         yield Ended(code, api, one_off.name)
-    finally:
-        _remove(api, one_off.name)
 
 
 def fed(engine: Engine, one_off: OneOff, chunks: Iterable[bytes]) -> tuple[str, str]:
@@ -237,13 +243,29 @@ def fed(engine: Engine, one_off: OneOff, chunks: Iterable[bytes]) -> tuple[str, 
         docker.errors.APIError: the engine refuses the container.
         Exception: what making the input has raised.
     """
-    api: Any = engine.client.api
-    try:
+    with _there(engine, one_off):
         # Without a client that would, the engine removes it.
         _create(engine, one_off, stdin_open=True, auto_remove=True)
-        return feed(api, one_off.name, chunks)
+        return feed(engine.client.api, one_off.name, chunks)
+
+
+@contextlib.contextmanager
+def _there(engine: Engine, one_off: OneOff) -> Iterator[None]:
+    """Make the home of a container; at the end neither is there."""
+    from ..lifetime import directories
+
+    home = one_off.home.path
+    # The command, as in `pytest-dind cache ls`, is of no run, and has no reaper.
+    is_of_a_run = home.parent.is_dir()
+    if is_of_a_run:
+        directories.make(home)
+    try:
+        if is_of_a_run:
+            (home / layout.ENGINE).write_text(engine.url)
+        yield
     finally:
-        _remove(api, one_off.name)
+        _remove(engine.client.api, one_off.name)
+        directories.remove(home)
 
 
 def feed(api: Any, name: str, chunks: Iterable[bytes]) -> tuple[str, str]:
@@ -289,6 +311,7 @@ def _create(
     from docker.types import LogConfig
 
     api: Any = engine.client.api
+    home = one_off.home
     # Another runtime than the engine's own has user namespaces of its own.
     users = {} if "runtime" in one_off.host_config else with_own_users(engine.info())
     uninterrupted(
@@ -298,7 +321,9 @@ def _create(
             user=SUPERUSER,
             entrypoint=list(one_off.command),
             command=[],
-            labels=dict(one_off.labels),
+            labels=labels.make(home.run, mode="", keep="never", home=home.path)
+            | labels.of_container(engine.own_container_id)
+            | {labels.ROLE: one_off.role},
             stdin_open=stdin_open,
             use_config_proxy=False,
             host_config=api.create_host_config(

@@ -67,6 +67,16 @@ def finish(run: Path) -> list[tuple[str, str]]:
         The containers that are not there, but may be soon, each after its engine's URL: the
         process that asked for it is gone, but the engine finishes such a request all the same.
     """
+    late = remove_daemons(run)
+    for engine in _read(run / layout.NETWORK).splitlines():
+        _remove_network(engine, layout.network_name(run))
+    if not any([*run.glob(f"*/{layout.KEPT}"), *run.glob(f"*/{layout.GUARD}")]):
+        shutil.rmtree(run, ignore_errors=True)
+    return late
+
+
+def remove_daemons(run: Path) -> list[tuple[str, str]]:
+    """Remove the containers of a run, and no more; see `finish`."""
     late = []
     for home in [Home(path) for path in run.iterdir() if path.is_dir()] if run.is_dir() else []:
         path = home.path
@@ -80,10 +90,6 @@ def finish(run: Path) -> list[tuple[str, str]]:
             elif not _remove_unfinished(engine, home.label):
                 late.append((engine, home.label))
             shutil.rmtree(path, ignore_errors=True)
-    for engine in _read(run / layout.NETWORK).splitlines():
-        _remove_network(engine, layout.network_name(run))
-    if not any([*run.glob(f"*/{layout.KEPT}"), *run.glob(f"*/{layout.GUARD}")]):
-        shutil.rmtree(run, ignore_errors=True)
     return late
 
 

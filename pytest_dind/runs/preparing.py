@@ -127,7 +127,7 @@ class Preparation:
         """Whether an earlier run has made it; the run knows of it then."""
         engine = self.run.engine(self.settings)
         with answering(engine):
-            found = Cache(engine, self.settings.image).snapshot(key)
+            found = Cache(engine, self.settings.image, self.run.path).snapshot(key)
         if found is None:
             return False
         snapshots.note(self.run.shared, dataclasses.replace(found, engine=engine.url))

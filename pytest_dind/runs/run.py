@@ -329,10 +329,11 @@ class Run:
                 # What a process of the run that was killed left is not a daemon's, or not yet.
                 # The reaper itself does it in this one's place, once nobody holds the lease.
                 taken = self._snapshots()
-                self.patience.within(lambda: late.extend(reaper.finish(self.path)))
+                self.patience.within(lambda: late.extend(reaper.remove_daemons(self.path)))
                 self._starter.release()
-                # By now nobody holds them.
+                # By now nobody holds them; the reaper still knows of what removes them.
                 self.patience.within(partial(self._remove_snapshots, taken))
+                self.patience.within(lambda: late.extend(reaper.finish(self.path)))
             else:
                 # Another process may not have asked for them yet: they are held to this one's end.
                 self._mark_kept(failed=failed)
@@ -367,7 +368,7 @@ class Run:
             # A suite may have removed an image of its own by now.
             for image in dict.fromkeys([*(one.image_id for one in here), ""]):
                 with contextlib.suppress(DindError, DockerException, RequestException):
-                    Cache(self._context.engines.get(url), image).remove(keys)
+                    Cache(self._context.engines.get(url), image, self.path).remove(keys)
                     break
 
     def _start_under_way(self) -> BackgroundStart | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -64,15 +65,17 @@ class Cache:
         engine: The outer engine.
         image: The image that the store is looked into with, which the engine has; empty means the
             one that made the store, or else the default one.
+        run: The directory of the run that this process is of; None for the command.
     """
 
-    def __init__(self, engine: Engine, image: str) -> None:
+    def __init__(self, engine: Engine, image: str, run: Path | None = None) -> None:
         self._engine = engine
         self._image = image
+        self._run = run
 
     def roots(self) -> tuple[list[Root], int]:
         """The golden roots, the last used first, and the size of the store on disk in bytes."""
-        found = self._run("list")
+        found = self._do("list")
         size = sum(1024 * int(kib) for _, kib in _pick(found, "all"))
         daemons = self._daemons()
         roots = []
@@ -90,15 +93,15 @@ class Cache:
 
     def snapshot(self, key: str) -> Snapshot | None:
         """The snapshot of this key, which counts as used now; None where there is none."""
-        return _snapshot(self._run("snapshot", key))
+        return _snapshot(self._do("snapshot", key))
 
     def remove(self, keys: Sequence[str]) -> Removal:
         """Remove golden roots that no daemon has, and the layers that no other root has."""
-        return _removal(self._run("remove", *keys))
+        return _removal(self._do("remove", *keys))
 
     def prune(self, size: str) -> Removal:
         """Remove remains of killed runs, and the least recently used golden roots above a size."""
-        return _removal(self._run("prune", str(seeding.kibibytes(size))))
+        return _removal(self._do("prune", str(seeding.kibibytes(size))))
 
     def discard(self) -> bool:
         """Remove the volume itself unless a daemon uses it; gives whether it is gone."""
@@ -150,7 +153,7 @@ class Cache:
             ],
         )
 
-    def _run(self, *arguments: str) -> list[list[str]]:
+    def _do(self, *arguments: str) -> list[list[str]]:
         """Run cache.sh; gives the fields of each line it writes, none where there is no store."""
         volume = self._volume()
         if volume is None:
@@ -158,15 +161,13 @@ class Cache:
             return [["missing", key] for key in arguments[1:] if arguments[0] == "remove"]
         made_by = (volume["Labels"] or {}).get(labels.IMAGE, "")
         image = self._local(made_by)
-        home = Home(directories.base() / f"cache-{uuid4().hex[:8]}" / "cache")
-        ours = labels.make(home.run, mode="", keep="never", home=home.path)
-        ours |= labels.of_container(self._engine.own_container_id)
+        unique = f"cache-{uuid4().hex[:8]}"
         mount = containers.volume(layout.STORE_IN_CONTAINER, seeding.VOLUME, labels.of_store(image))
         one_off = containers.OneOff(
             image=image,
-            name=home.label,
+            home=Home((self._run or directories.base() / unique) / unique),
+            role="cache",
             command=["sh", "-c", containers.script(*_SCRIPTS), "sh", *arguments],
-            labels=ours | {labels.ROLE: "cache"},
             host_config={"mounts": [mount]},
         )
         with containers.ended(self._engine, one_off) as ended:

@@ -21,7 +21,7 @@ from ..causes import explained
 from ..engine import containers, steps
 from ..engine import exec as exec_module
 from ..errors import SettingsError, SnapshotFailed
-from ..lifetime import directories, labels, layout
+from ..lifetime import labels, layout
 from ..lifetime.layout import Home
 from ..validation import shown
 from . import seeding
@@ -297,31 +297,23 @@ class _Archive:
 def _put(source: Source, snapshot: Snapshot, chunks: Iterator[bytes]) -> tuple[str, str]:
     """Have a container put an archive into the store; gives what it has said."""
     engine = source.engine
-    # A home of its own, by which the reaper knows the container.
     home = Home(source.home.path.parent / f"snapshot-{uuid4().hex[:8]}")
-    ours = labels.make(home.run, mode="", keep="never", home=home.path)
-    ours |= labels.of_container(engine.own_container_id)
     store = containers.volume(
         layout.STORE_IN_CONTAINER, seeding.VOLUME, labels.of_store(snapshot.image)
     )
     one_off = containers.OneOff(
         image=snapshot.image_id,
-        name=home.label,
+        home=home,
+        role="snapshot",
         command=[
             *("sh", "-c", containers.script(*_PUT), "sh"),
             *(home.label, snapshot.key, str(source.limit), _word(snapshot.once)),
             _word(snapshot.networks),
             *(snapshot.to_json(), source.noted),
         ],
-        labels=ours | {labels.ROLE: "snapshot"},
         host_config={**source.host_config, "mounts": [store]},
     )
-    directories.make(home.path)
-    try:
-        (home.path / layout.ENGINE).write_text(engine.url)
-        return containers.fed(engine, one_off, chunks)
-    finally:
-        directories.remove(home.path)
+    return containers.fed(engine, one_off, chunks)
 
 
 def _word(value: object) -> str:

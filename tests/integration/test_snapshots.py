@@ -472,19 +472,34 @@ def test_killed_run(project: Project, traces: Traces, engine: Engine, stack: str
     name = f"stack-{stack}"
     project.write(_LARGE.replace("NAME", name))
     process = project.start()
-    api: Any = engine.client.api
-
-    def puts() -> bool:
-        found = api.containers(filters={"label": f"{labels.ROLE}=snapshot"})
-        return any(item["Labels"][labels.HOME].startswith(str(project.temp)) for item in found)
-
-    until(puts, 60, "it is put into the store")
+    until(lambda: _has(engine, project, "snapshot"), 60, "it is put into the store")
     os.killpg(process.pid, signal.SIGKILL)
     traces.assert_nothing_left(20)
     assert not (project.path / "taken").exists()
     Cache(engine, DAEMON_IMAGE).prune("10g")
 
     assert _kept(engine, name) == []
+
+
+def test_killed_in_the_end(project: Project, traces: Traces, engine: Engine) -> None:
+    """Nor is any left after one while the run's own snapshots are removed from the store."""
+    project.write(
+        """
+        def test_it(dind_factory):
+            dind_factory(load=[]).snapshot("mine")
+        """
+    )
+    process = project.start()
+    until(lambda: _has(engine, project, "cache"), 60, "it is removed from the store")
+    os.killpg(process.pid, signal.SIGKILL)
+    traces.assert_nothing_left(20)
+
+
+def _has(engine: Engine, project: Project, role: str) -> bool:
+    """Whether a short-lived container of a project's run is there."""
+    api: Any = engine.client.api
+    found = api.containers(all=True, filters={"label": f"{labels.ROLE}={role}"})
+    return any(item["Labels"][labels.HOME].startswith(str(project.temp)) for item in found)
 
 
 @pytest.mark.parametrize("call", ["dind_daemon.snapshot('x')", "dind_factory.snapshot('x', print)"])

@@ -30,7 +30,7 @@ class _Engine:
         self.run = run
         self.engine = Mock()
         self.engine.patient.return_value.info.return_value = {}
-        self.engine.own_container_id = "c0ffee"
+        self.engine.patient.return_value.own_container_id = "c0ffee"
         self.engine.patient.return_value.url = "unix:///nowhere"
         self.engine.patient.return_value.info.return_value = {"SecurityOptions": ["name=userns"]}
         self.api: Any = self.engine.patient.return_value.client.api
