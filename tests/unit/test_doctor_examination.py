@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError
+from pytest_dind import EngineUnavailable, ModeUnavailable, Settings, SettingsError, doctor
 from pytest_dind.__main__ import main
 from pytest_dind.backends.probe import LEASE_SEEN, LOOK, MOUNTED, ProbeResult
 from pytest_dind.backends.registry import Probe, isolates
@@ -19,6 +19,7 @@ from pytest_dind.doctor import Report, examination, examine, ports, render, tria
 from pytest_dind.doctor.trial import Started, Verdict
 from pytest_dind.engine import sockets
 from pytest_dind.engine import tls as certificates
+from pytest_dind.runs.run import Run
 from pytest_dind.settings import MODES
 
 from ..support import Answer, FakeEngine
@@ -422,7 +423,7 @@ def test_runs_directory_that_is_somebody_elses(
     def begin(progress: object) -> None:
         raise SettingsError("/tmp/x cannot be written.", evidence="full", remedy=["Make room."])
 
-    monkeypatch.setattr("pytest_dind.runs.run.Run.begin", begin)
+    monkeypatch.setattr(Run, "begin", begin)
     text = render(on_engine())
 
     assert text.startswith("Problem\n  /tmp/x cannot be written.\n")
@@ -502,7 +503,7 @@ def test_full_that_fails(on_engine: _Examine, monkeypatch: pytest.MonkeyPatch) -
         raise ModeUnavailable("It cannot.", evidence="seen", remedy=["Do it."])
 
     verdict = Verdict("dind", True)
-    monkeypatch.setattr("pytest_dind.runs.run.Run.begin", begin)
+    monkeypatch.setattr(Run, "begin", begin)
 
     assert trial.start(verdict, Settings(), print) == Verdict(
         "dind", False, "It cannot", "seen", ("Do it.",)
@@ -544,7 +545,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_dind.doctor.examine", interrupted)
+    monkeypatch.setattr(doctor, "examine", interrupted)
 
     assert main(["doctor"]) == 130
 

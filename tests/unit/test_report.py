@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_dind import DindError, SettingsError
+from pytest_dind.engine import credentials
 from pytest_dind.hooks import reporting
 from pytest_dind.report import document, journal, page
 from pytest_dind.report.journal import Journal
@@ -335,7 +336,7 @@ def test_told_by_several_processes(pytestconfig: pytest.Config, path: Path) -> N
 
 def test_secrets(pytestconfig: pytest.Config, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No text of a report has what a daemon was given as a secret, as it is or quoted."""
-    monkeypatch.setattr("pytest_dind.engine.credentials.secrets", lambda: ["of-the-registry"])
+    monkeypatch.setattr(credentials, "secrets", lambda: ["of-the-registry"])
     made = reporting.Report(pytestconfig, Journal(path, 0.0), "main")
     made.hide(["tok3n"])
     for secret in ("tok3n", "of-the-registry"):

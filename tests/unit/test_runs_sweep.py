@@ -18,6 +18,7 @@ from pytest_dind.engine.engine import Engine
 from pytest_dind.lifetime import directories, labels
 from pytest_dind.lifetime.layout import ENGINE, GUARD, KEPT, LEASE
 from pytest_dind.lifetime.lease import Lease
+from pytest_dind.runs import sweep as runs_sweep
 from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
 from pytest_dind.runs.sweep import KEPT as KEPT_ON_PURPOSE
 
@@ -204,7 +205,7 @@ def test_ps(
     ]
     # No second passes between the second one's label and the look at it.
     made = labels.created(listed[1]["Labels"])
-    monkeypatch.setattr("pytest_dind.runs.sweep.time", SimpleNamespace(time=lambda: made))
+    monkeypatch.setattr(runs_sweep, "time", SimpleNamespace(time=lambda: made))
     with listing(base, *listed) as (engine, _):
         assert command.main(["ps", "--host", engine.url]) == 0
         table = capsys.readouterr().out.splitlines()
