@@ -8,4 +8,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# For `run -e mutation`: the same examples for each mutant, and few, since they run for thousands.
+settings.register_profile(
+    "mutation", settings.get_profile("beside others"), max_examples=20, derandomize=True
+)
 settings.load_profile("beside others")

@@ -293,8 +293,19 @@ def test_bind_of_what_a_container_has_alone(tmp_path: Path, allowed: list[str]) 
             policy.bind(path)
         assert caught.value.status == 403
         assert "docker run -v DIRECTORY:DIRECTORY" in caught.value.message
-    with pytest.raises(Refusal, match=f"the tests' container has {root}/fixed read-only"):
-        policy.bind(f"{root}/fixed")
+    with pytest.raises(Refusal) as caught:
+        policy.bind(f"{root}/shared/etc")
+    assert caught.value.message.startswith(
+        f"pytest-dind guard: a bind of {root}/shared/etc is refused: the path is in the tests' "
+        "container alone, and the engine would bind its own machine's path of that name; to have"
+    )
+    (root / "to-fixed").symlink_to(root / "fixed")
+    with pytest.raises(Refusal) as caught:
+        policy.bind(f"{root}/to-fixed")
+    assert caught.value.message.startswith(
+        f"pytest-dind guard: a bind of {root}/to-fixed that is not read-only is refused: the "
+        f"tests' container has {root}/fixed read-only; to have"
+    )
 
 
 def test_sockets_by_another_mount(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
         _mount,
         {"Type": "bind", "Source": "{root}", "BindOptions": {"Propagation": "shared"}},
         403,
-        "allow=propagation:shared",
+        "the mount propagation shared is refused; to allow it, run pytest with "
+        "--dind-guard-allow=propagation:shared",
     ),
     (
         _mount,
@@ -164,6 +165,7 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_host, {"CgroupParent": "/x"}, 403, "a cgroup parent (HostConfig.CgroupParent)"),
     (_host, {"CgroupParent": 1}, 400, "HostConfig.CgroupParent is not a string"),
     (_host, {"Devices": [{"PathOnHost": "/dev/kvm"}]}, 403, "the host's device /dev/kvm"),
+    (_host, {"Devices": [{}]}, 403, "the host's device  is refused"),
     (_host, {"Devices": ["/dev/kvm"]}, 400, "HostConfig.Devices is not a list of objects"),
     (
         _host,
@@ -296,6 +298,51 @@ def test_allowed_path_with_a_colon(tmp_path: Path) -> None:
     path = tmp_path.resolve() / "a:b"
     path.mkdir()
     assert _policy(Path("/nowhere"), f"bind:{path}").bind(str(path)) == str(path)
+
+
+def test_paths_that_are_allowed_to_be_unmasked() -> None:
+    """Where a list of one's own is allowed, it has to be a list."""
+    policy = _policy(Path("/nowhere"), "unmasked-paths")
+    assert _host(policy, MaskedPaths=["/a"])["HostConfig"] == {"MaskedPaths": ["/a"]}
+    with pytest.raises(Refusal, match=r"HostConfig\.MaskedPaths is not a list of strings"):
+        _host(policy, MaskedPaths="/a")
+
+
+@pytest.mark.parametrize("volumes", [None, {}, {"/a": None}, {"/a": {}, "/b": {}}])
+def test_volumes_without_a_name(volumes: Any) -> None:
+    """The places of such volumes are passed on; none are an empty object."""
+    assert Checks(_policy()).create({"Volumes": volumes})["Volumes"] == (volumes or {})
+
+
+@pytest.mark.parametrize("volumes", [["/a"], "/a", {"/a": {"Source": "/"}}, {"/a": {}, "/b": 1}])
+def test_volumes_that_say_more(volumes: Any) -> None:
+    """They have nothing but their places."""
+    with pytest.raises(Refusal, match=r"^pytest-dind guard: Volumes is not an object of empty"):
+        Checks(_policy()).create({"Volumes": volumes})
+
+
+def test_default_runtime() -> None:
+    """The runtime that the engine takes by itself may be named, once it is known."""
+    checks = Checks(_policy())
+    body = {"HostConfig": {"Runtime": "crun-here"}}
+    assert checks.asks_for_unusual_runtime(body)
+    with pytest.raises(Refusal, match="the runtime crun-here"):
+        checks.create(body)
+    checks.learn_default_runtime("crun-here")
+    assert not checks.asks_for_unusual_runtime(body)
+    assert checks.create(body) == body
+
+
+def test_what_is_checked_of_a_driver_is_passed_on(tmp_path: Path) -> None:
+    """Of a volume's driver goes on what was checked: the real path, and no field unknown."""
+    root = tmp_path.resolve()
+    (root / "link").symlink_to(root)
+    options = {"type": "none", "o": "bind", "device": f"{root}/link"}
+    for given in ({"Options": options}, {"Name": "", "Options": options, "New": ""}):
+        mount, _ = _mount(_policy(root), Type="volume", VolumeOptions={"DriverConfig": given})
+        driver = mount["VolumeOptions"]["DriverConfig"]
+        assert driver["Options"] == {**options, "device": str(root)}
+        assert "New" not in driver
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from pytest_dind import Settings, SettingsError
 from pytest_dind.backends.registry import AUTO_ORDER, isolates
 from pytest_dind.options import from_config
-from pytest_dind.settings import AUTO, MODES
+from pytest_dind.settings import AUTO, MODES, option
 
 
 def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
@@ -285,7 +285,45 @@ def test_frozen() -> None:
     """Settings are frozen, and hashable."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().image = "x"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cannot delete field 'image'"):
+        del Settings().image
     assert len({Settings(load=["x"]), Settings(load=("x",))}) == 1
+    assert hash(Settings(timeout=1)) != hash(Settings(timeout=2))
+
+
+def test_shape() -> None:
+    """The shape of a daemon has what tells it from others, as JSON does, and nothing else."""
+    shape = Settings(image="i", load=["a", "b"], timeout=5).shape()
+    assert (shape["image"], shape["load"], shape["mode"]) == ("i", ["a", "b"], "auto")
+    assert shape == Settings(image="i", load=["a", "b"], timeout=6, keep="always").shape()
+    assert not {"timeout", "keep", "leaks", "doctor"} & shape.keys()
+
+
+def test_settings_of_a_run() -> None:
+    """Those that further daemons have none of are told by name."""
+    found = Settings().of_run()
+    assert {"keep", "reuse", "require", "doctor", "report"} <= {*found}
+    assert not {"mode", "image", "load", "timeout"} & {*found}
+
+
+def test_option() -> None:
+    """A field has all traits of its option, the usual ones where it names none."""
+    usual = {
+        "shapes": True,
+        "commas": False,
+        "daemon_only": False,
+        "run_only": False,
+        "bare": None,
+        "several": False,
+    }
+    plain = option("on", "help", metavar="WHAT")
+    assert plain.default == "on"
+    said = {"text": "help", "metavar": "WHAT", "choices": (), "repeatable": False}
+    assert plain.metadata == {**said, **usual}
+    other = option((), "more", metavar="M", choices=["a"], shapes=False, bare="b")
+    said = {"text": "more", "metavar": "M", "choices": ("a",), "repeatable": True}
+    assert other.default == ()
+    assert other.metadata == {**said, **usual, "shapes": False, "bare": "b"}
 
 
 def test_settings_of_a_started_daemon() -> None:
@@ -385,7 +423,7 @@ def test_settings_are_values() -> None:
     assert {one: 1}[same] == 1
     assert one != other
     assert one != vars(one)
-    assert "timeout=1" in repr(other)
+    assert repr(other).startswith("Settings(mode='auto', image='docker:dind', host='', timeout=1,")
     with pytest.raises(SettingsError, match=r"no imgae\.[^$]*Valid: mode, image"):
         Settings(imgae="x")
 

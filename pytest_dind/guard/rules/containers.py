@@ -178,33 +178,38 @@ class Checks:
         return check
 
     def _privileged(self, where: str, value: Any) -> bool:
-        if flag(where, value):
+        found = flag(where, value)
+        if found:
             self._policy.demand("privileged", f"privilege ({where})")
-        return flag(where, value)
+        return found
 
     def _capabilities(self, where: str, value: Any) -> list[str]:
-        for given in texts(where, value):
+        found = texts(where, value)
+        for given in found:
             name = given.upper().removeprefix("CAP_")
             if name not in self._usual:
                 self._policy.demand(f"cap:{name}", f"the capability {name}")
-        return texts(where, value)
+        return found
 
     def _security(self, where: str, value: Any) -> list[str]:
-        for option in texts(where, value):
+        found = texts(where, value)
+        for option in found:
             if not _SECURITY.fullmatch(option):
                 self._policy.demand(f"security-opt:{option}", f"the security option {option}")
-        return texts(where, value)
+        return found
 
     def _sysctls(self, where: str, value: Any) -> dict[str, str]:
-        for key in mapping(where, value):
+        found = mapping(where, value)
+        for key in found:
             if not _SYSCTL.fullmatch(key):
                 self._policy.demand(f"sysctl:{key}", f"the kernel parameter {key}")
-        return mapping(where, value)
+        return found
 
     def _storage(self, where: str, value: Any) -> dict[str, str]:
-        if self._policy.own and mapping(where, value).keys() - {"size"}:
+        found = mapping(where, value)
+        if self._policy.own and found.keys() - {"size"}:
             raise malformed(f"{where} has another option than size")
-        return mapping(where, value)
+        return found
 
     def _log(self, where: str, value: Any) -> Json:
         found = fields(where, value, {"Type": text, "Config": mapping}, self._policy.unknown)
@@ -220,9 +225,10 @@ class Checks:
         return name
 
     def _annotations(self, where: str, value: Any) -> dict[str, str]:
-        if mapping(where, value):
+        found = mapping(where, value)
+        if found:
             self._policy.demand("annotations", f"annotations ({where})")
-        return mapping(where, value)
+        return found
 
     def _unmasked(self, where: str, value: Any) -> Any:
         # An empty list is not nothing here: it leaves no path masked.
@@ -232,9 +238,10 @@ class Checks:
         return value
 
     def _cgroup_parent(self, where: str, value: Any) -> str:
-        if text(where, value):
+        found = text(where, value)
+        if found:
             self._policy.demand("cgroup-parent", f"a cgroup parent ({where})")
-        return text(where, value)
+        return found
 
     def _devices(self, where: str, value: Any) -> list[Json]:
         known = each(text, "PathOnHost PathInContainer CgroupPermissions")

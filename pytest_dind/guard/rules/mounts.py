@@ -169,10 +169,10 @@ def _read_volume(
     driver = fields(f"{place}.DriverConfig", options.get("DriverConfig"), _DRIVER, policy.unknown)
     driver["Options"] = driver_options(driver.get("Name", ""), driver.get("Options", {}), policy)
     options["Labels"] = {**options.get("Labels", {}), **labels}
-    if driver.get("Name") or driver["Options"]:
+    if "DriverConfig" in options:
         options["DriverConfig"] = driver
     mount["VolumeOptions"] = options
-    source = mount.get("Source", "")
+    source = mount.get("Source")
     if source:
         _demand_name(source)
         wanted.named[source] = {
