@@ -2,8 +2,9 @@
 
 python tools/release.py                  build them in dist/
 python tools/release.py --tag v1.0.0 --notes FILE
-                                         the same for a release: its version must be the tag's, and
-                                         its changes be in CHANGELOG.md; FILE gets them
+                                         the same for a release: its version must be the tag's, its
+                                         changes be in CHANGELOG.md, and the project's address be
+                                         known; FILE gets the changes
 
 The first are built in the project, the second in what the first sdist unpacks to. Whoever builds
 the same commit with the same hatchling has the same bytes; SOURCE_DATE_EPOCH sets the time in them.
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             version = build(DIST, shown)
         if options.tag:
             notes = changes(version, options.tag, ROOT)
+            wheel = members(next(DIST.glob("*.whl")))
+            require_address(wheel[f"pytest_dind-{version}.dist-info/METADATA"].decode())
             if options.notes:
                 options.notes.write_text(notes, encoding="utf-8")
     except Problem as problem:
@@ -137,6 +140,28 @@ def require_files(
             if wanted and name not in has:
                 remedy = "see [tool.hatch.build] in pyproject.toml, and .gitignore"
                 raise Problem(f"the {what} is not whole", f"{name} is not in it", remedy)
+
+
+def require_address(metadata: str) -> None:
+    """Make sure that the package index's page leads to the project.
+
+    Args:
+        metadata: The wheel's, with README in it, whose links the index shows as they are.
+
+    Raises:
+        Problem: it names no address, or a link is relative, and would lead nowhere from there.
+    """
+    told, _, readme = metadata.partition("\n\n")
+    relative = re.search(r"\]\((?!https?://|#)([^)]+)\)", readme)
+    if "\nProject-URL: " not in told:
+        seen = "its metadata has no Project-URL"
+        remedy = "write [project.urls] in pyproject.toml, with the repository's and the docs' URLs"
+    elif relative:
+        seen = f"README links to {relative[1]}"
+        remedy = "write README's links with the repository's URL before them"
+    else:
+        return
+    raise Problem("the package index's page would not lead to the project", seen, remedy)
 
 
 def changes(version: str, tag: str, project: Path) -> str:

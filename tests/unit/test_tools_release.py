@@ -70,6 +70,27 @@ def test_all_files_are_released(sdist: set[str], wheel: set[str], missing: str |
         assert missing in str(raised.value)
 
 
+_ADDRESS = "Name: it\nProject-URL: Source, https://code.example/it\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "evidence"),
+    [
+        ("Name: it\n\nProject-URL: https://x\n", "its metadata has no Project-URL"),
+        (f"{_ADDRESS}\n[a](https://x) [b](docs/b.md)\n", "README links to docs/b.md"),
+        (f"{_ADDRESS}\n[a](https://x) [b](#b) b(c)\n", None),
+    ],
+)
+def test_a_release_leads_to_the_project(metadata: str, evidence: str | None) -> None:
+    """Who finds the package on the index gets from there to its repository and its docs."""
+    if evidence is None:
+        release.require_address(metadata)
+    else:
+        with pytest.raises(_console.Problem) as raised:
+            release.require_address(metadata)
+        assert raised.value.evidence == evidence
+
+
 _CHANGELOG = """\
 # Changelog
 
