@@ -308,6 +308,26 @@ def test_bind_of_what_a_container_has_alone(tmp_path: Path, allowed: list[str]) 
     )
 
 
+def test_path_of_a_machine_below_var(tmp_path: Path) -> None:
+    """Only /var/run is a link on each machine: another directory of /var is what it says."""
+    root = tmp_path.resolve()
+    for name in ("data", "e"):
+        (root / name).mkdir()
+    shares = [Share(f"{root}/data", "/var/lib"), Share(f"{root}/e", "/lib/e")]
+    shared = SharedFiles(shares)
+    policy = Policy("own", frozenset(), (str(root),), f"{root}/e", "/s", "/b", shared=shared)
+    assert policy.bind(f"{root}/data") == "/var/lib"
+    with pytest.raises(Refusal, match=f"a bind of {root}/e, which is or has the engine's socket,"):
+        policy.bind(f"{root}/e")
+
+
+def test_bind_outside_of_all_roots(tmp_path: Path) -> None:
+    """The refusal names what may be bound."""
+    policy = Policy("own", frozenset(), ("/one", "/two"), "/e", "/s", "/b", ("/three",))
+    with pytest.raises(Refusal, match="which is outside of /one and /two and /three, is refused"):
+        policy.bind(str(tmp_path))
+
+
 def test_sockets_by_another_mount(tmp_path: Path) -> None:
     """The engine's socket, and those of runs, can't be bound by another mount of theirs."""
     root = tmp_path.resolve()
@@ -518,6 +538,19 @@ def test_roles_do_not_mix() -> None:
 def test_full_names(name: tuple[str, str], full: str) -> None:
     """An image's name is compared as engines list it."""
     assert names.full(*name) == full
+
+
+_DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"), [("a:1", "1"), (f"a@{_DIGEST}", _DIGEST), ("r:5000/a:1", "1")]
+)
+def test_same_tag_twice(name: str, tag: str) -> None:
+    """A tag that stands in the name, too, is the same one; half of a longer one is not."""
+    assert names.full(name, tag) == name
+    with pytest.raises(Refusal, match="has a tag already"):
+        names.full(name, tag[1:] or "x")
 
 
 @pytest.mark.parametrize("name", ["a:1", "localhost:5000/a:1", "a@sha256:0"])

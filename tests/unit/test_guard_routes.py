@@ -130,8 +130,34 @@ def test_no_route(find: _Find, call: str) -> None:
 
 
 def test_repeated_parameters(find: _Find) -> None:
-    """Parameters that make a list may stand more than once."""
-    assert find("POST /build?t=a&t=b", "Content-Length: 1").query["t"] == ["a", "b"]
+    """Parameters that make a list may stand more than once; of others, the same value may."""
+    found = find("POST /build?t=a&t=b&dockerfile=D&dockerfile=E&q=1&q=1", "Content-Length: 1")
+    assert found.query == {"t": ["a", "b"], "dockerfile": ["D"], "q": ["1"]}
+
+
+def test_parameters(find: _Find) -> None:
+    """What is a parameter of other calls is left out; any other is refused by its name."""
+    assert find("GET /containers/json?force=1&all=1").query == {"all": ["1"]}
+    for call, says in (
+        ("GET /containers/json?new=1", "the parameter new of GET /containers/json is not known"),
+        ("GET /containers/json?all=1&all=0", "the parameter all stands twice, with different"),
+    ):
+        with pytest.raises(Refusal, match=f"^pytest-dind guard: {says}"):
+            find(call)
+
+
+@pytest.mark.parametrize("value", ["1", "TRUE", "yes", "x"])
+def test_parameter_that_says_yes(find: _Find, value: str) -> None:
+    """A parameter is read as engines read it: all but a few words says yes."""
+    found = find(f"GET /containers/json?all={value}")
+    assert found.value("all") == value
+    assert found.flag("all")
+
+
+@pytest.mark.parametrize("query", ["", "?all=", "?all=0", "?all=False", "?all=NO", "?all=%20none"])
+def test_parameter_that_says_no(find: _Find, query: str) -> None:
+    """So does one that is missing; in whatever case the word is written."""
+    assert not find(f"GET /containers/json{query}").flag("all")
 
 
 def test_body_and_upgrade(find: _Find) -> None:
@@ -143,6 +169,10 @@ def test_body_and_upgrade(find: _Find) -> None:
     ):
         with pytest.raises(Refusal, match="body"):
             find(call, header)
+    with pytest.raises(Refusal, match="guard: a body in chunks where JSON of a known length is "):
+        find("POST /containers/create", "Transfer-Encoding: chunked")
+    assert find("POST /containers/create", "Content-Length: 2").name == ""
+    assert find("POST /containers/x/attach").name == "x"
     for call, protocol in (
         ("GET /info", "tcp"),
         ("POST /containers/x/attach", "h2c"),

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dind.guard.http.refusal import Refusal
 from pytest_dind.guard.rules import mounts, networks
-from pytest_dind.guard.rules.containers import Checks
+from pytest_dind.guard.rules.containers import Checks, joined
 from pytest_dind.guard.rules.policy import Policy
 
 _LABELS = {"run": "one"}
@@ -140,7 +140,19 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_network, {"IPAM": {"Options": 1}}, 400, "IPAM.Options is not an object of strings"),
     (_network, {"IPAM": {"Driver": 1}}, 400, "IPAM.Driver is not a string"),
     (_network, {"IPAM": {"Driver": "other"}}, 403, "the IPAM driver other"),
-    (_network, {"ConfigOnly": True}, 403, "a network that takes or gives another's settings"),
+    (
+        _network,
+        {"ConfigOnly": True},
+        403,
+        "guard: a network that takes or gives another's settings",
+    ),
+    (_network, {"Ingress": True}, 403, "guard: a network of swarm's is refused"),
+    (_volume, {"DriverOpts": {"mountpoint": "/etc"}}, 403, "the volume option mountpoint"),
+    # Half of what a mount needs is checked as the whole.
+    (_volume, {"DriverOpts": {"o": "bind"}}, 403, "allow=volume-options"),
+    (_volume, {"DriverOpts": {"type": "ext4"}}, 403, "allow=volume-options"),
+    (_volume, {"DriverOpts": {"o": "addr=1"}}, 403, "allow=volume-options"),
+    (_volume, {"DriverOpts": {"device": "/dev/vda"}}, 403, "allow=volume-options"),
     (_network, {"Ingress": 1}, 400, "Ingress is neither true nor false"),
     (_network, {"New": 1}, 403, "the field New"),
     (_endpoint, {"New": 1}, 403, "the field E.New"),
@@ -298,6 +310,63 @@ def test_allowed_path_with_a_colon(tmp_path: Path) -> None:
     path = tmp_path.resolve() / "a:b"
     path.mkdir()
     assert _policy(Path("/nowhere"), f"bind:{path}").bind(str(path)) == str(path)
+
+
+def test_options_of_an_allowed_driver() -> None:
+    """What another driver makes of its options is not known here: who allows it allows them."""
+    policy = _policy(Path("/nowhere"), "volume-driver:other")
+    options = {"share": "x", "type": "y"}
+    assert _volume(policy, Driver="other", DriverOpts=options)["DriverOpts"] == options
+
+
+def test_volumes_without_a_name_of_a_container() -> None:
+    """They are made mounts with labels; all else stays, mistakes too, for the engine to report."""
+    taken = {"Type": "tmpfs", "Target": "/taken/"}
+    host = {"Binds": ["/bare", "v:/in", "/host:/in2", "mistake"], "Mounts": [taken]}
+    options = {"Labels": {"run": "one", "com.docker.volume.anonymous": ""}}
+    assert mounts.with_anonymous(host, ["/taken", "/own", "/in2"], [], _LABELS) == {
+        "Binds": ["v:/in", "/host:/in2", "mistake"],
+        "Mounts": [
+            taken,
+            {"Type": "volume", "Target": "/bare", "VolumeOptions": options},
+            {"Type": "volume", "Target": "/own", "VolumeOptions": options},
+        ],
+    }
+
+
+def test_commit() -> None:
+    """The settings of a commit have the rules of a container's."""
+    checks = Checks(_policy())
+    body = {"Labels": {"a": "b"}, "Cmd": ["x"], "Volumes": {"/v": {}}}
+    assert checks.commit(body) == body
+    for bad, says in (({"New": 1}, "the field New,"), ({"Volumes": ["/v"]}, "Volumes is not an")):
+        with pytest.raises(Refusal, match=f"^pytest-dind guard: {says}"):
+            checks.commit(bad)
+
+
+def test_fields_of_updates_and_commands() -> None:
+    """A restart policy may be changed; a field that is not known is refused, by its name."""
+    checks = Checks(_policy())
+    body = {"RestartPolicy": {"Name": "no"}}
+    assert checks.update(body) == body
+    for check in (checks.update, checks.exec):
+        with pytest.raises(Refusal, match=r"^pytest-dind guard: the field New,"):
+            check({"New": 1})
+
+
+def test_labelling_guard_keeps_unknown_fields() -> None:
+    """The guard that labels alone passes on what it does not know."""
+    assert _host(_policy(guard="label"), New=1)["HostConfig"] == {"New": 1}
+
+
+def test_joined() -> None:
+    """A mode that joins a container's namespace names it; no other does."""
+    assert [joined(mode) for mode in ("container:x", "host", "", "xcontainer:x")] == [
+        "x",
+        "",
+        "",
+        "",
+    ]
 
 
 def test_paths_that_are_allowed_to_be_unmasked() -> None:
