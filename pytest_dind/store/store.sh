@@ -285,8 +285,8 @@ clear() {
 	is_mounted "$making/root" && umount -l "$data"
 	rm -rf "$making"
 	rm -f "$home/images"
-	# A layer that could not be unmounted is not to be emptied.
-	[ -n "$(mounts_below "$data")" ] || find "$data" -mindepth 1 -delete
+	# A layer that could not be unmounted is not to be emptied. Busybox's find may have no -delete.
+	[ -n "$(mounts_below "$data")" ] || (cd "$data" && find . ! -name . -prune -exec rm -rf {} +)
 }
 
 # Whether this directory is mounted on the data-root.
