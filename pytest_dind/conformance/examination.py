@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..backends import sysbox
+from ..engine import flavor
 from ..engine.engine import answering
 from ..errors import DindError
 from . import outcomes
@@ -101,8 +102,7 @@ def describe(engine: Engine) -> str:
     with answering(engine):
         version: Any = engine.client.version()
         info: Any = engine.client.info()
-    components = {part["Name"]: part["Version"] for part in version.get("Components") or []}
-    product = "Podman" if "Podman Engine" in components else "Docker"
+        product = "Podman" if flavor.is_podman(engine.client.api) else "Docker"
     words = []
     security = " ".join(info.get("SecurityOptions") or [])
     if "rootless" in security:

@@ -53,30 +53,32 @@ def test_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "info", "described"),
+    ("version", "info", "is_podman", "described"),
     [
         (
-            {"Version": "26.1.5+dfsg1", "Components": [{"Name": "Engine", "Version": "26.1.5"}]},
+            "26.1.5+dfsg1",
             {"SecurityOptions": ["name=rootless", "name=cgroupns"], "CgroupVersion": "2"},
+            False,
             "Docker 26.1.5 (rootless, cgroup v2)",
         ),
         (
-            {"Version": "28.5.2"},
+            "28.5.2",
             {
                 "SecurityOptions": ["name=userns"],
                 "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
             },
+            False,
             "Docker 28.5.2 (userns-remap, containerd store, cgroup v1)",
         ),
-        (
-            {"Version": "5.4", "Components": [{"Name": "Podman Engine", "Version": "5.4"}]},
-            {"CgroupVersion": "2"},
-            "Podman 5.4 (cgroup v2)",
-        ),
+        ("5.4", {"CgroupVersion": "2"}, True, "Podman 5.4 (cgroup v2)"),
     ],
 )
-def test_description(short_path: Path, version: object, info: object, described: str) -> None:
+def test_description(
+    short_path: Path, version: str, info: object, is_podman: bool, described: str
+) -> None:
     """An engine's row says its product, its version, and what is special about it."""
-    answers = {"GET /version": Answer(body=version), "GET /info": Answer(body=info)}
+    answers = {"GET /version": Answer(body={"Version": version}), "GET /info": Answer(body=info)}
+    if is_podman:
+        answers["GET /libpod/_ping"] = Answer()
     with FakeEngine(short_path / "e", answers) as fake:
         assert examination.describe(Engine(fake.host)) == described
