@@ -17,7 +17,6 @@ from typing import Any
 
 import _cgroup2
 import _daemon
-import _debs
 import _images
 import _podman
 import _roots
@@ -30,7 +29,9 @@ PARENT = "pytest-dind-further"
 # A user who owns nothing, and users that nobody has; as files of the engine's namespaces alone.
 USER, GROUP = "nobody", "nogroup"
 MAPPED = f"{USER}:300000:65536\n"
-ROOTLESS = ("rootlesskit", "slirp4netns", "uidmap")
+ROOTLESS = "/usr/share/docker.io/contrib/dockerd-rootless.sh"
+# What that script runs, besides Docker itself.
+ROOTLESS_PACKAGES = ("iproute2", "rootlesskit", "slirp4netns", "uidmap")
 
 Call = Callable[[Sequence[str]], str]
 """Runs a command of Python's, `-m` and what follows, and gives what it prints."""
@@ -83,28 +84,36 @@ def machine(_directory: Path, _machine: docker.DockerClient) -> Iterator[Reached
 def dockerd(
     *arguments: str,
     image: str = "",
+    suite: str = "",
     cgroup2: bool = False,
     binds: Mapping[str, str] | None = None,
     user: str = "",
+    delegated: bool = False,
 ) -> Row:
     """Make a row of a second dockerd.
 
     Args:
         arguments: What dockerd is told.
         image: The image whose dockerd it is; this machine's without.
+        suite: The suite of Debian whose dockerd it is, instead.
         cgroup2: Whether it has a view of cgroup v2.
         binds: Texts of files that are its own.
-        user: Who runs it, in user namespaces.
+        user: Who runs it, in user namespaces; needs a suite.
+        delegated: Whether the control group that it is in is that user's.
     """
 
     @contextlib.contextmanager
     def engine(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
         data, runtime = directory / "data", directory / "run"
         places = _daemon.Places(directory, f"unix://{directory}/docker.sock", runtime)
-        remove = [data, runtime, directory / "root", directory / "home"]
+        unpacked, home = directory / "root", directory / "home"
+        remove = [data, runtime, unpacked, home]
         _cgroup2.clean(*remove)  # what a killed run has left
         command = _daemon.prepare(places)
         if image:
+            extract(machine, image, unpacked)
+        root = docker_root(suite, directory.parent) if suite else image and unpacked
+        if root:
             command[0] = "dockerd"
         command += [f"--data-root={data}", *arguments]
         options = ["--cgroup2"] if cgroup2 else []
@@ -112,20 +121,26 @@ def dockerd(
             file = directory / f"file-{number}"
             file.write_text(text)
             options += ["--bind", str(file), target]
-        if image:
-            extract(machine, image, directory / "root")
-            options += ["--root", str(directory / "root")]
+        if root:
+            options += ["--root", str(root)]
             # What tests bind has the same path in there.
             for shared in (str(directory), tempfile.gettempdir()):
                 options += ["--bind", shared, shared]
         if user:
-            command = as_user(user, command, directory)
+            for path in (directory, data, runtime, home):
+                path.mkdir(exist_ok=True)
+                shutil.chown(path, user)
+            variables = [f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}"]
+            command = [*as_user(user, *variables), ROOTLESS, *command[1:]]
             options += ["--bind", str(tunnel(directory)), "/dev/net/tun"]
+            options += ["--delegate", user] if delegated else []
         else:
             command += [f"--cgroup-parent=/{PARENT}", "--exec-opt=native.cgroupdriver=cgroupfs"]
         with _cgroup2.started("dockerd", command, PARENT, places, remove, options) as first:
-            way = "tests of another user" if user else ""
-            yield from ready(places, machine, ["nsenter", f"--target={first}", "--net"], way)
+            ways = ["in a control group of its user's"] if delegated else []
+            ways += ["tests of another user"] if user else []
+            prefix = ["nsenter", f"--target={first}", "--net"]
+            yield from ready(places, machine, prefix, ", ".join(ways))
 
     return engine
 
@@ -143,30 +158,16 @@ def ready(
         client.close()
 
 
-def as_user(user: str, command: Sequence[str], directory: Path) -> list[str]:
-    """Give the command of a rootless dockerd, and the directories that it needs."""
-    programs = directory / "programs"
-    if not programs.exists():
-        fetch(programs)
-    for name in ("data", "run", "home"):
-        path = directory / name
-        path.mkdir(exist_ok=True)
-        shutil.chown(path, user)
-    shutil.chown(directory, user)
-    script = _daemon.program("dockerd-rootless.sh") or (
-        "/usr/share/docker.io/contrib/dockerd-rootless.sh"
-    )
-    search = f"{programs}:{_daemon.search_path()}"
-    variables = [f"PATH={search}", f"HOME={directory}/home", f"XDG_RUNTIME_DIR={directory}/run"]
-    return [
-        *become(user),
-        *("env", *variables, script, *command[1:]),
-    ]
+def docker_root(suite: str, directory: Path) -> Path:
+    """Give a root directory with a suite's Docker in it, which may run without root."""
+    packages = (*_roots.daemon_packages(suite), *ROOTLESS_PACKAGES)
+    return _roots.kept(suite, directory / "docker-roots", packages, "Docker")
 
 
-def become(user: str) -> list[str]:
-    """Give the command that runs another as a user."""
-    return ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"]
+def as_user(user: str, *variables: str) -> list[str]:
+    """Give the command that runs another as a user, with these variables."""
+    become = ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"]
+    return [*become, "env", f"PATH={_daemon.search_path()}", *variables]
 
 
 def tunnel(directory: Path) -> Path:
@@ -176,18 +177,6 @@ def tunnel(directory: Path) -> Path:
     os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(10, 200))
     path.chmod(0o666)
     return path
-
-
-def fetch(programs: Path) -> None:
-    """Take what rootless Docker needs out of Debian's packages, without installing it."""
-    what, remedy = "rootless Docker's programs can't be had", "check the network"
-    with tempfile.TemporaryDirectory() as scratch, step("fetching rootlesskit") as shown:
-        programs.mkdir()
-        for name in ROOTLESS:
-            found = _debs.unpacked([name], [], Path(scratch), shown, what, remedy)
-            for file in (found / "usr" / "bin").iterdir():
-                if file.is_file():
-                    shutil.copy(file, programs)
 
 
 def extract(machine: docker.DockerClient, image: str, root: Path) -> None:
@@ -234,7 +223,8 @@ def newest_podman(user: str = "") -> Row:
 
     @contextlib.contextmanager
     def engine(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
-        root = _podman.root(_roots.SUITES[0], directory.parent / "podman-roots")
+        roots = directory.parent / "podman-roots"
+        root = _roots.kept(_roots.SUITES[0], roots, _podman.ROOT_PACKAGES, "Podman")
         options = ["--root", str(root)]
         # What tests bind has the same path in there.
         for shared in (str(directory), tempfile.gettempdir()):
@@ -250,8 +240,7 @@ def newest_podman(user: str = "") -> Row:
                 file.write_text(text)
                 options += ["--bind", str(file), target]
             options += ["--bind", str(tunnel(directory)), "/dev/net/tun", "--delegate", user]
-            variables = [f"HOME={home}", f"XDG_RUNTIME_DIR={home}", f"PATH={_daemon.search_path()}"]
-            command = [*become(user), "env", *variables]
+            command = as_user(user, f"HOME={home}", f"XDG_RUNTIME_DIR={home}")
         with _podman.service(directory, options, command) as (places, pid):
             way = "tests of another user" if user else ""
             yield from ready(places, machine, ["nsenter", f"--target={pid}", "--net"], way)
@@ -352,7 +341,11 @@ ROWS: dict[str, Row] = {
     "machine": machine,
     "cgroup2": dockerd(cgroup2=True),
     "userns-remap": dockerd(f"--userns-remap={USER}:{GROUP}", binds=SUBIDS),
-    "rootless": dockerd(user=USER, binds=SUBIDS),
+    "rootless": dockerd(suite="bookworm", user=USER, binds=SUBIDS),
+    "rootless-newest": dockerd(suite="sid", user=USER, binds=SUBIDS, cgroup2=True),
+    "rootless-delegated": dockerd(
+        suite="sid", user=USER, binds=SUBIDS, cgroup2=True, delegated=True
+    ),
     "docker-26": dockerd(image="pytest-dind/daemon:26.1"),
     "docker-28": dockerd(image=_images.DAEMON),
     "containerd-store": dockerd("--feature=containerd-snapshotter=true", image=_images.DAEMON),

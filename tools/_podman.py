@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _images
 import _packages
-import _roots
 import docker
 from _cgroup2 import VIEW, clean, environment_for, remove_containers, run_inside, started
 from _connection import client_for
@@ -84,18 +82,6 @@ def install() -> None:
     _packages.require_installable()
     _packages.update()
     _packages.install(*PACKAGES)
-
-
-def root(suite: str, directory: Path) -> Path:
-    """Give a root directory with a suite's Podman in it, which is made once, and kept."""
-    found = directory / suite
-    if not found.exists():
-        making = directory / f"{suite}.making"
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        _roots.bootstrap(suite, making, ROOT_PACKAGES, "a root directory with Podman")
-        making.rename(found)
-    return found
 
 
 @contextlib.contextmanager

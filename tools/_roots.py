@@ -67,12 +67,25 @@ def remove(path: Path) -> None:
 def daemon(scratch: Path, suites: Sequence[str] = SUITES) -> Path:
     """Bootstrap a root with Docker in it, from the first suite that can be had, and pack it."""
     require_debootstrap("daemon", "run `images` as root, or give this engine a way to a registry")
+    return packed(scratch, "daemon", suites, daemon_packages, UNNEEDED)
 
-    def packages(suite: str) -> list[str]:
-        without = "docker-cli" if suite in WITHOUT_CLI else ""
-        return [name for name in DAEMON_PACKAGES if name != without]
 
-    return packed(scratch, "daemon", suites, packages, UNNEEDED)
+def daemon_packages(suite: str) -> list[str]:
+    """Give what a root with Docker in it is made of."""
+    without = "docker-cli" if suite in WITHOUT_CLI else ""
+    return [name for name in DAEMON_PACKAGES if name != without]
+
+
+def kept(suite: str, directory: Path, packages: Sequence[str], product: str) -> Path:
+    """Give a root with packages of a suite in it, which is made once, and kept."""
+    found = directory / suite
+    if not found.exists():
+        making = directory / f"{suite}.making"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        bootstrap(suite, making, packages, f"a root directory with {product}")
+        making.rename(found)
+    return found
 
 
 def require_debootstrap(image: str, remedy: str) -> None:

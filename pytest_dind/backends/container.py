@@ -31,7 +31,6 @@ from . import (
     mounts,
     names,
     readiness,
-    rootless,
     shaping,
     tls_connection,
 )
@@ -236,10 +235,6 @@ class ContainerBackend:
         """The container that the engine is to be asked for."""
         with answering(self._engine):
             create = spec.arguments(self._engine.client.api)
-        # The engine has told it by now.
-        obstacle = rootless.obstacle(spec.outer_info())
-        if obstacle is not None:
-            raise obstacle.error(self._mode.name)
         return shaping.shaped(spec, create, shaper)
 
     def _create(self, shaped: Shaped) -> None:

@@ -32,7 +32,7 @@ def check(engine: Engine, probe: Probe) -> Obstacle | None:
 
 def check_thoroughly(engine: Engine, probe: Probe) -> Obstacle | None:
     """The obstacle to a privileged container that mounts; None where one could."""
-    without_groups = rootless.obstacle(engine.info())
+    without_groups = rootless.check(engine, probe)
     if without_groups is not None:
         return without_groups
     result = probe(LOOK, shares=True, privileged=True)

@@ -20,13 +20,16 @@ from ..errors import (
     DindError,
     DindWarning,
     ImageUnavailable,
+    ModeUnavailable,
     NotShared,
     StartTimeout,
 )
 from ..lifetime import layout
 from ..lifetime.files import Directory, Files
+from . import rootless
 
-# An exit code of supervise.sh, and one that stands for none at all.
+# Exit codes of supervise.sh, and one that stands for none at all.
+_NO_CONTROL_GROUPS = 124
 _NO_DOCKERD = 127
 _GONE = -1
 
@@ -160,6 +163,10 @@ def _exited(subject: str, files: Files, code: int) -> DindError:
             evidence=log(files) or "No dockerd was found in the image's PATH.",
             remedy=["Name a Docker-in-Docker image: --dind-image docker:dind."],
         )
+    if code == _NO_CONTROL_GROUPS:
+        found = rootless.obstacle(_last_words(files))
+        what = f"Daemons can't be had: {found.cause}."
+        return ModeUnavailable(what, evidence=found.evidence, remedy=found.remedy)
     how = "without an exit code" if code == _GONE else f"with exit code {code}"
     error = DaemonExited(
         f"{subject} ended {how} before it was ready.",

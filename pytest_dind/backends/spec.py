@@ -13,7 +13,7 @@ from ..lifetime import labels, layout
 from ..lifetime.layout import Home
 from ..settings import Settings
 from ..store import seeding
-from . import environment, names, proxies, subnets
+from . import environment, names, proxies, rootless, subnets
 from .connection import Connection
 from .mounts import SuiteFiles
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DOCKERD = "dockerd"
 _INSECURE = "--insecure-registry"
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-_SCRIPTS = ("store/store.sh", "backends/supervise.sh")
+_SCRIPTS = ("store/store.sh", rootless.SCRIPT, "backends/supervise.sh")
 # A bridge of the user's own; dockerd refuses it together with `--bip`.
 _OTHER_BRIDGE = {"--bridge", "-b"}
 

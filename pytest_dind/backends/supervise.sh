@@ -1,6 +1,6 @@
 # The first process of a daemon's container, run by the image's own sh (dash, ash, bash).
 #
-#   sh -c "$(cat store.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION MORE COMMAND...
+#   sh -c "$(cat store.sh control_groups.sh supervise.sh)" sh DEADLINE BARE NAME KEY REFRESH LIMIT CONNECTION MORE COMMAND...
 #
 # DEADLINE: the seconds after which the lease must have a holder.
 # BARE: whether the image has no entrypoint.
@@ -12,10 +12,10 @@
 # It starts COMMAND, ends it with its last user, and reaps its orphans. In the home directory it
 # reads the FIFO `lease` and writes `log`, `sight` and `exit`; once there is a file `kept`, the
 # daemon outlives its users.
-# Exit codes: the command's own; 125 when the home directory isn't shared, 127 without dockerd,
-# 0 when the last user is gone.
+# Exit codes: the command's own; 124 without control groups, 125 when the home directory isn't shared,
+# 127 without dockerd, 0 when the last user is gone.
 #
-# Runs behind store.sh, which has what is not assigned, or not used, here. It goes through words, not
+# Runs behind these two, which have what is not assigned, or not used, here. It goes through words, not
 # lines (SC2013, SC2086).
 # shellcheck shell=sh disable=SC2154,SC2034,SC2013,SC2086
 
@@ -73,6 +73,11 @@ timer=$!
 ) &
 
 command -v dockerd >/dev/null || conclude 127
+# In a user namespace, as on an engine that runs without root, control groups may be another user's.
+case $(cat /proc/self/uid_map) in
+*4294967295) ;;
+*) divides || conclude 124 ;;
+esac
 # The certificates come after the start: they name the container's address. The process that puts
 # them has to be gone from the group of all processes, which `prepare`, or the image, empties.
 [ "$connection" != tls ] || {

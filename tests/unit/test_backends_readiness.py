@@ -16,6 +16,7 @@ from pytest_dind import (
     DindWarning,
     EngineUnavailable,
     ImageUnavailable,
+    ModeUnavailable,
     StartTimeout,
 )
 from pytest_dind.backends import readiness
@@ -210,6 +211,27 @@ def test_no_dockerd(home: Path) -> None:
         "  No dockerd was found in the image's PATH.\n"
         "To fix this:\n"
         "  - Name a Docker-in-Docker image: --dind-image docker:dind."
+    )
+
+
+def test_no_control_groups(home: Path) -> None:
+    """A container that may make no control groups is the engine's matter; the trial is shown."""
+    (home / layout.LOG).write_text("mkdir: cannot create directory: Permission denied\n")
+    (home / layout.EXIT).write_text("124\n")
+    with pytest.raises(ModeUnavailable) as caught:
+        _wait(home)
+
+    assert str(caught.value) == (
+        "Daemons can't be had: the engine gives its containers no control groups that they may "
+        "divide, so no nested container could start.\n"
+        "Evidence:\n"
+        "  mkdir: cannot create directory: Permission denied\n"
+        "To fix this, either:\n"
+        "  - Where the engine runs without root, let it have control groups: cgroup v2, and "
+        "delegation to its user, as by systemd "
+        "(https://docs.docker.com/engine/security/rootless/).\n"
+        "  - Use an engine that runs as root: --dind-host HOST.\n"
+        "  - Use the engine itself: --dind-mode socket."
     )
 
 

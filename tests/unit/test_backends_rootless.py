@@ -1,4 +1,4 @@
-"""Engines that run without root: what they lack for daemons is said at the start."""
+"""Engines that run without root: whether their containers may make control groups is tried."""
 
 from __future__ import annotations
 
@@ -8,52 +8,51 @@ from unittest.mock import Mock
 
 import pytest
 
-from pytest_dind import ModeUnavailable, Settings
 from pytest_dind.backends import dind, rootless
+from pytest_dind.backends.probe import LEASE_SEEN, LEASES, LOOK, MOUNT, MOUNTED, ProbeResult
 from pytest_dind.engine.engine import Engine
-from pytest_dind.lifetime.layout import Home
 
 from ..support import Answer, FakeEngine
 
-_WITHOUT = {
-    "SecurityOptions": ["name=seccomp", "name=rootless"],
-    "CgroupDriver": "none",
-    "CgroupVersion": "1",
-}
+_DENIED = "mkdir: cannot create directory '/sys/fs/cgroup/pytest-dind-1': Permission denied\n"
 
 
-@pytest.mark.parametrize(
-    "info",
-    [
-        {},
-        {"SecurityOptions": None, "CgroupDriver": "none"},
-        {**_WITHOUT, "CgroupDriver": "systemd", "CgroupVersion": "2"},
-    ],
-)
-def test_engine_with_control_groups(info: dict[str, Any]) -> None:
-    """One that has control groups, or runs as root, is no obstacle."""
-    assert rootless.obstacle(info) is None
-
-
-def test_engine_without_control_groups(short_path: Path) -> None:
-    """No daemon is started in which no container could start; the doctor says the same."""
-    answers: dict[str, Any] = {
-        "GET /info": Answer(body=_WITHOUT),
-        "GET /images/docker:dind/json": Answer(body={"Id": "sha256:1", "Config": {}}),
-    }
-    with FakeEngine(short_path / "s", answers) as fake:
+def _checked(short_path: Path, info: dict[str, Any], tried: ProbeResult) -> tuple[object, Mock]:
+    """What the doctor finds on an engine that tells this; the trial ends like that."""
+    usual = ProbeResult(f"=== {MOUNT}\n{MOUNTED}\n=== {LEASES}\n{LEASE_SEEN}\n", ran=True)
+    probe = Mock(side_effect=lambda command, **_: usual if command == LOOK else tried)
+    with FakeEngine(short_path / "s", {"GET /info": Answer(body=info)}) as fake:
         engine = Engine(fake.host)
-        home = Home(short_path / "0123abcd" / "main")
-        settings = Settings(image="docker:dind", mount=())
-        with pytest.raises(ModeUnavailable) as caught:
-            dind.make(engine).start(home, settings, print)
-        probe = Mock()
         found = dind.check_thoroughly(engine, probe)
         engine.close()
+    return found, probe
 
-    text = str(caught.value)
-    assert "rootless and has no control groups, so no nested container could start" in text
-    assert "Cgroup Driver none, Cgroup Version 1" in text
-    assert "--dind-mode socket" in text
-    assert found == rootless.obstacle(_WITHOUT)
-    assert not probe.mock_calls
+
+@pytest.mark.parametrize("driver", ["none", "systemd"])
+@pytest.mark.parametrize(
+    "tried",
+    [ProbeResult("a control group was made\n", ran=True), ProbeResult("no such image", ran=False)],
+    ids=["works", "refused"],
+)
+def test_engine_with_control_groups(short_path: Path, driver: str, tried: ProbeResult) -> None:
+    """What the engine calls its driver doesn't count; a container that is refused is told apart."""
+    info = {"SecurityOptions": ["name=rootless"], "CgroupDriver": driver}
+    found, probe = _checked(short_path, info, tried)
+    assert found is None
+    assert len(probe.mock_calls) == 2
+
+
+@pytest.mark.parametrize("driver", ["none", "systemd"])
+def test_engine_without_control_groups(short_path: Path, driver: str) -> None:
+    """Where a container may make none, no container of a daemon's could start."""
+    info = {"SecurityOptions": ["name=seccomp", "name=rootless"], "CgroupDriver": driver}
+    found, _ = _checked(short_path, info, ProbeResult(_DENIED, ran=True))
+    assert found == rootless.obstacle(_DENIED)
+
+
+def test_engine_of_root(short_path: Path) -> None:
+    """On an engine that runs as root it isn't tried."""
+    info = {"SecurityOptions": None, "CgroupDriver": "none"}
+    found, probe = _checked(short_path, info, ProbeResult(_DENIED, ran=True))
+    assert found is None
+    assert len(probe.mock_calls) == 1
