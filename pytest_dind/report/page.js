@@ -259,7 +259,7 @@ function mark(at, text, kind) {
   if (place < 0 || place > 1) return null;
   const element = make("span", { class: `mark ${kind}` }, text);
   // Before its place, if there is no room behind it.
-  if ((1 - place) * $("ticks").clientWidth < text.length * 7 + 8) { element.style.right = `${(1 - place) * 100 + 0.6}%`; element.style.textShadow = "0 0 3px var(--panel), 0 0 3px var(--panel)"; } else element.style.left = `${place * 100}%`;
+  if ((1 - place) * $("ticks").clientWidth < text.length * 7 + 16) element.style.right = `${(1 - place) * 100}%`; else element.style.left = `${place * 100}%`;
   return element;
 }
 
