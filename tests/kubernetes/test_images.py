@@ -96,15 +96,20 @@ def never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _look(engine: Engine, script: str) -> str:
     """What a script says in the store."""
-    said: bytes = engine.client.containers.run(
+    container = engine.client.containers.create(
         DAEMON_IMAGE,
         [script],
         entrypoint=["bash", "-euo", "pipefail", "-c"],
         working_dir="/store",
         mounts=[Mount("/store", seeding.VOLUME)],
-        remove=True,
     )
-    return said.decode()
+    try:
+        container.start()
+        assert container.wait()["StatusCode"] == 0, container.logs().decode()
+        return str(container.logs(stderr=False).decode())
+    finally:
+        # With the volume that each container of this image has.
+        container.remove(force=True, v=True)
 
 
 def _linked(cluster: Kubernetes) -> list[int]:

@@ -21,6 +21,8 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from conftest import NESTED_IMAGE
+from pytest_dind.kubernetes import boxes
+from pytest_dind.kubernetes.adapters.adapter import NodeSpec
 from pytest_dind.runs.factory import Factory
 
 from ..support import until
@@ -308,6 +310,31 @@ def test_container_without_privileges_says_what_it_lacks(alone: Cluster) -> None
     status, said = alone.end(0)
     assert status == 2
     assert "the container has to be privileged, or run by Sysbox" in said
+
+
+def test_nodes_begin_with_images_that_were_made(alone: Cluster) -> None:
+    """A directory that `images` has made of an archive is what a new node has, and only reads."""
+    client, volume = alone.client, f"images-{uuid4().hex[:6]}"
+    spec = NodeSpec(["images"], {}, {volume: "/store/base"})
+    archive = client.images.get(NESTED_IMAGE).save(named=True)
+    try:
+        status, said = boxes.feed(client, NODE_IMAGE, spec, archive)
+        assert status == 0, said
+        binds = {volume: {"bind": "/store/base", "mode": "ro"}}
+        alone.create(0, volumes=binds).start()
+        names = ("ctr", "-n", "k8s.io", "images", "list", "--quiet")
+        until(lambda: f"docker.io/{NESTED_IMAGE}" in alone.exec(0, *names)[1], 30, "it has it")
+        said = alone.nodes[0].logs().decode()
+        assert "images are there" in said
+        assert "is imported" not in said
+        # What is no archive is told, and leaves nothing of the last one.
+        alone.nodes[0].remove(force=True, v=True)
+        del alone.nodes[0]
+        status, said = boxes.feed(client, NODE_IMAGE, spec, iter([b"none"]))
+        assert status == 1
+        assert "ctr: " in said
+    finally:
+        client.volumes.get(volume).remove(force=True)
 
 
 def test_node_ends_when_it_is_told_to(alone: Cluster) -> None:
