@@ -25,11 +25,13 @@ from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO
 from pytest_dind.store.seeding import Origin
 
-from ..support import remove_tree
+from .. import rooms
 from .guarded import Crowd
 from .other import OtherHost, other_host
 from .projects import Project
 from .traces import Traces
+
+engine, room, traces = rooms.engine, rooms.room, rooms.traces
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,30 +83,6 @@ def dind_config(dind_config: Settings, mode: str) -> Settings:
     # Of each worker's own, since the tests give names.
     scope = "worker"
     return dind_config.replace(mode=mode, image=DAEMON_IMAGE, load=[NESTED_IMAGE], scope=scope)
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """The outer engine. Without one, the tests that need it fail."""
-    with contextlib.closing(Engine()) as engine:
-        yield engine
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    """A directory that other users may enter, with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    remove_tree(path)
-
-
-@pytest.fixture
-def traces(engine: Engine, room: Path) -> Iterator[Traces]:
-    """What the test leaves; in the end that is nothing."""
-    traces = Traces(engine.client, room)
-    yield traces
-    traces.assert_nothing_left()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,15 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Kubernetes, Settings
-from pytest_dind.engine.engine import Engine
 from pytest_dind.runs.factory import Factory
 
+from .. import rooms
+from ..integration.projects import Project
 from ..integration.traces import Traces
-from ..support import remove_tree
 
 NODE_IMAGE = "pytest-dind/kubernetes:test"
+
+engine, room, traces = rooms.engine, rooms.room, rooms.traces
 
 
 @pytest.fixture(scope="session")
@@ -41,21 +41,11 @@ def dind_kubernetes(dind_factory: Factory) -> Kubernetes:
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
-    """A directory with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="di", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    remove_tree(path)
-
-
-@pytest.fixture
-def traces(room: Path) -> Iterator[Traces]:
-    """What the test leaves; in the end that is nothing."""
-    with contextlib.closing(Engine()) as engine:
-        traces = Traces(engine.client, room)
-        yield traces
-        traces.assert_nothing_left()
+def project(room: Path, traces: Traces) -> Iterator[Project]:
+    """A project whose tests a pytest run of its own runs, with clusters of the node image."""
+    options = ("--dind-image", DAEMON_IMAGE, "--dind-mode", "dind")
+    with Project(room, *options, "--dind-kubernetes-image", NODE_IMAGE) as project:
+        yield project
 
 
 Apply = Callable[..., None]

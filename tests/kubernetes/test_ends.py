@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from conftest import DAEMON_IMAGE
 
 from ..integration.projects import Project
 from ..integration.traces import Traces
 from ..support import until
-from .conftest import NODE_IMAGE
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
-
-
-@pytest.fixture
-def project(room: Path, traces: Traces) -> Iterator[Project]:
-    """A project whose tests a pytest run of its own runs."""
-    options = ("--dind-image", DAEMON_IMAGE, "--dind-mode", "dind")
-    with Project(room, *options, "--dind-kubernetes-image", NODE_IMAGE) as project:
-        yield project
 
 
 def test_killed(project: Project, traces: Traces) -> None:

@@ -37,13 +37,6 @@ pytestmark = [
 _LAYERS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """The outer engine."""
-    with contextlib.closing(Engine()) as engine:
-        yield engine
-
-
 @pytest.fixture(scope="module", autouse=True)
 def store(engine: Engine) -> Iterator[str]:
     """A store of these tests' own, which they damage and prune."""
