@@ -91,6 +91,14 @@ class Membership:
         with self._lock:
             return list(self._nodes)
 
+    def roles(self) -> dict[str, str]:
+        """The role of each of these nodes as its managers told it last, by its name."""
+        with self._lock:
+            return {
+                node.name: MANAGER if node.node_id in self._managers else WORKER
+                for node in self._nodes
+            }
+
     def client(self, node: Node) -> docker.DockerClient:
         """A client on a node, the same each time."""
         with self._lock:

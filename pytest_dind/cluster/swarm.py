@@ -298,6 +298,14 @@ class Swarm:
         arguments.demand("Swarm.wait_for", service=service, replicas=replicas, timeout=timeout)
         Wait(self.name, self._members, replicas, timeout).until(service)
 
+    # what reports know
+
+    def _facts(self) -> dict[str, Any]:
+        """What a report of the run has of it; nothing is asked for."""
+        roles = self._members.roles()
+        nodes = [{"name": name, "role": role} for name, role in roles.items()]
+        return {"kind": "swarm", "daemons": [node.id for node in self.nodes], "nodes": nodes}
+
     # the end
 
     def stop(self) -> None:

@@ -153,7 +153,8 @@ class DaemonHooks:
 
         run = self._begin_beside(self.run(settings))
         started = partial(self._reports.attend, fixtures=FACTORY_FIXTURES)
-        factory = Factory(run, settings, unavailable, started, self._spare)
+        formed = self._reports.attend_cluster
+        factory = Factory(run, settings, unavailable, started, self._spare, formed)
         self._factories.append(factory)
         return factory
 

@@ -35,7 +35,7 @@ _RUNNING, _CRASHED = "running", "crashed"
 # What is made, and has a list of its own, by what recorders call it; containers are handed over.
 _LISTS = {"image": "images", "network": "networks", "volume": "volumes"}
 # Kinds whose entries have names of tests or of daemons in their ids, and nothing that is a secret.
-_PLAIN = ("run", "workers", "daemons", "tests")
+_PLAIN = ("run", "workers", "daemons", "clusters", "tests")
 _TEXTS = ("name", "image", "text", "message", "log", "health")
 _IMAGE_ACTIONS = {"pull": "pulled", "load": "loaded", "import": "loaded", "tag": "built"}
 
@@ -191,6 +191,8 @@ class Report:
         self._daemons: dict[str, Record] = {}
         self._told = ""
         self._ended: set[str] = set()
+        # The daemons of each cluster that have not ended, by its id.
+        self._nodes: dict[str, set[str]] = {}
         self._secrets: set[str] = set()
         self._masks: Secrets | None = None
         # The entries of what is there, by daemon, kind and id: names come again.
@@ -393,7 +395,61 @@ class Report:
         """Tell when a daemon ended, or when this process has left it, as `time.time` has it."""
         if daemon not in self._ended:
             self._ended.add(daemon)
-            self.journal.put("daemons", daemon, end=self.journal.at(moment), kept=kept)
+            end = self.journal.at(moment)
+            self.journal.put("daemons", daemon, end=end, kept=kept)
+            for cluster, left in self._nodes.items():
+                if left == {daemon}:
+                    self.journal.put("clusters", cluster, end=end)
+                left.discard(daemon)
+
+    # the clusters
+
+    def cluster(self, cluster: str, **facts: Any) -> None:
+        """Tell facts on a cluster, as the schema names them.
+
+        Args:
+            cluster: What it is known by.
+            facts: The facts.
+        """
+        if "daemons" in facts:
+            self._nodes[cluster] = set(facts["daemons"])
+        self._put("clusters", cluster, worker=self._worker, **facts)
+
+    def cluster_ready(self, cluster: str, began: float, ready: float) -> None:
+        """Tell when a cluster's start began and when it was ready, as `time.time` has it."""
+        at = self.journal.at
+        self.journal.put("clusters", cluster, start=at(began), ready=at(ready))
+
+    def namespace(
+        self,
+        cluster: str,
+        name: str,
+        *,
+        test: str | None = None,
+        times: tuple[float | None, float | None] = (None, None),
+        log: str | None = None,
+    ) -> None:
+        """Tell of a namespace of a Kubernetes cluster; may be called again as more is known.
+
+        Args:
+            cluster: What the cluster is known by.
+            name: The namespace's name.
+            test: The test that made it; empty for a wider fixture, None where that isn't known.
+            times: When it was made, and when its removal began, as `time.time` has it.
+            log: What there is to say of its pods that are not well, without secrets.
+        """
+        at = self.journal.at
+        self._put(
+            "namespaces",
+            f"{cluster} {name}",
+            name=name,
+            cluster=cluster,
+            worker=self._worker,
+            test=test,
+            start=at(times[0]),
+            end=at(times[1]),
+            log=log,
+        )
 
     # what others hand over
 

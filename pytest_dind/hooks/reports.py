@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import pytest
 from ..options import DAEMON_FIXTURES, REPORT
 
 if TYPE_CHECKING:
+    from ..cluster.swarm import Swarm
     from ..daemon.handle import Daemon
+    from ..kubernetes.handle import Kubernetes
     from ..recorder.recorder import Recorder
     from ..recorder.text import Secrets
     from ..recorder.timeline import Timeline
@@ -35,6 +37,30 @@ class _Attended:
     fixtures: frozenset[str]
 
 
+@dataclass
+class _Cluster:
+    """A cluster, and what the report of the run has of it already."""
+
+    handle: Kubernetes | Swarm
+    settings: Settings
+    told: dict[str, Any] = field(default_factory=dict)
+    # By the names of namespaces.
+    removed: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """What the report of the run knows it by."""
+        daemons: list[str] = self.told["daemons"]
+        return daemons[0]
+
+    @property
+    def kubernetes(self) -> Kubernetes | None:
+        """The cluster, if it is one of Kubernetes: tasks of a swarm are containers of its nodes."""
+        from ..kubernetes.handle import Kubernetes
+
+        return self.handle if isinstance(self.handle, Kubernetes) else None
+
+
 class Reports:
     """The recorders of this process's daemons, and what reports say by them.
 
@@ -51,6 +77,7 @@ class Reports:
         self._wider = wider
         self._timeline: Timeline | None = None
         self._attended: list[_Attended] = []
+        self._clusters: list[_Cluster] = []
         # By the ids of daemons that have ended: how they did.
         self._endings: dict[str, str] = {}
         # A forked child has none of the threads.
@@ -105,6 +132,24 @@ class Reports:
             self._report.daemon(daemon.record)
         recorder.start()
 
+    def attend_cluster(self, cluster: Kubernetes | Swarm, settings: Settings, began: float) -> None:
+        """Report what happens in a cluster from now on, when it is ready.
+
+        Args:
+            cluster: The cluster, whose daemons are attended already.
+            settings: Their settings.
+            began: When its start began, as `time.time` has it.
+        """
+        if not self._records(settings):
+            return
+        found = _Cluster(cluster, settings, cluster._facts())
+        self._clusters.append(found)
+        if self._report is not None:
+            of_kubernetes = found.kubernetes
+            version = {"version": of_kubernetes.version} if of_kubernetes is not None else {}
+            self._report.cluster(found.id, name=cluster.name, **found.told, **version)
+            self._report.cluster_ready(found.id, began, time.time())
+
     def leave(self, daemon: Daemon) -> Recorder | None:
         """Attend to a daemon no more, which is about to end; may ask it for the last time.
 
@@ -147,6 +192,48 @@ class Reports:
             )
             if wanted:
                 report.sections += self._sections(item, one, self._timeline)
+        for cluster in self._clusters:
+            logs = cluster.settings.logs
+            shows = (report.failed and logs != _OFF) or (
+                logs == _ALL and report.passed and report.when == "call"
+            )
+            if shows or (report.failed and self._report is not None):
+                found = self._pods(item, cluster, self._timeline)
+                report.sections += found if shows else []
+
+    def _pods(
+        self, item: pytest.Item, cluster: _Cluster, timeline: Timeline
+    ) -> list[tuple[str, str]]:
+        """Return the sections on the pods of the test's namespaces; has the run's report have them.
+
+        Those are what the test made and what fixtures of a wider scope made, or else the default
+        one.
+        """
+        handle = cluster.kubernetes
+        if handle is None:
+            return []
+        makers = {
+            one.name: timeline.maker(one.made) for one in handle._lifetimes() if one.removed is None
+        }
+        names: Any = getattr(item, "fixturenames", ())
+        if FACTORY_FIXTURES.isdisjoint(names) and timeline.test not in makers.values():
+            return []
+        from ..recorder import pods
+
+        chosen = [name for name, maker in makers.items() if maker in (timeline.test, "")]
+        found = pods.sections(
+            handle._members.api,
+            handle.name,
+            chosen or ["default"],
+            int(cluster.settings.log_lines),
+            secrets(each.settings for each in self._attended),
+        )
+        if self._report is not None:
+            self._tell_of(cluster, self._report)
+            for name, parts in found.items():
+                text = "\n".join(f"{title}\n{text}" for title, text in parts)
+                self._report.namespace(cluster.id, name, log=text or None)
+        return [section for parts in found.values() for section in parts]
 
     def _sections(
         self, item: pytest.Item, one: _Attended, timeline: Timeline
@@ -187,11 +274,30 @@ class Reports:
 
     def _turn(self, *, last: bool = False) -> None:
         """Hand over to the report of the run what became known since; without one, forget it."""
+        if self._report is not None:
+            for cluster in self._clusters:
+                self._tell_of(cluster, self._report)
         for one in self._attended:
             if self._report is None:
                 one.recorder.turn()
             else:
                 self._hand_over(one, self._report, last=last)
+
+    def _tell_of(self, cluster: _Cluster, report: reporting.Report) -> None:
+        """Hand over what became known of a cluster: its nodes, and namespaces."""
+        facts = cluster.handle._facts()
+        if facts["nodes"] and facts["nodes"] != cluster.told["nodes"]:
+            report.cluster(cluster.id, nodes=facts["nodes"])
+            cluster.told |= {"nodes": facts["nodes"]}
+        timeline, handle = self._timeline, cluster.kubernetes
+        if timeline is None or handle is None:
+            return
+        for one in handle._lifetimes():
+            is_removed = one.removed is not None
+            if cluster.removed.get(one.name) != is_removed:
+                cluster.removed[one.name] = is_removed
+                maker = timeline.maker(one.made)
+                report.namespace(cluster.id, one.name, test=maker, times=(one.made, one.removed))
 
     def _hand_over(self, one: _Attended, report: reporting.Report, *, last: bool) -> None:
         """Hand over what became known of a daemon.
@@ -217,6 +323,7 @@ class Reports:
     def close(self) -> None:
         """End the recorders."""
         attended, self._attended, self._timeline = self._attended, [], None
+        self._clusters = []
         if os.getpid() == self._process:
             for one in attended:
                 one.recorder.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from ..validation import shown
 from . import access, images, membership, namespace, relays, waiting, workloads
 from .api import Refused
 from .membership import Members
-from .namespace import Namespace
+from .namespace import Lifetime, Namespace
 from .node import KubernetesNode
 from .relays import Relays
 
@@ -59,6 +61,8 @@ class Kubernetes:
         # What was loaded, for nodes that join.
         self._loaded: list[str | os.PathLike[str]] = []
         self._removals = ThreadPoolExecutor(1)
+        # Those that this handle has made.
+        self._namespaces: list[Lifetime] = []
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -304,15 +308,34 @@ class Kubernetes:
         """
         arguments.demand("Kubernetes.namespace", name=name)
         found = namespace.unique(name)
+        made = Lifetime(found, time.time())
         namespace.create(self._members.api, found)
+        with self._lock:
+            self._namespaces.append(made)
         return Namespace(found, self)
 
     def remove_namespace(self, name: str) -> None:
         """Remove a namespace with all that is in it, in the background."""
         arguments.demand("Kubernetes.remove_namespace", name=name)
+        with self._lock:
+            for made in self._namespaces:
+                if made.name == name:
+                    made.removed = made.removed or time.time()
         # None is needed where the test has stopped the cluster.
         with contextlib.suppress(RuntimeError):
             self._removals.submit(namespace.remove, self._members.api, str(name))
+
+    # what reports know
+
+    def _facts(self) -> dict[str, Any]:
+        """What a report of the run has of it; nothing is asked for."""
+        nodes = [{"name": node.name, "role": node.role} for node in self.nodes]
+        return {"kind": "kubernetes", "daemons": [self.daemon.id], "nodes": nodes}
+
+    def _lifetimes(self) -> list[Lifetime]:
+        """The namespaces that this handle has made, those too that are removed."""
+        with self._lock:
+            return [dataclasses.replace(one) for one in self._namespaces]
 
     # the end
 

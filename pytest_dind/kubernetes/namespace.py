@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -80,6 +81,21 @@ class Namespace(str):
     def logs(self, pod: str, *, container: str = "", tail: int | None = None) -> str:
         """As `Kubernetes.logs`, in this namespace."""
         return self.kubernetes.logs(pod, namespace=self.name, container=container, tail=tail)
+
+
+@dataclass
+class Lifetime:
+    """When a namespace of a test was there, as `time.time` has it.
+
+    Attributes:
+        name: Its name.
+        made: When it was made.
+        removed: When its removal began; None while it is there.
+    """
+
+    name: str
+    made: float
+    removed: float | None = None
 
 
 def unique(wish: str) -> str:

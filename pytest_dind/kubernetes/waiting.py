@@ -11,7 +11,7 @@ from typing import Any
 from ..causes import explained
 from ..engine.polling import poll
 from ..errors import WorkloadFailed, WorkloadTimeout
-from . import workloads
+from . import evidence, workloads
 from .api import Api, Refused
 from .workloads import Seen, Target, Verdict
 
@@ -20,7 +20,6 @@ _POLL_SECONDS = 0.05
 _STUCK_SECONDS = 3
 _LAST_LINES = 10
 _MOST_PODS = 5
-_MOST_EVENTS = 6
 _ENDPOINTS = "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 
 
@@ -139,43 +138,13 @@ class Wait:
         for pod in bad:
             lines += workloads.told(pod)
         for name in dict.fromkeys([self.target.name, *(one["metadata"]["name"] for one in bad)]):
-            lines += self._events(name)
+            lines += evidence.warnings(self.api, self.target.namespace, name).get(name, [])
         for pod in bad:
-            said = self._log(pod)
+            container, said = evidence.last_lines(self.api, pod, _LAST_LINES)
             if said:
-                lines += said
+                lines += [f"Last log lines of {container!r} in {pod['metadata']['name']}:", said]
                 break
         return "\n".join(lines)
-
-    def _events(self, name: str) -> list[str]:
-        """The warnings among the events of an object, in the order in which they came."""
-        with contextlib.suppress(Refused):
-            found = self.api.get(
-                workloads_events(self.target.namespace),
-                fieldSelector=f"involvedObject.name={name},type=Warning",
-            )["items"]
-            return [
-                f"Event of {name}: {one.get('reason')}: {one.get('message')}"
-                for one in found[-_MOST_EVENTS:]
-            ]
-        return []
-
-    def _log(self, pod: Mapping[str, Any]) -> list[str]:
-        """The last log lines of a pod's container that ended."""
-        for one in workloads.container_statuses(pod):
-            state, last = one.get("state") or {}, one.get("lastState") or {}
-            if not ("terminated" in state or "terminated" in last):
-                continue
-            name = pod["metadata"]["name"]
-            query = {"container": one["name"], "tailLines": str(_LAST_LINES)}
-            if "terminated" not in state:
-                query["previous"] = "true"
-            with contextlib.suppress(Refused):
-                path = f"{workloads.place(workloads.POD, self.target.namespace)}/{name}/log"
-                said = self.api.text(path, **query).rstrip()
-                if said:
-                    return [f"Last log lines of {one['name']!r} in {name}:", said]
-        return []
 
 
 def see(api: Api, target: Target) -> Seen | None:
@@ -216,11 +185,6 @@ def ready_addresses(api: Api, service: Target) -> list[str]:
         if (endpoint.get("conditions") or {}).get("ready") is not False
         for address in endpoint["addresses"]
     ]
-
-
-def workloads_events(namespace: str) -> str:
-    """Where the API has the events of a namespace."""
-    return f"/api/v1/namespaces/{namespace}/events"
 
 
 def _tagged(image: str) -> str:

@@ -16,8 +16,8 @@ from . import page
 
 VERSION = 1
 KINDS = (
-    *("workers", "daemons", "tests", "containers", "images", "networks", "volumes"),
-    *("leaks", "events", "gaps"),
+    *("workers", "daemons", "clusters", "tests", "containers", "images", "networks", "volumes"),
+    *("namespaces", "leaks", "events", "gaps"),
 )
 """The kinds of things; the document has a list of each. Facts on the run itself are of `RUN`."""
 RUN = "run"

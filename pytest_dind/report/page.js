@@ -1,8 +1,9 @@
 "use strict";
 (() => {
-const LISTS = ["workers", "daemons", "tests", "containers", "images", "networks", "volumes", "leaks", "events", "gaps"];
+const LISTS = ["workers", "daemons", "clusters", "tests", "containers", "images", "networks", "volumes", "namespaces", "leaks", "events", "gaps"];
 const ROW = 26, SPARE = 12, GUTTER = 112, MOST_PRINTED = 1000, FOLLOWS_FROM = 100;
 const BAD = new Set(["failed", "error", "crashed"]);
+const PRODUCTS = { kubernetes: "Kubernetes", swarm: "swarm" };
 const GLYPHS = { passed: "✓", failed: "✗", error: "✗", crashed: "✗", skipped: "–", xfailed: "≈", xpassed: "≈", rerun: "↻", running: "…" };
 const $ = (id) => document.getElementById(id);
 
@@ -58,6 +59,13 @@ function build() {
     if (!one.kept) ends.set(one.id, one.end);
     lanes.push(lane);
   }
+  // A cluster's lane is above those of the daemons that it is made of.
+  const clusters = new Map();
+  for (const one of data.clusters.sort(byStart)) {
+    const lane = row("cluster", 1, one, null), first = lanes.findIndex((made) => one.daemons?.includes(made.one.id));
+    clusters.set(one.id, lane);
+    lanes.splice(first < 0 ? lanes.length : first, 0, lane);
+  }
   const names = new Set([...data.workers.map((one) => one.id), ...data.tests.map((one) => one.worker)]);
   for (const name of [...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }))) {
     const one = data.workers.find((worker) => worker.id === name) || { id: name };
@@ -76,9 +84,9 @@ function build() {
     return runs.filter((run) => at == null || run.one.start <= at).pop() || runs[0];
   };
   const other = () => lanes[0] || (lanes.push(row("worker", 1, { id: "main" }, null)), lanes[0]);
-  const parent = (one, at) => (one.test && maker(one.worker, one.test, at)) || daemons.get(one.daemon) || workers.get(one.worker) || other();
+  const parent = (one, at) => (one.test && maker(one.worker, one.test, at)) || clusters.get(one.cluster) || daemons.get(one.daemon) || workers.get(one.worker) || other();
   const things = [];
-  for (const [kind, list] of [["container", "containers"], ["image", "images"], ["network", "networks"], ["volume", "volumes"]])
+  for (const [kind, list] of [["container", "containers"], ["image", "images"], ["network", "networks"], ["volume", "volumes"], ["namespace", "namespaces"]])
     for (const one of data[list].sort(byStart)) {
       const under = parent(one, one.created ?? one.start);
       things.push(row(kind, under.level + 1, one, under));
@@ -101,7 +109,7 @@ const isBad = (made) => (made.kind === "test" && BAD.has(made.one.outcome)) || f
 function haystack(made) {
   if (made.text === null) {
     const one = made.one;
-    made.text = [one.nodeid, one.name, one.id, one.image, one.log, one.message, one.text, one.outcome, one.health, made.kind === "container" && one.exit_code != null ? `exit ${one.exit_code}` : ""]
+    made.text = [one.nodeid, one.name, one.id, one.image, one.nodes?.map((node) => node.name).join(" "), one.log, one.message, one.text, one.outcome, one.health, made.kind === "container" && one.exit_code != null ? `exit ${one.exit_code}` : ""]
       .filter(Boolean).join("\n").toLowerCase();
   }
   return made.text;
@@ -155,9 +163,9 @@ const moment = (at) => (at == null ? "" : `+${took(at)}`);
 const span = (made) => {
   const one = made.one;
   if (made.kind === "container") return [one.created ?? one.started ?? 0, one.ended ?? (one.removed ? one.created : ends.get(one.daemon) ?? null)];
-  if (made.kind === "test" || made.kind === "daemon") return [one.start ?? 0, one.end ?? null];
+  if (made.kind === "test" || made.kind === "daemon" || made.kind === "cluster") return [one.start ?? 0, one.end ?? null];
   if (made.kind === "worker") return [one.start ?? made.children[0]?.one.start ?? 0, Math.max(0, ...made.children.map((child) => child.one.end ?? 0)) || null];
-  return [one.start ?? one.created ?? one.at ?? 0, one.end ?? one.removed ?? ends.get(one.daemon) ?? null];
+  return [one.start ?? one.created ?? one.at ?? 0, one.end ?? one.removed ?? ends.get(one.daemon ?? one.cluster) ?? null];
 };
 
 function title(made) {
@@ -167,6 +175,7 @@ function title(made) {
     return rest.length ? [rest.join("::"), file] : [file, ""];
   }
   if (made.kind === "daemon") return [`daemon ${one.name ?? one.id.slice(0, 12)}`, [one.mode && `mode ${one.mode}`, one.version && `Docker ${one.version}`].filter(Boolean).join(", ")];
+  if (made.kind === "cluster") return [`${PRODUCTS[one.kind] ?? "cluster"} ${one.name}`, [one.version, `${one.nodes?.length ?? 0} ${one.nodes?.length === 1 ? "node" : "nodes"}`].filter(Boolean).join(", ")];
   if (made.kind === "worker") return [one.id === "main" ? "tests" : `worker ${one.id}`, `${made.children.length} ${made.children.length === 1 ? "test" : "tests"}`];
   if (made.kind === "container") return [one.name ?? one.id.slice(0, 12), one.image ?? ""];
   if (made.kind === "leak") return [one.text ?? one.name, "left behind"];
@@ -184,6 +193,8 @@ function state(made) {
     return [one.removed ? "removed" : one.started != null ? ran : "created", ""];
   }
   if (made.kind === "daemon") return [one.kept ? "kept" : one.reused ? "reused" : one.ready != null ? `ready in ${took(one.ready - (one.start ?? 0))}` : "", ""];
+  if (made.kind === "cluster") return [one.ready != null ? `ready in ${took(one.ready - (one.start ?? 0))}` : "", ""];
+  if (made.kind === "namespace" && one.log) return ["pods not well", "odd-text"];
   if (made.kind === "image") return [one.action ?? "", ""];
   if (made.kind === "worker") {
     const bad = made.children.filter(isBad).length;
@@ -213,6 +224,10 @@ function facts(made) {
     say("reused", one.reused && "yes: it was there before the run"); say("kept", one.kept && "yes: it outlives the run");
     say("events", made.events.length || ""); say("may have been missed", made.gaps.map((gap) => `${gap.text ?? "events"}, ${moment(gap.start)} to ${moment(gap.end)}`).join("; "));
     say("id", one.id);
+  } else if (made.kind === "cluster") {
+    say("version", one.version); say("start", moment(start)); say("ready", moment(one.ready)); say("end", moment(end));
+    say("nodes", one.nodes?.map((node) => `${node.name} (${node.role})`).join(", "));
+    say("daemons", one.daemons?.map(daemon).join(", ")); say("worker", one.worker);
   } else if (made.kind === "worker") {
     const count = {};
     for (const child of made.children) if (child.one.outcome) count[child.one.outcome] = (count[child.one.outcome] || 0) + 1;
@@ -225,7 +240,8 @@ function facts(made) {
     say("ended", one.ended != null ? moment(one.ended) : one.removed ? "" : end != null ? `with its daemon, ${moment(end)}` : "not ended"); say("ran", one.started != null && one.ended != null ? took(one.ended - one.started) : "");
     say("removed", one.removed && "yes"); say("id", one.id.slice(0, 12));
   } else {
-    say("kind", made.kind); say("action", one.action); say("made by", one.test); say("daemon", daemon(one.daemon));
+    say("kind", made.kind); say("action", one.action); say("made by", one.test); say("daemon", one.daemon && daemon(one.daemon));
+    say("cluster", one.cluster && (data.clusters.find((found) => found.id === one.cluster)?.name ?? one.cluster));
     say("at", moment(start)); say("took", end != null ? took(end - start) : ""); say("text", one.text);
   }
   return list;
@@ -275,6 +291,8 @@ function bars(made) {
     for (const phase of one.phases || []) found.push(bar(phase.start, phase.start + phase.seconds, phase.name === "pull" || phase.name === "load" ? "pull" : "start", "phase"));
     for (const gap of made.gaps) found.push(bar(gap.start, gap.end, "", "gap"));
     if (made.events.length < 400) for (const event of made.events) found.push(bar(event.at, event.at, "", "dot"));
+  } else if (made.kind === "cluster") {
+    if (one.ready != null) found.push(bar(one.start ?? 0, one.ready, "start", "phase"), bar(one.ready, one.end, "ready", "phase"));
   } else if (made.kind === "container") {
     const name = made.leaked ? "leak" : one.oom || one.exit_code ? "ended-badly" : "container";
     found.push(bar(start, one.started ?? end ?? start, "", "thin"));
@@ -325,7 +343,7 @@ function element(made, index) {
     name.append(caret);
   }
   if (made.kind === "test") name.append(make("span", { class: `glyph g-${["xfailed", "xpassed", "rerun", "running"].includes(one.outcome) ? "odd" : one.outcome}`, "aria-hidden": "true" }, GLYPHS[one.outcome] || "?"));
-  else if (made.level > 1) name.append(make("span", { class: `glyph ${made.leaked ? "g-leak" : made.kind === "container" ? "g-container" : "g-thing"}`, "aria-hidden": "true" }, made.leaked ? "!" : { container: "▪", image: "◇", network: "⟷", volume: "▭" }[made.kind] || "·"));
+  else if (made.level > 1) name.append(make("span", { class: `glyph ${made.leaked ? "g-leak" : made.kind === "container" ? "g-container" : "g-thing"}`, "aria-hidden": "true" }, made.leaked ? "!" : { container: "▪", image: "◇", network: "⟷", volume: "▭", namespace: "▣" }[made.kind] || "·"));
   name.append(main);
   if (aside) name.append(make("span", { class: "aside" }, aside));
   const graph = make("div", { role: "gridcell", class: "bars" });
@@ -411,6 +429,7 @@ function drawOverview(from, to) {
       else {
         const one = lane.one, box = (a, b, name) => { context.fillStyle = colour(name); context.fillRect(x(a), top + 2, Math.max(1, x(b) - x(a)), inner); };
         box(one.ready ?? one.start ?? 0, one.end ?? whole, "ready");
+        if (lane.kind === "cluster" && one.ready != null) box(one.start ?? 0, one.ready, "start");
         for (const phase of one.phases || []) box(phase.start, phase.start + phase.seconds, phase.name === "start" ? "start" : "pull");
       }
     });
@@ -489,6 +508,7 @@ function details(made, focus = true) {
   const block = (name, text) => { if (text) content.append(make("h3", {}, name), make("pre", { tabindex: "0", role: "region", "aria-label": name }, text)); };
   block(one.outcome === "skipped" ? "Why it was skipped" : "What pytest said", one.message);
   block("Health checks", one.health);
+  if (made.kind === "namespace") block("Pods that were not well when its test failed", one.log);
   if (made.kind === "container") block("Log", one.log || "Nothing was written, or nothing of it is known.");
   if (made.kind === "daemon" && made.events.length) block("Events", made.events.map((event) => `${moment(event.at).padEnd(9)} ${event.text}`).join("\n"));
   const linked = made.kind === "test" ? made.children : made.parent && made.parent.kind === "test" ? [made.parent] : [];
@@ -620,6 +640,7 @@ function introduce() {
   const odd = data.tests.length - (count.passed || 0) - bad - (count.skipped || 0);
   if (odd) figure(odd.toLocaleString("en"), "other");
   figure(data.daemons.length, data.daemons.length === 1 ? "daemon" : "daemons");
+  if (data.clusters.length) figure(data.clusters.length, data.clusters.length === 1 ? "cluster" : "clusters");
   if (data.containers.length) figure(data.containers.length.toLocaleString("en"), data.containers.length === 1 ? "container" : "containers");
   figure(data.leaks.length.toLocaleString("en"), "left behind", data.leaks.length ? "bad" : "");
   figure(took(whole), "in all");

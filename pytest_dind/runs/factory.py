@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -47,21 +48,25 @@ class Factory:
         unavailable: A context in which a daemon is asked for; it may skip the test.
         started: Is told of each daemon, and its settings.
         spare: Gives a daemon of these settings that has been started ahead, if there is one.
+        formed: Is told of each swarm and each cluster once it is ready, of the settings of its
+            daemons, and when its start began, as `time.time` has it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with
         self,
         run: Run,
         settings: Settings,
         unavailable: Callable[[Settings], AbstractContextManager[None]],
         started: Callable[[Daemon, Settings], None] = lambda daemon, settings: None,
         spare: Callable[[Settings], Loan | None] = lambda settings: None,
+        formed: Callable[[Swarm | Kubernetes, Settings, float], None] = lambda *known: None,
     ) -> None:
         self._run = run
         self._settings = settings
         self._unavailable = unavailable
         self._started = started
         self._spare = spare
+        self._formed = formed
         # Daemons of another run.
         self._lent: list[Loan] = []
         self._numbers = itertools.count(1)
@@ -226,6 +231,7 @@ class Factory:
         from . import swarms
 
         swarms.demand(nodes, managers, settings)
+        began = time.time()
         chosen = self._chosen(**settings)
         with self._unavailable(chosen):
             engine = self._run.engine(chosen)
@@ -242,6 +248,7 @@ class Factory:
         )
         swarm = maker.make(int(nodes), int(managers))
         self._swarms.append(swarm)
+        self._formed(swarm, chosen, began)
         return swarm
 
     def kubernetes(
@@ -281,6 +288,7 @@ class Factory:
         _demand_name("kubernetes", name)
         image = clusters.image_of(image or self._settings.kubernetes_image, version)
         clusters.demand(nodes, image, failover, settings)
+        began = time.time()
         chosen = self._chosen(**settings)
         with self._unavailable(chosen):
             engine = self._run.engine(chosen)
@@ -298,6 +306,7 @@ class Factory:
         )
         cluster = maker.make(int(nodes), image, failover)
         self._clusters.append(cluster)
+        self._formed(cluster, chosen, began)
         return cluster
 
     def _start_node(self, name: str, settings: Settings, origin: Origin | None = None) -> Daemon:

@@ -230,6 +230,35 @@ def small(path: Path, *, cut_short: bool = False) -> Path:
     return path
 
 
+def clusters(path: Path) -> Path:
+    """Write a run with a Kubernetes cluster and a swarm."""
+    made = _begin(path, "fleet")
+    for name in ("kubernetes1", "swarm1-node1", "swarm1-node2"):
+        _daemon(made, name, 0.2, 9.5, 0)
+    made.put(
+        "clusters", "k", kind="kubernetes", name="kubernetes1", version="v1.34.2", worker="main",
+        daemons=["kubernetes1"], start=0.2, ready=4.1, end=9.5,
+        nodes=[{"name": "server", "role": "server"}, {"name": "agent1", "role": "agent"}],
+    )  # fmt: skip
+    roles = {"swarm1-node1": "manager", "swarm1-node2": "worker"}
+    made.put(
+        "clusters", "s", kind="swarm", name="swarm1", worker="main", start=0.2, ready=2.2, end=9.5,
+        daemons=[*roles], nodes=[{"name": name, "role": role} for name, role in roles.items()],
+    )  # fmt: skip
+    test = "tests/test_web.py::test_rolls_out"
+    made.put("workers", "main", start=0.1)
+    _test(made, "main", test, 4.2, call=3.0, outcome="failed", message=MESSAGE)
+    made.put(
+        "namespaces", "k test-rolls-out-1", name="test-rolls-out-1", cluster="k", worker="main",
+        test=test, start=4.2, end=7.3,
+        log="dind log of pod 'web' in namespace 'test-rolls-out-1', exited with code 3\nno config",
+    )  # fmt: skip
+    made.put("run", "", end=9.6, exit_status=1)
+    made.finish()
+    made.close()
+    return path
+
+
 def large(path: Path, *, tests: int = 2000, containers: int = 5000) -> Path:
     """Write a run of four workers with thousands of tests and containers."""
     chance = random.Random(1)

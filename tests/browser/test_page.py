@@ -158,6 +158,22 @@ def test_end_of_a_daemon(browser: Browser, small: Path) -> None:
     assert not browser.run("document.querySelector('#body .l3 .open')")
 
 
+def test_clusters(browser: Browser, pages: Path) -> None:
+    """A cluster has a lane; a namespace is under its test, with what its pods said."""
+    browser.open(runs.clusters(pages / "clusters.html"))
+    browser.screenshot(pages / "clusters.png")
+    text = " ".join(_rows(browser))
+    for name in ("Kubernetes kubernetes1", "v1.34.2, 2 nodes", "swarm swarm1", "test-rolls-out-1"):
+        assert name in text
+    assert text.index("Kubernetes kubernetes1") < text.index("daemon kubernetes1")
+    _search(browser, "no config")
+    until(lambda: "1 match" in _text(browser, "#count"), 10, "the search is done")
+    assert "pods not well" in _text(browser, "#body .l3")
+    browser.run("document.querySelector('#body .l3').click()")
+    assert "no config" in _text(browser, "#content pre")
+    assert browser.messages == []
+
+
 def test_zoom(browser: Browser, small: Path) -> None:
     """The scale of time follows the keys."""
     browser.open(small)

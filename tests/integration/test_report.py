@@ -225,3 +225,22 @@ def test_all_of_a_run(project: Project, mode: str) -> None:
     (greedy,) = (one for one in found["tests"] if one["nodeid"].endswith("::test_greedy"))
     assert "no ***" in greedy["message"]
     assert "s3cr3t" not in (project.path / "report.html").read_text()
+
+
+@pytest.mark.requires_isolation
+def test_swarm(project: Project) -> None:
+    """A swarm is there with its nodes, their roles, and how long it took until all were Ready."""
+    project.write(
+        """
+        def test_it(dind_swarm):
+            dind_swarm.promote(dind_swarm.nodes[1])
+        """
+    )
+    found = _report(project, "--dind-nodes=2")
+
+    (cluster,) = found["clusters"]
+    assert (cluster["kind"], cluster["name"], cluster["worker"]) == ("swarm", "swarm1", "main")
+    assert {one["role"] for one in cluster["nodes"]} == {"manager"}
+    daemons = {one["id"]: one for one in found["daemons"]}
+    assert [daemons[one]["name"] for one in cluster["daemons"]] == ["swarm1-node1", "swarm1-node2"]
+    assert 0 <= cluster["start"] < cluster["ready"] < cluster["end"] <= found["run"]["end"]

@@ -41,6 +41,11 @@ def test_schema(tmp_path: Path, cut_short: bool) -> None:
         assert json.loads(path.with_name("report.html.json").read_text()) == found
 
 
+def test_schema_of_clusters(tmp_path: Path) -> None:
+    """A run with clusters is as the schema says, too."""
+    schema.check(document.read(runs.clusters(tmp_path / "report.html")))
+
+
 def test_schema_is_checked(tmp_path: Path) -> None:
     """The check of the schema finds what does not fit it."""
     found = document.read(runs.small(tmp_path / "report.html"))
@@ -355,3 +360,49 @@ def test_secrets(pytestconfig: pytest.Config, path: Path, monkeypatch: pytest.Mo
     found = document.read(path)
     assert found["tests"][0]["message"] == "assert '***'"
     assert found["containers"][0]["log"] == "log ***"
+
+
+def test_clusters(pytestconfig: pytest.Config, path: Path) -> None:
+    """A cluster ends with the last of its daemons; its nodes are those that it had last."""
+    made = reporting.Report(pytestconfig, Journal(path, 1.0), "gw1")
+    nodes = [{"name": "n1", "role": "manager"}, {"name": "n2", "role": "worker"}]
+    made.cluster("a", kind="swarm", name="swarm1", daemons=["a", "b"], nodes=nodes)
+    made.cluster_ready("a", 2.0, 4.5)
+    for name in ("a", "b"):
+        made.journal.put("daemons", name, name=name)
+    made.daemon_ended("b", 5.0)
+    made.cluster("a", nodes=nodes[:1])
+    (before,) = document.read(path)["clusters"]
+    assert "end" not in before
+    made.daemon_ended("a", 7.0)
+
+    found = document.read(path)
+    schema.check(found)
+    assert found["clusters"] == [
+        {
+            "id": "a",
+            "kind": "swarm",
+            "name": "swarm1",
+            "worker": "gw1",
+            "daemons": ["a", "b"],
+            "nodes": [{"name": "n1", "role": "manager"}],
+            "start": 1,
+            "ready": 3.5,
+            "end": 6,
+        }
+    ]
+
+
+def test_namespaces(pytestconfig: pytest.Config, path: Path) -> None:
+    """A namespace has its test, its time, and what its pods said when that failed."""
+    made = reporting.Report(pytestconfig, Journal(path, 1.0), "main")
+    made.hide(["s3cr3t"])
+    made.namespace("c", "test-it-1", test="t::it", times=(2.0, None))
+    made.namespace("c", "test-it-1", log="no s3cr3t")
+    made.namespace("c", "test-it-1", times=(None, 5.0))
+
+    found = document.read(path)
+    schema.check(found)
+    (one,) = found["namespaces"]
+    assert (one["name"], one["cluster"], one["test"]) == ("test-it-1", "c", "t::it")
+    assert (one["start"], one["end"], one["log"]) == (1, 4, "no ***")
