@@ -21,6 +21,8 @@ DAEMON_FIXTURES = frozenset(
     {"dind_daemon", "dind_client", "dind_env", "dind_activated", "dind_clean"}
 )
 """The fixtures that start the daemon."""
+CLUSTER_FIXTURES = frozenset({"dind_kubernetes", "dind_swarm"})
+"""The fixtures that start a cluster."""
 FRESH = "dind_fresh"
 """The fixture that gives a test a daemon of its own."""
 
@@ -28,7 +30,7 @@ FRESH = "dind_fresh"
 _HAS_TYPES = pytest.version_tuple >= (9,)
 
 AHEAD = "dind/ahead"
-"""The name of pytest's cache that has which runs needed the daemon."""
+"""The name of pytest's cache that has what each run needed."""
 
 CLEAN = "dind_clean"
 """The name of a fixture and of a marker."""

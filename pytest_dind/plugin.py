@@ -39,7 +39,7 @@ _REQUIREMENTS = "_dind_requirements"
 _POOL = "_dind_pool"
 _OF_CONFIG = frozenset({"dind_config", "pytestconfig", options.IMAGE_FIXTURE})
 _STARTING = options.DAEMON_FIXTURES | {options.FRESH}
-_ASKING = _STARTING | {_REQUIREMENTS}
+_ASKING = _STARTING | options.CLUSTER_FIXTURES | {_REQUIREMENTS}
 # The latter of `Daemon.exec`, and of the suite's own commands too.
 _SHORTENED = (("pytest_dind.errors", "DindError"), ("subprocess", "SubprocessError"))
 
@@ -150,7 +150,8 @@ def _registered_hooks(config: pytest.Config) -> DaemonHooks | None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin the report, if `--dind-report` asks for one: it ends the run here if it can't be.
 
-    Then begin the daemon's start, where the last run like this one needed it.
+    Then begin the start of the daemon, or of clusters, where the last run like this one needed
+    them.
     """
     config = session.config
     path = _settings(config).report
@@ -166,8 +167,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if cache is not None and cache.get(options.AHEAD, None):
         from .hooks import ahead
 
-        if ahead.is_expected(config):
-            _daemon_hooks(config).start_ahead()
+        expected = ahead.expected(config)
+        if expected:
+            _daemon_hooks(config).start_ahead(expected)
     if config.pluginmanager.hasplugin("dsession"):
         # They invite xdist's workers.
         _daemon_hooks(config)
@@ -348,21 +350,29 @@ def dind_factory(
 ) -> Iterator[Factory]:
     """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
     with _unavailable(dind_config):
-        factory = _daemon_hooks(pytestconfig).factory(_on_image(dind_config, _dind_image))
+        factory = _daemon_hooks(pytestconfig).clusters.factory(_on_image(dind_config, _dind_image))
     yield factory
     factory.close()
 
 
 @pytest.fixture(scope="session")
-def dind_swarm(dind_factory: Factory, dind_config: settings.Settings) -> Swarm:
+def dind_swarm(
+    dind_factory: Factory, dind_config: settings.Settings, pytestconfig: pytest.Config
+) -> Swarm:
     """A swarm of `--dind-nodes` daemons, one of them its manager, each of them Ready."""
-    return dind_factory.swarm(nodes=int(dind_config.nodes))
+    clusters = _daemon_hooks(pytestconfig).clusters
+    found: Swarm = clusters.given(dind_factory, "dind_swarm", int(dind_config.nodes))
+    return found
 
 
 @pytest.fixture(scope="session")
-def dind_kubernetes(dind_factory: Factory, dind_config: settings.Settings) -> Kubernetes:
+def dind_kubernetes(
+    dind_factory: Factory, dind_config: settings.Settings, pytestconfig: pytest.Config
+) -> Kubernetes:
     """A Kubernetes cluster of `--dind-nodes` nodes, ready when it is handed over."""
-    return dind_factory.kubernetes(nodes=int(dind_config.nodes))
+    clusters = _daemon_hooks(pytestconfig).clusters
+    found: Kubernetes = clusters.given(dind_factory, "dind_kubernetes", int(dind_config.nodes))
+    return found
 
 
 @pytest.fixture

@@ -208,8 +208,9 @@ class Settings:
     )
     ahead: Final[str] = option(
         "auto",
-        "whether the daemon's start begins with the session, beside collection, where the last "
-        "run with the same options needed it (pytest's cache knows): auto or off",
+        "whether the start of the daemon, or of the cluster of dind_kubernetes or dind_swarm, "
+        "begins with the session, beside collection, where the last run with the same options "
+        "needed it (pytest's cache knows): auto or off",
         metavar="WHEN",
         choices=("auto", "off"),
         shapes=False,

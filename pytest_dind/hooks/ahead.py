@@ -1,9 +1,10 @@
-"""The guess that a run will need the daemon: what the last run with the same options did."""
+"""The guess what a run will need: the daemon, or a cluster, as the last run with its options."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..options import AHEAD, SETTINGS
@@ -11,12 +12,14 @@ from ..options import AHEAD, SETTINGS
 if TYPE_CHECKING:
     import pytest
 
+DAEMON = "dind_daemon"
+"""What stands for the daemon of the options; clusters have the names of their fixtures."""
 _MOST = 32
 """How many runs are remembered; each has other options, or other tests on its command line."""
 
 
-def is_expected(config: pytest.Config) -> bool:
-    """Tell whether this run, by the last one like it, will need the daemon of its options.
+def expected(config: pytest.Config) -> frozenset[str]:
+    """Return what this run will need, by the last one like it.
 
     xdist's workers don't start it: the process that has them does.
     """
@@ -28,26 +31,33 @@ def is_expected(config: pytest.Config) -> bool:
         or config.getoption("show_fixtures_per_test", False)
     )
     if only_shows or settings.ahead == "off" or hasattr(config, "workerinput"):
-        return False
+        return frozenset()
     if config.pluginmanager.hasplugin("dsession") and settings.scope != "session":
-        return False
-    return _key(config) in _known(config)
+        return frozenset()
+    return frozenset(_known(config).get(_key(config), ()))
 
 
-def note(config: pytest.Config, *, needed: bool) -> None:
-    """Remember whether this run needed the daemon of its options, for the next one like it."""
+def note(config: pytest.Config, needed: Collection[str]) -> None:
+    """Remember what this run needed, for the next one like it.
+
+    Args:
+        config: pytest's configuration.
+        needed: `DAEMON`, and the fixtures of clusters.
+    """
     if hasattr(config, "workerinput") or getattr(config, "cache", None) is None:
         return
     known, key = _known(config), _key(config)
-    if (key in known) != needed:
-        kept = [other for other in known if other != key]
-        config.cache.set(AHEAD, [*kept, key][-_MOST:] if needed else kept)
+    if set(known.get(key, ())) != set(needed):
+        kept = {other: what for other, what in known.items() if other != key}
+        if needed:
+            kept[key] = sorted(needed)
+        config.cache.set(AHEAD, dict([*kept.items()][-_MOST:]))
 
 
-def _known(config: pytest.Config) -> list[str]:
-    """Return the runs that needed it, the last at the end."""
-    found = config.cache.get(AHEAD, [])
-    return found if isinstance(found, list) else []
+def _known(config: pytest.Config) -> dict[str, list[str]]:
+    """Return what each run needed, that of the last at the end."""
+    found = config.cache.get(AHEAD, {})
+    return found if isinstance(found, dict) else {}
 
 
 def _key(config: pytest.Config) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import DindError
-from ..options import DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS
+from ..options import CLUSTER_FIXTURES, DAEMON_FIXTURES, IMAGES, REPORT, SETTINGS
 from ..settings import MAIN
 from . import ahead, junit, live, markers, matrix, terminal
 from .binds import Binds
+from .clusters import Clusters
 from .leaks import Leaks
 from .reports import FACTORY_FIXTURES, Reports
 from .unavailable import Unavailable, unavailable
@@ -63,6 +64,7 @@ class DaemonHooks:
         self._run: Run | None = None
         self._factories: list[Factory] = []
         self._fresh: Fresh | None = None
+        self.clusters = Clusters(config, self.factory, self._factories.remove)
         self._binds = Binds()
         self._environment: Environment | None = None
         # By the image that the tests' parameter names, which is empty where they have none.
@@ -72,8 +74,10 @@ class DaemonHooks:
         self._left: list[str] = []
         self._header: list[str] = []
         self._summary = terminal.Summary([], [], [])
-        # Whether the start began with the session, and whether a test was certain to need it.
-        self._guessed = self._needed = False
+        # What began to start with the session.
+        self._guessed: frozenset[str] = frozenset()
+        # Whether a test was certain to need the daemon.
+        self._needed = False
 
     def run(self, settings: Settings) -> Run:
         """Return the run that this process takes part in; the first call begins or joins it."""
@@ -95,13 +99,21 @@ class DaemonHooks:
             )
         return self._run
 
-    def start_ahead(self) -> None:
-        """Begin the daemon's start on a guess, before the tests are collected."""
+    def start_ahead(self, expected: frozenset[str]) -> None:
+        """Begin on a guess, before the tests are collected, the start of what they will need.
+
+        Args:
+            expected: What that is, as `ahead.expected` has it.
+        """
+        self._guessed = expected
         # What it fails on, the first test that asks for the daemon says.
         with suppress(DindError):
             settings = self._config.stash[SETTINGS]
-            self.run(settings).start_in_background(settings)
-            self._guessed = True
+            if ahead.DAEMON in expected:
+                self.run(settings).start_in_background(settings)
+        clusters = expected & CLUSTER_FIXTURES
+        if clusters:
+            self.clusters.begin(clusters)
 
     def daemon(self, settings: Settings, session: pytest.Session, image: str) -> Daemon:
         """Return the daemon of these settings, as the tests of a session are to have it.
@@ -268,7 +280,8 @@ class DaemonHooks:
         self._needed = not fails and self._needs_daemon(session.items)
         if hasattr(config, "workeroutput"):
             config.workeroutput[_NEEDED_KEY] = self._needed
-        if self._guessed:
+        self.clusters.review(session.items, certain=not fails and not self._only_plans)
+        if ahead.DAEMON in self._guessed:
             # The process that has xdist's workers has no tests; it knows in the end.
             if self._run is not None and not self._needed and not self._has_workers:
                 self._run.undo_start()
@@ -289,10 +302,15 @@ class DaemonHooks:
 
     def _needs_daemon(self, items: Sequence[pytest.Item]) -> bool:
         """Tell whether the run is certain to start a daemon that the options describe."""
-        only_plans = self._config.option.collectonly or self._config.getoption("setupplan", False)
         image = self._config.stash[SETTINGS].image
         of_options = [item for item in items if matrix.image_of(item) in ("", image)]
-        return not only_plans and markers.needs_daemon(of_options, DAEMON_FIXTURES)
+        return not self._only_plans and markers.needs_daemon(of_options, DAEMON_FIXTURES)
+
+    @property
+    def _only_plans(self) -> bool:
+        """Whether no test runs."""
+        option = self._config.option
+        return bool(option.collectonly or self._config.getoption("setupplan", False))
 
     # around each test
 
@@ -486,8 +504,10 @@ class DaemonHooks:
             return (yield)
         finally:
             if session.exitstatus in _WHOLE:
-                ahead.note(self._config, needed=self._needed)
+                used = {ahead.DAEMON} if self._needed else set()
+                ahead.note(self._config, used | self.clusters.used)
             try:
+                self.clusters.close()
                 if self._fresh is not None:
                     self._fresh.close()
             finally:
@@ -523,8 +543,9 @@ class DaemonHooks:
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
 
     def _is_wrong(self, run: Run) -> bool:
-        """Tell whether the daemon started on a guess, and no test has used it."""
-        return self._guessed and not self._needed and (self._has_workers or not run.records)
+        """Tell whether what started on a guess was used by no test."""
+        is_unused = not self._needed and not self.clusters.used
+        return bool(self._guessed) and is_unused and (self._has_workers or not run.records)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what tests left, which daemons there were, how long each took, and which stay."""

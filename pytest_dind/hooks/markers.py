@@ -254,13 +254,14 @@ def needs_daemon(items: Sequence[pytest.Item], fixtures: frozenset[str]) -> bool
         fixtures: The fixtures that start the daemon.
     """
     using = [item for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))]
-    if any(_overrides(item) for item in using):
+    if any(overrides(item, "dind_config") for item in using):
         return False
     return any(
         not any(map(item.get_closest_marker, (*REQUIREMENTS, "skip", "skipif"))) for item in using
     )
 
 
-def _overrides(item: pytest.Item) -> bool:
+def overrides(item: pytest.Item, *fixtures: str) -> bool:
+    """Tell whether a test may have other fixtures of these names than the plugin's own."""
     info: Any = getattr(item, "_fixtureinfo", None)
-    return info is None or len(info.name2fixturedefs.get("dind_config", ())) != 1
+    return info is None or any(len(info.name2fixturedefs.get(one, ())) != 1 for one in fixtures)

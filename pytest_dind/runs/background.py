@@ -1,4 +1,4 @@
-"""A daemon's start in a background thread, while tests run that don't need it."""
+"""The start of a daemon, or a cluster, in a background thread, beside tests that don't need it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..engine import steps
 
 if TYPE_CHECKING:
-    from ..daemon.handle import Daemon
     from ..engine import streams
     from ..settings import Settings
+
+T = TypeVar("T")
 
 _SHOW_SECONDS = 0.5
 # Python has a thread wait 5 ms for one that computes, whenever it comes back from a call: a start
@@ -51,19 +52,19 @@ class _Turns:
 _turns = _Turns()
 
 
-class BackgroundStart:
-    """A start of a daemon in a thread of its own.
+class BackgroundStart(Generic[T]):
+    """A start of a daemon, or a cluster, in a thread of its own.
 
     Args:
         settings: The daemon's settings.
-        start: Starts a daemon of these settings.
+        start: Starts it with these settings.
     """
 
-    def __init__(self, settings: Settings, start: Callable[[Settings], Daemon]) -> None:
+    def __init__(self, settings: Settings, start: Callable[[Settings], T]) -> None:
         self.settings = settings
         self._start = start
         self._process = os.getpid()
-        self._daemon: Daemon | None = None
+        self._started: T | None = None
         self._error: BaseException | None = None
         # Waited for instead of the thread: up to Python 3.12, a `join` that a Ctrl-C breaks off
         # takes a thread that goes on for one that has ended.
@@ -79,7 +80,7 @@ class BackgroundStart:
     def _run(self) -> None:
         try:
             with _turns.sooner():
-                self._daemon = self._start(self.settings)
+                self._started = self._start(self.settings)
         except BaseException as error:
             self._error = error
         finally:
@@ -89,14 +90,14 @@ class BackgroundStart:
         """Wait until the start has ended or failed; return false when that took longer."""
         return self._done.wait(seconds)
 
-    def result(self, progress: streams.Progress = len) -> Daemon:
-        """Wait for the daemon and return it.
+    def result(self, progress: streams.Progress = len) -> T:
+        """Wait for what is started, and return it.
 
         Args:
             progress: Writes a progress line; shows meanwhile what the start tells.
 
         Raises:
-            DindError: the daemon can't be had.
+            DindError: it can't be had.
         """
         waited = False
         try:
@@ -108,5 +109,5 @@ class BackgroundStart:
                 progress(steps.Going())
         if self._error is not None:
             raise self._error
-        assert self._daemon is not None
-        return self._daemon
+        assert self._started is not None
+        return self._started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import re
 import threading
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..store.seeding import Origin
     from ..store.snapshots import Snapshot
+    from .background import BackgroundStart
     from .pool import Loan
     from .run import Run
 
 # Files in a run's directory, where daemons have their homes.
 _TAKEN = frozenset({layout.LEASE, layout.NETWORK})
+# The daemon without which the start of the first cluster of a kind ends.
+_FIRST = {"kubernetes": "kubernetes1", "swarm": "swarm1-node1"}
 # Short: it is part of a unix socket's path, and of a host name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,21}")
 
@@ -74,6 +78,9 @@ class Factory:
         self._swarms: list[Swarm] = []
         self._cluster_numbers = itertools.count(1)
         self._clusters: list[Kubernetes] = []
+        # By their kind: the clusters that have begun to start, for so many nodes, and what is to be
+        # told of each once it is asked for.
+        self._begun: dict[str, tuple[int, BackgroundStart[Any], list[Callable[[], object]]]] = {}
         self._lock = threading.Lock()
         # The engines on which the network is.
         self._networks: list[Engine] = []
@@ -214,6 +221,41 @@ class Factory:
                 evidence=f"It is on {snapshot.engine}, the daemon's outer engine is {engine}.",
                 remedy=["Leave host out.", "Take a snapshot on that engine, too."],
             )
+
+    def _begin(self, kind: str, nodes: int) -> None:
+        """Begin the start of a cluster in the background, the first of its kind; see `_given`.
+
+        Args:
+            kind: Its kind, as the method is named that starts it.
+            nodes: How many nodes it has.
+        """
+        from .background import BackgroundStart
+
+        # What it is told of belongs to the thread that runs tests.
+        told: list[Callable[[], object]] = []
+        beside = copy.copy(self)
+        beside._started = lambda *known: told.append(partial(self._started, *known))
+        beside._formed = lambda *known: told.append(partial(self._formed, *known))
+        make = getattr(beside, kind)
+        self._begun[kind] = nodes, BackgroundStart(self._settings, lambda _: make(nodes)), told
+
+    def _given(self, kind: str, nodes: int) -> Any:
+        """Return the cluster of this kind that was begun, or start one."""
+        begun, background, told = self._begun.get(kind, (0, None, []))
+        if background is None or begun != nodes or not background.is_in_this_process:
+            return getattr(self, kind)(nodes)
+        del self._begun[kind]
+        found = background.result(self._run.progress)
+        for tell in told:
+            tell()
+        return found
+
+    def _abandon(self) -> None:
+        """End the starts of clusters that nobody has asked for."""
+        for kind, (_, background, _) in self._begun.items():
+            if background.is_in_this_process:
+                self._run.finish(background, _FIRST[kind])
+        self._begun.clear()
 
     def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Swarm:
         """Start a swarm: daemons side by side, joined, and each of them Ready.
@@ -399,6 +441,7 @@ class Factory:
         """End all daemons of the factory, and remove their network."""
         from docker.errors import APIError
 
+        self._abandon()
         patience = self._run.patience
         for swarm in self._swarms:
             swarm.close()

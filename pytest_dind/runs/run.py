@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..backends import records
@@ -62,7 +62,7 @@ class Run:
         self._starter = Starter(context, self._modes)
         self._reuse = Reuse(context, holdings, self._starter)
         self._daemons: dict[str, Daemon] = {}
-        self._background: BackgroundStart | None = None
+        self._background: BackgroundStart[Daemon] | None = None
         self._asked = False
         self._undoing: threading.Thread | None = None
         # Those that ended before the run's end, where memory was short.
@@ -201,7 +201,7 @@ class Run:
             self._undoing = threading.Thread(target=self._undo, args=(background,), daemon=True)
             self._undoing.start()
 
-    def _undo(self, background: BackgroundStart) -> None:
+    def _undo(self, background: BackgroundStart[Daemon]) -> None:
         self.finish(background)
         # What failed has left nothing; what can't be ended now, the lease ends.
         with contextlib.suppress(Exception):
@@ -371,7 +371,7 @@ class Run:
                     Cache(self._context.engines.get(url), image, self.path).remove(keys)
                     break
 
-    def _start_under_way(self) -> BackgroundStart | None:
+    def _start_under_way(self) -> BackgroundStart[Daemon] | None:
         """Return the start in the background; a forked child has none."""
         background = self._background
         return background if background is not None and background.is_in_this_process else None
@@ -384,7 +384,7 @@ class Run:
         if self._undoing is not None:
             self._undoing.join(_FINISH_SECONDS)
 
-    def finish(self, background: BackgroundStart, name: str = MAIN) -> None:
+    def finish(self, background: BackgroundStart[Any], name: str = MAIN) -> None:
         """Wait for a start in the background; abort it where nobody else may wait for it.
 
         Args:

@@ -77,13 +77,13 @@ class Maker:
         members, begun = Membership(self.name), threading.Event()
         names = [self._next_name() for _ in range(nodes)]
 
-        def begin(settings: Settings) -> Daemon:
+        def begin(settings: Settings) -> Node:
             try:
                 return self._joined(names[0], lambda node: members.begin(node, self._pool()))
             finally:
                 begun.set()
 
-        def follow(name: str, role: str, settings: Settings) -> Daemon:
+        def follow(name: str, role: str, settings: Settings) -> Node:
             def join(node: Node) -> Node:
                 begun.wait()
                 if not members.nodes:
@@ -149,7 +149,7 @@ class Maker:
     def _pool(self) -> str:
         return subnets.nested(self.run.engine(self.settings).client.api.networks()).overlays
 
-    def _undo(self, starts: Sequence[BackgroundStart], names: Sequence[str]) -> None:
+    def _undo(self, starts: Sequence[BackgroundStart[Node]], names: Sequence[str]) -> None:
         """End what was started."""
         for start, name in zip(starts, names, strict=True):
             self.run.finish(start, name)

@@ -218,3 +218,70 @@ def test_settings_that_came_since(project: Project, traces: Traces) -> None:
     )
     assert "1 passed" in project.run()
     traces.assert_nothing_left()
+
+
+_WAITS_FOR_A_SWARM = """
+import glob, os, time
+
+def wait(pattern, there=True):
+    deadline = time.monotonic() + 60
+    while bool(glob.glob(os.environ["TMPDIR"] + "/pytest-dind-*/*/" + pattern)) is not there:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+"""
+_ASKS_FOR_A_SWARM = "def test_with(dind_swarm): assert dind_swarm.nodes[0].name == 'swarm1-node1'\n"
+
+
+@pytest.mark.requires_isolation
+def test_swarm_starts_while_others_run(project: Project) -> None:
+    """A swarm that a test is certain to need starts while tests run that don't need it."""
+    project.write(
+        _WAITS_FOR_A_SWARM
+        + 'def test_without(): wait("swarm1-node1/state.json")\n'
+        + _ASKS_FOR_A_SWARM
+    )
+    assert "2 passed" in project.run("--dind-nodes=1")
+
+
+@pytest.mark.requires_isolation
+def test_swarm_beside_collection(project: Project, traces: Traces) -> None:
+    """So it does with the session after a run that had one; a wrong guess is undone silently."""
+    project.has_cache = True
+    marked = "import pytest\npytestmark = pytest.mark.requires_isolation\n"
+    project.write(marked + _ASKS_FOR_A_SWARM)
+    project.run("--dind-nodes=1")
+    late = marked + _WAITS_FOR_A_SWARM + 'wait("swarm1-node1/state.json")\n'
+    project.write(late + _ASKS_FOR_A_SWARM)
+    assert "1 passed" in project.run("--dind-nodes=1")
+
+    project.write(late + 'def test_without(): wait("swarm1-node1", there=False)\n')
+    output = project.run("--dind-nodes=1")
+    assert "1 passed" in output
+    assert "dind: " not in output
+    traces.assert_nothing_left()
+
+    # And it is not made again.
+    project.write(
+        """
+        import threading
+        assert "pytest-dind" not in {thread.name for thread in threading.enumerate()}
+        def test_without(): pass
+        """
+    )
+    project.run("--dind-nodes=1")
+
+
+@pytest.mark.requires_isolation
+def test_interrupt_while_a_swarm_starts(project: Project, traces: Traces) -> None:
+    """A session that ends while one is starting, which nobody has asked for, leaves nothing."""
+    project.write(
+        """
+        def test_without():
+            assert 0
+
+        def test_with(dind_swarm):
+            pass
+        """
+    )
+    assert "1 failed" in project.run("-x", code=1)
+    traces.assert_nothing_left()

@@ -109,7 +109,7 @@ class _Process:
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test has settings of its own."""
-    monkeypatch.setattr(markers, "_overrides", lambda item: False)
+    monkeypatch.setattr(markers, "overrides", lambda *of: False)
 
 
 def test_counted_down() -> None:
@@ -170,7 +170,7 @@ def test_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     process.run(item, None)
     assert [pool.is_closed for pool in process.pools] == [True, False]
 
-    monkeypatch.setattr(markers, "_overrides", lambda item: True)
+    monkeypatch.setattr(markers, "overrides", lambda *of: True)
     process = _Process()
     process.begin(item)
     assert not process.pools

@@ -40,7 +40,7 @@ def alarm() -> Iterator[None]:
 def test_interrupted_wait() -> None:
     """A start goes on when a Ctrl-C has broken off the waiting for it, and is known to go on."""
     gate = threading.Event()
-    start = BackgroundStart(Settings(), lambda settings: gate.wait())  # type: ignore[arg-type, return-value]
+    start = BackgroundStart(Settings(), lambda settings: gate.wait())
 
     def wait_and_be_interrupted() -> None:
         # Again and again: one that comes just before the wait begins does not break it off.
@@ -57,7 +57,7 @@ def test_interrupted_wait() -> None:
 
 def test_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child has nobody who would tell it that the start is done."""
-    start = BackgroundStart(Settings(), lambda settings: None)  # type: ignore[arg-type, return-value]
+    start = BackgroundStart(Settings(), lambda settings: None)
     assert start.is_in_this_process
     assert start.wait(10)
     monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -91,7 +91,7 @@ def test_threads_take_turns_sooner() -> None:
     usual = sys.getswitchinterval()
     gates = [threading.Event(), threading.Event()]
 
-    def waits(gate: threading.Event) -> BackgroundStart:
+    def waits(gate: threading.Event) -> BackgroundStart[Any]:
         began = threading.Event()
 
         def start(settings: Settings) -> Any:

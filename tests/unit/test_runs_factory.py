@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -19,6 +20,8 @@ from pytest_dind.lifetime import labels, layout
 from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
 from pytest_dind.runs.pool import Loan
+
+from ..support import until
 
 
 def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
@@ -228,3 +231,76 @@ def test_name_of_a_spare(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'fresh-7' is not a valid name") as caught:
         _factory(tmp_path, _Networks())("fresh-7")
     assert "lease, network, and fresh-…, as dind_fresh's are named" in caught.value.evidence
+
+
+class _Begun(Factory):
+    """A factory whose clusters wait for a gate, or fail."""
+
+    def __init__(self, run: Any, **how: Any) -> None:
+        super().__init__(run, Settings(), lambda settings: contextlib.nullcontext(), **how)
+        self.gate = threading.Event()
+        self.error: Exception | None = None
+
+    def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Any:
+        """A swarm that is none."""
+        assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        cluster: Any = f"swarm of {nodes}"
+        self._started(cluster, self._settings)
+        self._formed(cluster, self._settings, 1.0)
+        return cluster
+
+
+def test_cluster_that_was_begun() -> None:
+    """It is given once; who is to be told of it is told then, by the thread that asks for it."""
+    told: list[str] = []
+
+    def tell(*known: object) -> None:
+        told.append(threading.current_thread().name)
+
+    run: Any = SimpleNamespace(progress=lambda line: None)
+    factory = _Begun(run, started=tell, formed=tell)
+    factory._begin("swarm", 2)
+    factory.gate.set()
+    until(factory._begun["swarm"][1].wait, 10, "it is there")
+    assert told == []
+    assert factory._given("swarm", 2) == "swarm of 2"
+    assert told == [threading.current_thread().name] * 2
+    assert factory._given("swarm", 2) == "swarm of 2"
+    assert len(told) == 4
+
+
+def test_cluster_of_other_size() -> None:
+    """One of so many nodes as are not asked for is not given."""
+    factory = _Begun(SimpleNamespace(progress=lambda line: None))
+    factory.gate.set()
+    factory._begin("swarm", 2)
+    assert factory._given("swarm", 3) == "swarm of 3"
+
+
+def test_cluster_that_was_begun_in_vain() -> None:
+    """What went wrong is told to who asks for it."""
+    factory = _Begun(SimpleNamespace(progress=lambda line: None))
+    factory.error = DindError("no room", remedy=["Make some."])
+    factory._begin("swarm", 3)
+    factory.gate.set()
+    with pytest.raises(DindError, match="no room"):
+        factory._given("swarm", 3)
+
+
+def test_cluster_that_nobody_asks_for() -> None:
+    """Its start is broken off with the factory's end."""
+    finished: list[str] = []
+
+    def finish(background: Any, name: str) -> None:
+        finished.append(name)
+
+    run: Any = SimpleNamespace(
+        finish=finish, daemons=[], patience=Patience(), close=lambda: finished.append("the run")
+    )
+    factory = _Begun(run)
+    factory._begin("swarm", 3)
+    factory.close()
+    assert finished == ["swarm1-node1", "the run"]
+    factory.gate.set()
