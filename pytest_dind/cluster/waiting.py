@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..causes import explained
-from ..engine.polling import poll
+from ..engine.polling import Stuck, poll
 from ..errors import DaemonLost, DindError, ServiceFailed, ServiceTimeout
 from . import services, tasks
 from .membership import Membership
@@ -19,8 +19,6 @@ _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 5
 # One that ends at once runs for a moment, too.
 _STEADY_SECONDS = 0.5
-# A node that comes back, or another service that ends, may make room.
-_STUCK_SECONDS = 3
 _LAST_LINES = 10
 _MOST_TOLD = 10
 
@@ -51,12 +49,12 @@ class Wait:
         """
         given = service
         last: Seen | None = None
-        stuck_since: float | None = None
+        stuck = Stuck()
         # When each task was first seen as it should be.
         good: dict[str, float] = {}
 
         def look() -> bool | None:
-            nonlocal given, last, stuck_since, good
+            nonlocal given, last, good
             try:
                 seen = self._seen(given)
             except ServiceFailed as error:
@@ -73,10 +71,8 @@ class Wait:
             if verdict.is_done:
                 steady = sum(now - since >= _STEADY_SECONDS for since in good.values())
                 return seen.is_job or steady >= verdict.needed or None
-            stuck_since = (stuck_since or now) if verdict.stuck else None
-            why = verdict.hopeless or self._without_image(verdict)
-            if not why and stuck_since is not None and now - stuck_since >= _STUCK_SECONDS:
-                why = verdict.stuck
+            late = stuck.too_long(verdict.stuck)
+            why = verdict.hopeless or self._without_image(verdict) or late
             if why:
                 raise self._failed(seen, verdict, why)
             return None

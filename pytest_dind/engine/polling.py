@@ -6,10 +6,14 @@ or next to it, since each run waits for their start.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# A node that joins or comes back, or what ends, may make room; what is missing may be made.
+_STUCK_SECONDS = 3
 
 
 def poll(look: Callable[[], T | None], *, seconds: float, every: float) -> T | None:
@@ -30,3 +34,20 @@ def poll(look: Callable[[], T | None], *, seconds: float, every: float) -> T | N
         retry_error_callback=lambda state: None,
     )
     return waiting(look)
+
+
+class Stuck:
+    """What is in the way of something that is waited for, and may go by itself: not at once."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def too_long(self, why: str) -> str:
+        """Return what is in the way once something has been, without a break, for too long.
+
+        Args:
+            why: What is in the way now; empty for nothing.
+        """
+        now = time.monotonic()
+        self._since = (self._since or now) if why else None
+        return why if self._since is not None and now - self._since >= _STUCK_SECONDS else ""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..causes import explained
-from ..engine.polling import poll
+from ..engine.polling import Stuck, poll
 from ..errors import WorkloadFailed, WorkloadTimeout
 from . import evidence, workloads
 from .api import Api, Refused
 from .workloads import Seen, Target, Verdict
 
 _POLL_SECONDS = 0.05
-# A node that joins, or what ends, may make room; a secret may be made.
-_STUCK_SECONDS = 3
 _LAST_LINES = 10
 _MOST_PODS = 5
 _ENDPOINTS = "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
@@ -47,10 +44,10 @@ class Wait:
             WorkloadTimeout: it did not come true in time.
         """
         last: Seen | None = None
-        stuck_since: float | None = None
+        stuck = Stuck()
 
         def look() -> bool | None:
-            nonlocal last, stuck_since
+            nonlocal last
             seen = see(self.api, self.target)
             if seen is None:
                 raise self._absent(last)
@@ -58,11 +55,8 @@ class Wait:
             verdict = workloads.judge(seen, self.replicas)
             if verdict.is_done:
                 return True
-            now = time.monotonic()
-            stuck_since = (stuck_since or now) if verdict.stuck else None
-            why = verdict.hopeless
-            if not why and stuck_since is not None and now - stuck_since >= _STUCK_SECONDS:
-                why = verdict.stuck
+            late = stuck.too_long(verdict.stuck)
+            why = verdict.hopeless or late
             if why:
                 raise self._failed(seen, verdict, why)
             return None

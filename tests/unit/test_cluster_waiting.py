@@ -14,6 +14,7 @@ from pytest_dind import ServiceFailed, ServiceTimeout
 from pytest_dind.cluster import waiting
 from pytest_dind.cluster.tasks import Seen
 from pytest_dind.cluster.waiting import Wait
+from pytest_dind.engine import polling
 
 # Which a float holds as it is.
 _BETWEEN = 0.125
@@ -80,7 +81,8 @@ def until(monkeypatch: pytest.MonkeyPatch) -> Until:
         return None
 
     monkeypatch.setattr(waiting, "poll", poll)
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (waiting, polling):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def until(*looks: Seen | ServiceFailed | None, images: tuple[str, ...] = ()) -> float:
         left, now[0] = list(looks), 0.0

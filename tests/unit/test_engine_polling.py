@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_dind.engine.polling import poll
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_dind.engine import polling
+from pytest_dind.engine.polling import Stuck, poll
 
 
 def test_found() -> None:
@@ -19,3 +24,20 @@ def test_time_is_up() -> None:
 
     assert poll(lambda: looks.append(None), seconds=0, every=0) is None
     assert looks == [None]
+
+
+def test_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the way counts once it has been for three seconds, without a break."""
+    now = [10.0]
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stuck = Stuck()
+
+    def told(seconds: float, why: str) -> str:
+        now[0] += seconds
+        return stuck.too_long(why)
+
+    assert told(0, "no room") == ""
+    assert told(2.9, "no room") == ""
+    assert told(0.1, "no room still") == "no room still"
+    assert told(0, "") == ""
+    assert told(5, "no room") == ""
