@@ -44,8 +44,29 @@ class Copied(NamedTuple):
     start: bool = False
 
 
-# The markers that take a version, and what that may be.
-_VERSIONED = {"requires_engine": ">=28", "requires_kubernetes": ">=1.33"}
+class Versioned(NamedTuple):
+    """A marker that takes a version.
+
+    Attributes:
+        example: What that may be.
+        fixture: The fixture whose version it is about.
+        subject: What has that version, as a sentence begins.
+        option: The option by which there is another one.
+    """
+
+    example: str
+    fixture: str
+    subject: str
+    option: str
+
+
+VERSIONED = {
+    "requires_engine": Versioned(">=28", "dind_daemon", "the daemon's engine", "--dind-image"),
+    "requires_kubernetes": Versioned(
+        ">=1.33", "dind_kubernetes", "the cluster's Kubernetes", "--dind-kubernetes-image"
+    ),
+}
+"""The markers that take a version, in the order in which they are looked at."""
 _CLEAN_ARGUMENTS = {"images", "build_cache"}
 
 
@@ -64,12 +85,12 @@ def mistakes(nodes: Iterable[pytest.Item | pytest.Collector]) -> list[SettingsEr
 def _mistake(node: pytest.Item | pytest.Collector, mark: pytest.Mark) -> SettingsError | None:
     if mark.name in ("requires_sysbox", "requires_isolation") and (mark.args or mark.kwargs):
         return _bad(node, mark, "It takes no arguments.", f"@pytest.mark.{mark.name}")
-    if mark.name in _VERSIONED:
+    if mark.name in VERSIONED:
         try:
             _specifier(mark)
         except ValueError as error:
             evidence = f"It takes one version specifier (PEP 440): {error}."
-            example = f'@pytest.mark.{mark.name}("{_VERSIONED[mark.name]}")'
+            example = f'@pytest.mark.{mark.name}("{VERSIONED[mark.name].example}")'
             return _bad(node, mark, evidence, example)
     if mark.name == CLEAN and (mark.args or not mark.kwargs.keys() <= _CLEAN_ARGUMENTS):
         evidence = f"Valid arguments, by name: {', '.join(sorted(_CLEAN_ARGUMENTS))}."
@@ -137,17 +158,13 @@ def apply(request: pytest.FixtureRequest, settings: Settings, choice: Choice) ->
         choice: The mode in force, and why.
     """
 
-    def version() -> str:
-        return str(request.getfixturevalue("dind_daemon").version)
+    def version(fixture: str) -> str:
+        return str(request.getfixturevalue(fixture).version)
 
-    def kubernetes() -> str:
-        return str(request.getfixturevalue("dind_kubernetes").version)
-
-    found = (
-        list(unmet(request.node, choice))
-        or list(unmet_by_engine(request.node, version))
-        or list(unmet_by_kubernetes(request.node, kubernetes))
-    )
+    found = list(unmet(request.node, choice))
+    for name in VERSIONED:
+        # What a version is asked of starts for that.
+        found = found or list(unmet_by_version(request.node, name, version))
     for one in found:
         if {one.requirement, "all"}.intersection(settings.require):
             pytest.fail(f"{one.reason} (--dind-require)", pytrace=False)
@@ -201,37 +218,24 @@ def unmet(item: pytest.Item, choice: Choice) -> Iterator[Unmet]:
             )
 
 
-def unmet_by_engine(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
-    """Yield the requirements of a test that the daemon's engine does not meet.
+def unmet_by_version(
+    item: pytest.Item, marker: str, version: Callable[[str], str]
+) -> Iterator[Unmet]:
+    """Yield the requirements of a test that a version does not meet.
 
     Args:
         item: The test.
-        version: Returns the version of the daemon's engine; starts the daemon.
+        marker: The marker, one of `VERSIONED`.
+        version: Returns the version of what a fixture gives, which may start for that.
     """
-    for mark in item.iter_markers("requires_engine"):
-        specifier, found = _specifier(mark), version()
+    of = VERSIONED[marker]
+    for mark in item.iter_markers(marker):
+        specifier, found = _specifier(mark), version(of.fixture)
         if not specifier.contains(_release(found), prereleases=True):
             yield Unmet(
-                "engine",
-                f"{mark.name}: the daemon's engine is {found}, not {specifier}. To run it, name "
-                "another image: --dind-image",
-            )
-
-
-def unmet_by_kubernetes(item: pytest.Item, version: Callable[[], str]) -> Iterator[Unmet]:
-    """Yield the requirements of a test that the version of Kubernetes does not meet.
-
-    Args:
-        item: The test.
-        version: Returns the version of the cluster of dind_kubernetes; starts it.
-    """
-    for mark in item.iter_markers("requires_kubernetes"):
-        specifier, found = _specifier(mark), version()
-        if not specifier.contains(_release(found), prereleases=True):
-            yield Unmet(
-                "kubernetes",
-                f"{mark.name}: the cluster's Kubernetes is {found}, not {specifier}. To run it, "
-                "name another image: --dind-kubernetes-image",
+                marker.rpartition("_")[2],
+                f"{mark.name}: {of.subject} is {found}, not {specifier}. To run it, name another "
+                f"image: {of.option}",
             )
 
 

@@ -39,8 +39,16 @@ def _unmet(choice: Choice, *marks: pytest.Mark) -> list[markers.Unmet]:
 
 
 def _unmet_by(version: str, *specifiers: str) -> list[markers.Unmet]:
-    node = _Node([_mark("requires_engine", specifier) for specifier in specifiers])
-    return list(markers.unmet_by_engine(cast("pytest.Item", node), lambda: version))
+    return _unmet_by_version("requires_engine", "dind_daemon", version, *specifiers)
+
+
+def _unmet_by_version(
+    marker: str, fixture: str, version: str, *specifiers: str
+) -> list[markers.Unmet]:
+    versions = {fixture: version}
+    node = _Node([_mark(marker, specifier) for specifier in specifiers])
+    item = cast("pytest.Item", node)
+    return list(markers.unmet_by_version(item, marker, versions.__getitem__))
 
 
 @pytest.mark.parametrize(
@@ -261,8 +269,7 @@ def test_version_that_will_not_do(version: str, specifier: str) -> None:
 
 
 def _unmet_by_kubernetes(version: str, specifier: str) -> list[markers.Unmet]:
-    node = _Node([_mark("requires_kubernetes", specifier)])
-    return list(markers.unmet_by_kubernetes(cast("pytest.Item", node), lambda: version))
+    return _unmet_by_version("requires_kubernetes", "dind_kubernetes", version, specifier)
 
 
 @pytest.mark.parametrize("specifier", [">=1.33", "==1.34.*", "~=1.34.2", ">=1.30,<1.35"])
