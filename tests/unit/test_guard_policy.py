@@ -20,21 +20,12 @@ from pytest_dind.guard.rules.containers import Checks
 from pytest_dind.guard.rules.policy import Policy, real_roots
 from pytest_dind.lifetime import labels
 
+from ..guard_policy import policy as _policy
+
 _LABELS = run_labels.RunLabels(
     labels.make("run", mode="socket", keep="never", home=Path("/base/run/main"))
 )
 _VOLUME = _LABELS.for_role(run_labels.VOLUME)
-
-
-def _policy(root: Path = Path("/nowhere"), *allowed: str, guard: str = "own") -> Policy:
-    return Policy(
-        guard=guard,
-        allow=frozenset(allowed),
-        roots=(str(root),),
-        engine="/var/run/docker.sock",
-        socket="/base/run/main/docker.sock",
-        private="/base",
-    )
 
 
 _REFUSED: list[tuple[str, Any, str]] = [

@@ -13,18 +13,9 @@ from pytest_dind.guard.rules import mounts, networks
 from pytest_dind.guard.rules.containers import Checks, joined
 from pytest_dind.guard.rules.policy import Policy
 
+from ..guard_policy import policy as _policy
+
 _LABELS = {"run": "one"}
-
-
-def _policy(root: Path = Path("/nowhere"), *allowed: str, guard: str = "own") -> Policy:
-    return Policy(
-        guard=guard,
-        allow=frozenset(allowed),
-        roots=(str(root),),
-        engine="/var/run/docker.sock",
-        socket="/base/run/main/docker.sock",
-        private="/base",
-    )
 
 
 def _mount(policy: Policy, **mount: Any) -> Any:
