@@ -100,7 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     shell.set_defaults(call=_shell)
     rm = commands.add_parser("rm", parents=[engine], help="remove daemons with all that is in them")
     which = rm.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", nargs="*", default=[], help="as ps has it, or --dind-reuse")
+    which.add_argument(
+        "name",
+        nargs="*",
+        default=[],
+        help="as ps has it, or --dind-reuse: the daemon of that name, and its cluster",
+    )
     which.add_argument(
         "--all", action="store_true", help="every daemon of this user that no run uses"
     )
@@ -246,13 +251,21 @@ def _ps(options: argparse.Namespace, engine: Engine) -> int:
         print(json.dumps([dataclasses.asdict(entry) for entry in entries], default=str, indent=2))
     else:
         head = ("NAME", "MODE", "AGE", "OWNER", "USE")
-        uses = [f"{entry.use}, spare" if entry.spare else entry.use for entry in entries]
         rows = [
-            (entry.name, entry.mode, _duration(entry.age), entry.owner, use)
-            for entry, use in zip(entries, uses, strict=True)
+            (entry.name, entry.mode, _duration(entry.age), entry.owner, _use(entry))
+            for entry in entries
         ]
         _table([head, *rows])
     return 0
+
+
+_CLUSTERS = {"kubernetes": "Kubernetes cluster", "swarm": "node of a swarm"}
+
+
+def _use(entry: sweep.Entry) -> str:
+    """Return who uses a daemon, and what it is for where it is not for tests as it is."""
+    words = [entry.use, "spare" if entry.spare else "", _CLUSTERS.get(entry.cluster, "")]
+    return ", ".join(filter(None, words))
 
 
 def _logs(options: argparse.Namespace, engine: Engine) -> int:
@@ -305,9 +318,13 @@ def _rm(options: argparse.Namespace, engine: Engine) -> int:
         chosen = []
     failed = False
     for name in options.name:
-        entry = _the_one(name, entries)
-        chosen += [entry] if entry else []
-        failed = failed or entry is None
+        found = _named(name, entries)
+        # A daemon that is reused under a name may have a cluster beside it.
+        if found and len(found) == len({one.home.name for one in found}):
+            chosen += found
+        else:
+            _tell_of_none_or_several(name, found)
+            failed = True
     # By name: one may have been given by both of its names.
     for entry in {entry.name: entry for entry in chosen}.values():
         sweep.remove(engine, entry)
@@ -320,12 +337,17 @@ def _the_one(name: str, entries: Iterable[sweep.Entry]) -> sweep.Entry | None:
     found = _named(name, entries)
     if len(found) == 1:
         return found[0]
+    _tell_of_none_or_several(name, found)
+    return None
+
+
+def _tell_of_none_or_several(name: str, found: Sequence[sweep.Entry]) -> None:
     if found:
-        which = f"{name!r} is several daemons; name one: {', '.join(e.name for e in found)}"
+        names = ", ".join(one.name for one in found)
+        which = f"{name!r} is several daemons; name one: {names}"
     else:
         which = f"no daemon {name!r}; '{_PROGRAM} ps' lists them"
     print(f"{_PROGRAM}: {which}", file=sys.stderr)
-    return None
 
 
 def _named(name: str, entries: Iterable[sweep.Entry]) -> list[sweep.Entry]:

@@ -346,13 +346,14 @@ def dind_requirements(
 
 @pytest.fixture(scope="session")
 def dind_factory(
-    dind_config: settings.Settings, _dind_image: str, pytestconfig: pytest.Config
+    dind_config: settings.Settings, _dind_image: str, request: pytest.FixtureRequest
 ) -> Iterator[Factory]:
     """More daemons: `dind_factory(name=..., image=..., mode=..., args=[...]) -> Daemon`."""
+    hooks = _daemon_hooks(request.config)
     with _unavailable(dind_config):
-        factory = _daemon_hooks(pytestconfig).clusters.factory(_on_image(dind_config, _dind_image))
+        factory = hooks.clusters.factory(_on_image(dind_config, _dind_image))
     yield factory
-    factory.close()
+    hooks.close_factory(factory, failed=bool(request.session.testsfailed))
 
 
 @pytest.fixture(scope="session")

@@ -170,6 +170,18 @@ class DaemonHooks:
         self._factories.append(factory)
         return factory
 
+    def close_factory(self, factory: Factory, *, failed: bool) -> None:
+        """End a factory's daemons, and say which of them stay.
+
+        Args:
+            factory: The factory.
+            failed: Whether a test failed.
+        """
+        factory.close(failed=failed)
+        self._summary.add(terminal.summary((), (), factory._kept), (), ())
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput[_XDIST_KEY] = (*self._summary,)
+
     def _spare(self, settings: Settings) -> Loan | None:
         """Return a spare of the pool behind `dind_fresh`, if there is one of these settings."""
         return self._fresh.lend(settings) if self._fresh is not None else None
@@ -537,7 +549,7 @@ class DaemonHooks:
             if report is not None:
                 report.daemons_end(used, kept)
                 for factory in self._factories:
-                    report.daemons_end(factory.records, ())
+                    report.daemons_end(factory.records, factory._kept)
             self._summary.add([*pending, *told], leaks, facts)
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput[_XDIST_KEY] = (*self._summary,)

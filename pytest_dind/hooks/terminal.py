@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..engine import steps
 from ..engine.steps import Going
+from ..lifetime import layout
 from . import live
 
 if TYPE_CHECKING:
@@ -229,8 +230,11 @@ def _ready(record: Record) -> str:
 
 def _kept(record: Record) -> str:
     variables = " ".join(f"{name}={value}" for name, value in record.variables().items())
+    what, kubeconfig = "", record.home.path / layout.KUBECONFIG
+    if kubeconfig.exists():
+        what, variables = ", a Kubernetes cluster", f"KUBECONFIG={kubeconfig}"
     lines = [
-        f"dind: kept {record.home.label}; to use it, and to remove it:",
+        f"dind: kept {record.home.label}{what}; to use it, and to remove it:",
         f"  export {variables}",
         f"  python -m pytest_dind rm {record.home.label}",
     ]

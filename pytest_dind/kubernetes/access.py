@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.protocol import Address
+from ..lifetime.layout import KUBECONFIG
 
-KUBECONFIG = "kubeconfig"
 _AUTHORITY = "certificate-authority-data"
 _CERTIFICATE, _KEY = "client-certificate-data", "client-key-data"
 # The name of everything in it, as `kubectl config get-contexts` lists them.
@@ -89,9 +89,11 @@ def write(directory: Path, found: Mapping[str, Any]) -> Path:
 
 
 def private(path: Path, content: bytes) -> None:
-    """Write a file for this user alone."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    """Write a file for this user alone, whole or not at all: others may read it just now."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
+    aside.replace(path)
 
 
 def pem(data: str) -> bytes:

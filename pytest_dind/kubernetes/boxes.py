@@ -51,9 +51,36 @@ def make_network(client: docker.DockerClient) -> IPv4Network:
     return subnet
 
 
+@dataclass(frozen=True)
+class Box:
+    """A container that is there, on the network of the nodes.
+
+    Attributes:
+        name: Its name, which is that of a node, or of none.
+        id: Its id.
+        state: Its state, as the engine has it: `running`.
+    """
+
+    name: str
+    id: str
+    state: str
+
+
+def there(client: docker.DockerClient) -> list[Box]:
+    """The containers on the network of the nodes, also those that have ended."""
+    api: Any = client.api
+    found = api.containers(all=True, filters={"network": NETWORK})
+    return [Box(one["Names"][0].lstrip("/"), one["Id"], one["State"]) for one in found]
+
+
 def name_of(index: int) -> str:
     """The name of a node."""
     return f"{AGENT}{index}" if index else SERVER
+
+
+def is_node(name: str) -> bool:
+    """Whether a container on the network of the nodes is one of them."""
+    return name == SERVER or name.removeprefix(AGENT).isdigit()
 
 
 @dataclass(frozen=True)

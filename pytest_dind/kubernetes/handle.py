@@ -19,6 +19,7 @@ from ..daemon import arguments
 from ..daemon.ports import key
 from ..engine import archives
 from ..errors import SettingsError, WorkloadFailed
+from ..lifetime import layout
 from ..validation import shown
 from . import access, images, membership, namespace, relays, waiting, workloads
 from .api import Refused
@@ -86,7 +87,7 @@ class Kubernetes:
     @property
     def kubeconfig(self) -> Path:
         """The path of a kubeconfig, for this user alone, with which tools find the cluster."""
-        return self.daemon.record.home.path / access.KUBECONFIG
+        return self.daemon.record.home.path / layout.KUBECONFIG
 
     @property
     def config(self) -> dict[str, Any]:
@@ -349,3 +350,8 @@ class Kubernetes:
         # What is to be removed goes with the cluster.
         self._removals.shutdown(wait=False, cancel_futures=True)
         self._members.close()
+
+    def _leave(self) -> None:
+        """Leave it to others, before it is closed: without what tests had in it."""
+        self._removals.shutdown()
+        self._relays.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.protocol import Address
@@ -19,7 +21,8 @@ from ..daemon.handle import Daemon
 from ..engine import containers
 from ..engine.polling import poll
 from ..errors import AddressUnreachable, DindError, KubernetesFailed
-from . import access, boxes, readiness
+from ..lifetime.layout import KUBECONFIG
+from . import access, boxes, namespace, readiness, saved
 from .adapters.adapter import API_PORT, Adapter, Plan
 from .api import Api
 from .boxes import Boxes
@@ -36,6 +39,8 @@ _POLL_SECONDS = 0.03
 _CHECK_SECONDS = 0.25
 _CONNECT_SECONDS = 0.5
 _LAST_LINES = 10
+# One that is well answers in a moment.
+_RESUME_SECONDS = 10
 
 
 class Members:
@@ -140,7 +145,46 @@ class Members:
             self._api = Api(address, credentials, home, self._explain)
             access.write(home, access.config(credentials, address))
             self._settle(client, deadline, self.nodes)
+            saved.write(home, plan)
         return address
+
+    def resume(self, plan: Plan, count: int, *, alone: bool) -> str:
+        """Take up the cluster that is in the daemon, if all is well with it.
+
+        Args:
+            plan: What its nodes have in common.
+            count: How many there are to be.
+            alone: Whether nobody else uses it: what ended runs have left in it goes.
+
+        Returns:
+            Why it can't be used; empty where it can.
+        """
+        home = self._daemon.record.home.path
+        deadline = time.monotonic() + min(self._timeout, _RESUME_SECONDS)
+        with self._daemon._connected() as client:
+            found = {box.name: box for box in boxes.there(client)}
+            names = [boxes.name_of(index) for index in range(count)]
+            nodes = [name for name in found if boxes.is_node(name)]
+            if sorted(nodes) != sorted(names):
+                return f"its nodes are {', '.join(sorted(nodes)) or 'gone'}"
+            for name in names:
+                if found[name].state != "running":
+                    return f"its node {name} is {found[name].state}"
+            credentials = access.read(_text(home / KUBECONFIG))
+            if credentials is None:
+                return "its kubeconfig is gone"
+            self._boxes = Boxes(self._image, self._adapter, plan)
+            self._nodes = [self._node(index, found[name].id) for index, name in enumerate(names)]
+            self._next = count
+            address = self._address(client, self.server)
+            self._api = Api(address, credentials, home, self._explain)
+            access.write(home, access.config(credentials, address))
+            self._settle(client, deadline, self.nodes)
+            if alone:
+                namespace.remove_left(self._api)
+                for name in found.keys() - set(names):
+                    containers.remove(client.api, found[name].id)
+        return ""
 
     def _address(self, client: docker.DockerClient, server: KubernetesNode) -> Address:
         """Where the API is reached, once it serves.
@@ -181,17 +225,21 @@ class Members:
         assert self._boxes is not None
         with self._lock:
             index, self._next = self._next, self._next + 1
-        node = KubernetesNode(
-            boxes.name_of(index),
-            AGENT if index else SERVER,
-            self._boxes.plan.ip(index),
-            self._boxes.start(client, index),
-            self._daemon,
-            {"KUBECONFIG": self._adapter.kubeconfig},
-        )
+        node = self._node(index, self._boxes.start(client, index))
         with self._lock:
             self._nodes = sorted([*self._nodes, node], key=lambda one: ip_address(one.ip))
         return node
+
+    def _node(self, index: int, container: str) -> KubernetesNode:
+        assert self._boxes is not None
+        return KubernetesNode(
+            boxes.name_of(index),
+            AGENT if index else SERVER,
+            self._boxes.plan.ip(index),
+            container,
+            self._daemon,
+            {"KUBECONFIG": self._adapter.kubeconfig},
+        )
 
     def _settle(
         self, client: docker.DockerClient, deadline: float, nodes: Sequence[KubernetesNode]
@@ -304,6 +352,13 @@ def remove(daemon: Daemon, nodes: Iterable[KubernetesNode]) -> None:
         with ThreadPoolExecutor(max(1, len(calls))) as pool:
             for done in [pool.submit(call) for call in calls]:
                 done.result()
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return path.read_text()
+    return ""
 
 
 def _accepts(address: Address) -> bool | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .handle import Kubernetes
 
 _PLACE = "/api/v1/namespaces"
+_LABEL = "pytest-dind/namespace"
 _POLL_SECONDS = 0.01
 _READY_SECONDS = 30
 # As long as a label's value may be, with what makes it unique.
@@ -110,7 +111,8 @@ def create(api: Api, name: str) -> None:
     Raises:
         KubernetesFailed: the API refuses it, or it does not come to that.
     """
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    metadata = {"name": name, "labels": {_LABEL: "true"}}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
     try:
         api.call("POST", _PLACE, body)
     except Refused as error:
@@ -149,3 +151,9 @@ def remove(api: Api, name: str) -> None:
             # The test may have removed it.
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
+
+
+def remove_left(api: Api) -> None:
+    """Have the namespaces go that tests of other runs have left, as those that were killed."""
+    for one in api.get(_PLACE, labelSelector=_LABEL)["items"]:
+        remove(api, one["metadata"]["name"])

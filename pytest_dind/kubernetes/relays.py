@@ -14,6 +14,7 @@ from typing import Any
 
 from ..backends.protocol import Address
 from ..daemon.handle import Daemon
+from ..engine import containers
 from ..errors import AddressUnreachable
 from . import boxes, waiting, workloads
 from .api import Api
@@ -89,6 +90,15 @@ class Relays:
                     "Look whether its server listens on that port, and not on 127.0.0.1 only.",
                 ],
             ) from error
+
+    def remove(self) -> None:
+        """Remove them: of a cluster that stays."""
+        with self._lock:
+            there, self._by_place = self._by_place, {}
+        if there:
+            with self._daemon._connected() as client:
+                for relay in there.values():
+                    containers.remove(client.api, relay)
 
     def _start(self, place: Place, what: str) -> str:
         from docker.errors import APIError

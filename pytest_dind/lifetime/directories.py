@@ -177,9 +177,14 @@ def all_reused(base: Path, name: str) -> list[Path]:
     return [path for path in base.iterdir() if path.is_dir() and reuse_name(path) == name]
 
 
-def reuse_lock(name: str) -> str:
-    """The name of the lock on a reused daemon, held while a run takes it up."""
-    return f"{_REUSE}{name}"
+def reuse_lock(name: str, daemon: str) -> str:
+    """The name of the lock on a reused daemon, held while a run takes it up.
+
+    Args:
+        name: The name under which it is reused.
+        daemon: The daemon's own, by which it is told from others that are reused under that name.
+    """
+    return f"{_REUSE}{name}.{daemon}"
 
 
 def forget_locks(base: Path) -> None:
@@ -187,7 +192,7 @@ def forget_locks(base: Path) -> None:
     for file in base.glob(f"{_REUSE}*.lock"):
         # Held: a run is about to start that daemon. An OSError: another process removes the file.
         with suppress(Timeout, OSError), FileLock(file, timeout=0):
-            if not all_reused(base, file.stem.removeprefix(_REUSE)):
+            if not all_reused(base, file.stem.removeprefix(_REUSE).partition(".")[0]):
                 file.unlink(missing_ok=True)
 
 

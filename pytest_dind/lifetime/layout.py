@@ -76,6 +76,11 @@ STORE_OUTCOME = "store"
 """The part that the warm store has in the daemon: a word of `store.seeding`, and a reason."""
 ABANDON = "abandon"
 """Tells the container's first process to go on without the warm store, and why for good."""
+CLUSTER = "cluster.json"
+"""Of which kind the cluster is that the daemon has, or is a node of; there once that is ready. Of a
+Kubernetes cluster it has also what another process needs to take it up."""
+KUBECONFIG = "kubeconfig"
+"""The kubeconfig of the Kubernetes cluster in the daemon; there once that is ready."""
 IMAGES = "images"
 """The images that came from the outer engine: the id that each has there, and its name, a line; and
 of one that is named by its digest the id that it has in the daemon."""

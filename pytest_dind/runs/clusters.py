@@ -12,7 +12,8 @@ from ..backends.registry import isolates
 from ..daemon import arguments
 from ..engine import digests
 from ..engine.images import ImageSource
-from ..errors import KubernetesFailed, SettingsError
+from ..errors import DindError, KubernetesFailed, SettingsError
+from ..kubernetes import saved
 from ..kubernetes.adapters import registry
 from ..kubernetes.adapters.adapter import FAILOVERS, MOST_NODES, Adapter
 from ..kubernetes.base import DIRECTORY, Base
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..engine.engine import Engine
     from ..settings import Settings
+    from .reuse import Contents
     from .run import Run
 
 SERVER_BYTES, AGENT_BYTES = 510 << 20, 70 << 20
@@ -35,6 +37,95 @@ _VERSION = re.compile(r"v?\d+\.\d+\.\d+")
 _K3S = "k3s"
 
 
+# Short: it is part of a unix socket's path.
+_REUSED = "k8s"
+
+
+@dataclass
+class _Nodes:
+    """What is in the daemon of a cluster: a `Contents` of it.
+
+    Attributes:
+        maker: What makes the cluster.
+        count: How many nodes it has.
+        image: Their image.
+        image_id: The id of that.
+        adapter: What is to be known of it.
+        failover: How soon pods of a node that is gone start elsewhere.
+        origin: The images that nodes begin with; None where they can't have such.
+        cluster: The cluster, once it is there.
+    """
+
+    maker: Maker
+    count: int
+    image: str
+    image_id: str
+    adapter: Adapter
+    failover: str
+    origin: Base | None
+    cluster: Kubernetes | None = None
+    name: str = _REUSED
+    parts: str = "image, the number of its nodes, or their image or failover"
+
+    @property
+    def shape(self) -> Any:
+        """What makes it another cluster."""
+        return {"kubernetes": [self.image_id, self.count, self.failover]}
+
+    def make(self, daemon: Daemon) -> None:
+        """Make the cluster in a daemon that was started for it.
+
+        Raises:
+            DindError: it does not get ready; the daemon is gone.
+        """
+        base, images = self.origin, self.maker.settings.load
+        is_there = base is not None and seeding.is_seeded(daemon._backend.files(daemon.record))
+        members = self._members(daemon)
+        try:
+            # Nobody needs the daemon's name before.
+            with ThreadPoolExecutor(1) as beside:
+                connected = beside.submit(self.maker.connect, daemon)
+                members.begin(self.count, DIRECTORY if is_there else "")
+                connected.result()
+            cluster = self._handle(members)
+            if images and not is_there:
+                cluster.load(*images)
+        except BaseException:
+            members.close()
+            daemon.stop()
+            raise
+        self.cluster = cluster
+
+    def resume(self, daemon: Daemon, *, alone: bool) -> str:
+        """Take up the cluster of another run; gives why it can't be, empty where it can."""
+        plan = saved.read(daemon.record.home.path)
+        if plan is None:
+            return "it was not finished"
+        members = self._members(daemon)
+        try:
+            why = members.resume(plan, self.count, alone=alone)
+            if not why:
+                self.maker.connect(daemon)
+                cluster = self._handle(members)
+                if self.maker.settings.load:
+                    cluster.load(*self.maker.settings.load)
+                self.cluster = cluster
+        except DindError as error:
+            why = error.what
+        if why:
+            members.close()
+        return why
+
+    def _members(self, daemon: Daemon) -> Members:
+        timeout = self.maker.settings.timeout
+        return Members(daemon, self.image, self.adapter, self.failover, timeout)
+
+    def _handle(self, members: Members) -> Kubernetes:
+        run = self.maker.run
+        engine = run.engine(self.maker.settings)
+        return Kubernetes(members, self.image, lambda: engine.client, run.progress)
+
+
 @dataclass(frozen=True)
 class Maker:
     """Makes a cluster.
@@ -42,14 +133,14 @@ class Maker:
     Attributes:
         run: The run that the daemon is of.
         settings: Those of the daemon, `load` among them: the images that nodes are to have.
-        start: Starts a daemon of these settings, with what its nodes are to begin with.
+        start: Starts a daemon of these settings, or gives one that is reused, with its contents.
         connect: Connects it to the network in which daemons know each other by name.
         started: Is told of it.
     """
 
     run: Run
     settings: Settings
-    start: Callable[[Settings, Base | None], Daemon]
+    start: Callable[[Settings, Contents], Daemon]
     connect: Callable[[Daemon], None]
     started: Callable[[Daemon], None]
 
@@ -65,37 +156,19 @@ class Maker:
             DindError: it can't be had; what was started for it is gone.
         """
         engine = self.run.engine(self.settings)
-        adapter = self._adapter(engine, image)
+        # It is pulled if it is missing.
+        details = ImageSource(engine.client, self.run.progress).ensure(image)
+        adapter = registry.adapter(image, details)
         images = self.settings.load
         base = Base.of(image, adapter, images)
+        contents = _Nodes(self, nodes, image, str(details["Id"]), adapter, failover, base)
         # The nodes have those that are asked for; the daemon itself has no use for them.
-        daemon = self.start(self.settings.replace(load=[image]), base)
-        is_there = base is not None and seeding.is_seeded(daemon._backend.files(daemon.record))
-        members = Members(daemon, image, adapter, failover, self.settings.timeout)
-        try:
-            # Nobody needs the daemon's name before.
-            with ThreadPoolExecutor(1) as beside:
-                connected = beside.submit(self.connect, daemon)
-                members.begin(nodes, DIRECTORY if is_there else "")
-                connected.result()
-            cluster = Kubernetes(members, image, lambda: engine.client, self.run.progress)
-            if images and not is_there:
-                cluster.load(*images)
-        except BaseException:
-            members.close()
-            daemon.stop()
-            raise
+        daemon = self.start(self.settings.replace(load=[image]), contents)
+        if contents.cluster is None:
+            contents.make(daemon)
         self.started(daemon)
-        return cluster
-
-    def _adapter(self, engine: Engine, image: str) -> Adapter:
-        """The adapter for an image, which is pulled if it is missing.
-
-        Raises:
-            ImageUnavailable: it can't be had, or is no node's.
-        """
-        details = ImageSource(engine.client, self.run.progress).ensure(image)
-        return registry.adapter(image, details)
+        assert contents.cluster is not None
+        return contents.cluster
 
 
 def demand(nodes: object, image: object, failover: object, settings: Mapping[str, Any]) -> None:
@@ -148,7 +221,9 @@ def image_of(image: str, version: str) -> str:
     return f"{repository}:v{version.removeprefix('v')}-k3s1"
 
 
-def demand_room(engine: Engine, nodes: int, mode: str, limit: str) -> None:
+def demand_room(
+    engine: Engine, nodes: int, mode: str, limit: str, *, is_there: bool = False
+) -> None:
     """Check that an engine can have a cluster of so many nodes.
 
     Args:
@@ -156,6 +231,7 @@ def demand_room(engine: Engine, nodes: int, mode: str, limit: str) -> None:
         nodes: How many.
         mode: The mode of their daemon.
         limit: The limit of its memory, as `--dind-memory` has it; empty for none.
+        is_there: Whether there may be one already, which takes no more memory.
 
     Raises:
         SettingsError: the mode has none.
@@ -177,7 +253,7 @@ def demand_room(engine: Engine, nodes: int, mode: str, limit: str) -> None:
         if room is None or allowed < room:
             room, seen = allowed, "by --dind-memory the daemon has"
     needed = SERVER_BYTES + (nodes - 1) * AGENT_BYTES
-    if room is None or room >= needed:
+    if room is None or room >= needed or is_there:
         return
     most = (room - SERVER_BYTES) // AGENT_BYTES + 1
     fewer = f"Have fewer nodes: --dind-nodes={most}, or kubernetes(nodes={most})."

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..store.snapshots import Snapshot
     from .background import BackgroundStart
     from .pool import Loan
+    from .reuse import Contents
     from .run import Run
 
 # Files in a run's directory, where daemons have their homes.
@@ -81,6 +82,8 @@ class Factory:
         # By their kind: the clusters that have begun to start, for so many nodes, and what is to be
         # told of each once it is asked for.
         self._begun: dict[str, tuple[int, BackgroundStart[Any], list[Callable[[], object]]]] = {}
+        # The daemons that stay, once it is closed.
+        self._kept: list[Record] = []
         self._lock = threading.Lock()
         # The engines on which the network is.
         self._networks: list[Engine] = []
@@ -236,19 +239,23 @@ class Factory:
         beside = copy.copy(self)
         beside._started = lambda *known: told.append(partial(self._started, *known))
         beside._formed = lambda *known: told.append(partial(self._formed, *known))
-        make = getattr(beside, kind)
+        make = beside._maker(kind)
         self._begun[kind] = nodes, BackgroundStart(self._settings, lambda _: make(nodes)), told
 
     def _given(self, kind: str, nodes: int) -> Any:
         """Return the cluster of this kind that was begun, or start one."""
         begun, background, told = self._begun.get(kind, (0, None, []))
         if background is None or begun != nodes or not background.is_in_this_process:
-            return getattr(self, kind)(nodes)
+            return self._maker(kind)(nodes)
         del self._begun[kind]
         found = background.result(self._run.progress)
         for tell in told:
             tell()
         return found
+
+    def _maker(self, kind: str) -> Callable[[int], Any]:
+        """Return what starts a cluster of this kind for the run."""
+        return self.swarm if kind == "swarm" else self._kubernetes
 
     def _abandon(self) -> None:
         """End the starts of clusters that nobody has asked for."""
@@ -324,6 +331,24 @@ class Factory:
             SettingsError: an argument has a value that it can't have, or no effect.
             DindError: it can't be had; what was started for it is gone.
         """
+        how = {"image": image, "version": version, "failover": failover, "name": name}
+        return self._kubernetes(nodes, **how, lasts=False, **settings)
+
+    def _kubernetes(  # noqa: PLR0913 - what a cluster may be asked to be
+        self,
+        nodes: int,
+        *,
+        image: str = "",
+        version: str = "",
+        failover: str = "default",
+        name: str = "",
+        lasts: bool = True,
+        **settings: Any,
+    ) -> Kubernetes:
+        """As `kubernetes`; `lasts` says whether it is the run's own.
+
+        `--dind-keep` and `--dind-reuse` are for that.
+        """
         from . import clusters, swarms
 
         arguments.demand("kubernetes", name=name)
@@ -332,18 +357,25 @@ class Factory:
         clusters.demand(nodes, image, failover, settings)
         began = time.time()
         chosen = self._chosen(**settings)
+        if lasts:
+            chosen = chosen.replace(keep=self._settings.keep, reuse=self._settings.reuse)
         with self._unavailable(chosen):
             engine = self._run.engine(chosen)
             mode = self._run.choice(chosen, proved=False).mode
-            clusters.demand_room(engine, nodes, mode, chosen.memory)
+            reused = bool(chosen.reuse)
+            clusters.demand_room(engine, nodes, mode, chosen.memory, is_there=reused)
             if "forward" not in settings and swarms.are_reached(engine):
                 chosen = chosen.replace(forward="off")
         name = name or f"kubernetes{next(self._cluster_numbers)}"
+        connect: Callable[[Daemon], None] = partial(self._connect, settings=chosen)
+        if chosen.reuse or chosen.keep != "never":
+            # The network goes with the run, and with it the resolver that nodes would ask.
+            connect = _leave_alone
         maker = clusters.Maker(
             run=self._run,
             settings=chosen,
-            start=partial(self._start_node, name),
-            connect=partial(self._connect, settings=chosen),
+            start=partial(self._start_or_reuse, name),
+            connect=connect,
             started=lambda daemon: self._started(daemon, chosen),
         )
         cluster = maker.make(int(nodes), image, failover)
@@ -355,6 +387,17 @@ class Factory:
         """Start a daemon that is not on the factory's network yet."""
         with self._unavailable(settings):
             return self._run.start(name, settings, origin)
+
+    def _start_or_reuse(self, name: str, settings: Settings, contents: Contents) -> Daemon:
+        """As `_start_node`; where the settings have `reuse`, it is the daemon of that name."""
+        from .reuse import InUse
+
+        if settings.reuse:
+            # Where others use one that is no good, this run has one of its own.
+            with contextlib.suppress(InUse), self._unavailable(settings):
+                return self._run.reused(settings, contents)
+            settings = settings.replace(reuse="")
+        return self._start_node(name, settings, contents.origin)
 
     def _chosen(
         self, *, image: str = "", mode: str = "", args: Sequence[str] = (), **settings: Any
@@ -437,22 +480,35 @@ class Factory:
                     raise
             self._networks.append(engine)
 
-    def close(self) -> None:
-        """End all daemons of the factory, and remove their network."""
+    def close(self, *, failed: bool = False) -> None:
+        """End all daemons of the factory, and remove their network.
+
+        The run's own Kubernetes cluster stays, where `--dind-keep` or `--dind-reuse` says so.
+
+        Args:
+            failed: Whether a test failed, which keeps it with `keep="on-failure"`.
+        """
         from docker.errors import APIError
 
         self._abandon()
         patience = self._run.patience
         for swarm in self._swarms:
             swarm.close()
+        stay = set()
         for cluster in self._clusters:
+            if _stays(cluster, failed=failed):
+                stay.add(cluster.daemon.id)
+                # What is left in it, the next run that takes it up removes.
+                with contextlib.suppress(Exception):
+                    patience.within(cluster._leave)
             cluster.close()
         try:
             for _, end in self._lent:
                 end()
             for daemon in self._run.daemons:
                 # What is not ended now, the end of the run tells of.
-                patience.within(daemon.stop)
+                if daemon.id not in stay:
+                    patience.within(daemon.stop)
             for engine in self._networks:
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
@@ -460,7 +516,20 @@ class Factory:
                     patience.within(partial(engine.client.api.remove_network, name))
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
-            self._run.close()
+            self._kept = self._run.close(failed=failed)
+
+
+def _leave_alone(daemon: Daemon) -> None:
+    """Do nothing with a daemon."""
+
+
+def _stays(cluster: Kubernetes, *, failed: bool) -> bool:
+    """Tell whether a cluster outlives the run, given whether a test failed."""
+    from ..backends import records
+    from .starter import is_kept
+
+    found = records.read(cluster.daemon.record.home)
+    return found is not None and (bool(found[1].reuse) or is_kept(found[1], failed=failed))
 
 
 def _demand_name(call: str, name: str) -> None:

@@ -30,7 +30,7 @@ from .context import Context, Holdings
 from .ending import Patience
 from .modes import Modes
 from .places import Places
-from .reuse import Reuse
+from .reuse import Contents, Reuse
 from .starter import Starter, is_kept
 
 if TYPE_CHECKING:
@@ -267,6 +267,17 @@ class Run:
                     remedy=["Give each daemon a name of its own, or none."],
                 )
             daemon = self._starter.start(home, settings, origin=origin)
+        self._daemons[daemon.id] = daemon
+        return daemon
+
+    def reused(self, settings: Settings, contents: Contents) -> Daemon:
+        """Return the daemon of a name that outlives runs, with these contents; see `Reuse.daemon`.
+
+        Raises:
+            InUse: what is in it is no good, and others use it.
+            DindError: the daemon can't be had.
+        """
+        daemon = self._reuse.daemon(self._resolved(settings), contents)
         self._daemons[daemon.id] = daemon
         return daemon
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from ..backends import subnets
+from ..backends import records, subnets
 from ..backends.registry import isolates
 from ..cluster.membership import MANAGER, WORKER, Membership
 from ..cluster.node import Node, node_of
@@ -128,6 +128,7 @@ class Maker:
         except BaseException:
             daemon.stop()
             raise
+        records.write_json(daemon.record.home.path / layout.CLUSTER, {"kind": "swarm"})
         self.started(daemon)
         return node
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,8 @@ class Entry:
         local: Whether its directory is one of this user's on this machine; else nothing there may
             be touched, which only a label names.
         spare: Whether it is ready for a test that has not asked for it yet.
+        cluster: The kind of the cluster that it has, or is a node of: `kubernetes` or `swarm`;
+            empty for none, or where that isn't known.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Entry:
     container: str = ""
     local: bool = True
     spare: bool = False
+    cluster: str = ""
 
 
 def entries(engine: Engine, base: Path, *, thorough: bool = True) -> list[Entry]:
@@ -119,6 +123,7 @@ class _Judge:
             container=self._other_container(ours),
             local=local,
             spare=local and (home / layout.SPARE).exists(),
+            cluster=_cluster(home) if local else "",
         )
 
     def _is_local(self, ours: Mapping[str, Any]) -> bool:
@@ -165,6 +170,14 @@ class _Judge:
             details = containers.inspect(self._engine.client, container)
             self._ended[container] = not (details and details["State"]["Running"])
         return self._ended[container]
+
+
+def _cluster(home: Path) -> str:
+    """Return the kind of the cluster that a daemon is for; empty for none."""
+    try:
+        return str(json.loads((home / layout.CLUSTER).read_text())["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def remove(engine: Engine, entry: Entry) -> None:

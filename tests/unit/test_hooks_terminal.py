@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pytest_dind.backends.protocol import Record
 from pytest_dind.engine.steps import MEANWHILE, Going
 from pytest_dind.hooks import live
 from pytest_dind.hooks.terminal import Progress, Told, shortened, summary, unread_apis
+from pytest_dind.lifetime import layout
 from pytest_dind.lifetime.layout import Home
 
 
@@ -270,3 +272,19 @@ def test_where_a_line_is_written_over(
 def test_line_is_cut(text: str, columns: int, shown: str) -> None:
     """A line fits into the terminal, whatever a build writes."""
     assert live.cut(text, columns) == shown
+
+
+def test_kept_cluster(tmp_path: Path) -> None:
+    """Of a Kubernetes cluster that stays it is said how kubectl finds it."""
+    record = dataclasses.replace(_record("1"), home=Home(tmp_path / "k8s"))
+    record.home.path.mkdir()
+    kubeconfig = record.home.path / layout.KUBECONFIG
+    kubeconfig.touch()
+    ((_, text),) = summary((), (), [record])
+
+    name = record.home.label
+    assert text.splitlines() == [
+        f"dind: kept {name}, a Kubernetes cluster; to use it, and to remove it:",
+        f"  export KUBECONFIG={kubeconfig}",
+        f"  python -m pytest_dind rm {name}",
+    ]

@@ -15,7 +15,7 @@ import requests
 from docker.errors import APIError, NotFound
 
 from pytest_dind import DindError, Settings, SettingsError
-from pytest_dind.backends import names
+from pytest_dind.backends import names, records
 from pytest_dind.lifetime import labels, layout
 from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
@@ -34,8 +34,8 @@ def test_daemon_that_cannot_be_removed(tmp_path: Path) -> None:
     run: Any = SimpleNamespace(
         path=tmp_path,
         patience=Patience(),
-        daemons=[SimpleNamespace(stop=fail)],
-        close=lambda: ended.append("the run"),
+        daemons=[SimpleNamespace(id="1", stop=fail)],
+        close=lambda failed: ended.append("the run"),
     )
     factory = Factory(cast(Any, run), Settings(), lambda settings: contextlib.nullcontext())
     with pytest.raises(ConnectionError):
@@ -110,7 +110,7 @@ def _factory(
         daemons=daemons,
         patience=Patience(),
         engine=lambda settings: engines[settings.host],
-        close=lambda: None,
+        close=lambda failed: None,
         progress=print,
     )
     return Factory(made, Settings(), lambda settings: contextlib.nullcontext(), spare=spare)
@@ -297,10 +297,49 @@ def test_cluster_that_nobody_asks_for() -> None:
         finished.append(name)
 
     run: Any = SimpleNamespace(
-        finish=finish, daemons=[], patience=Patience(), close=lambda: finished.append("the run")
+        finish=finish,
+        daemons=[],
+        patience=Patience(),
+        close=lambda failed: finished.append("the run"),
     )
     factory = _Begun(run)
     factory._begin("swarm", 3)
     factory.close()
     assert finished == ["swarm1-node1", "the run"]
     factory.gate.set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "failed", "stays"),
+    [
+        ({}, True, False),
+        ({"keep": "always"}, False, True),
+        ({"keep": "on-failure"}, False, False),
+        ({"keep": "on-failure"}, True, True),
+        ({"reuse": "mine"}, False, True),
+    ],
+)
+def test_cluster_that_stays(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    failed: bool,
+    stays: bool,
+) -> None:
+    """A cluster's daemon is not ended where it is kept or reused; it is left as others want it."""
+    done: list[str] = []
+    record: Any = SimpleNamespace(home=tmp_path)
+    monkeypatch.setattr(records, "read", lambda home: (record, Settings(**settings)))
+    daemon: Any = SimpleNamespace(id="1", record=record, stop=lambda: done.append("stopped"))
+    cluster: Any = SimpleNamespace(
+        daemon=daemon,
+        _leave=lambda: done.append("left"),
+        close=lambda: done.append("closed"),
+    )
+    run: Any = SimpleNamespace(
+        daemons=[daemon], patience=Patience(), close=lambda failed: done.append(f"failed: {failed}")
+    )
+    factory = Factory(run, Settings(), lambda settings: contextlib.nullcontext())
+    factory._clusters.append(cluster)
+    factory.close(failed=failed)
+    assert done == [*(["left", "closed"] if stays else ["closed", "stopped"]), f"failed: {failed}"]

@@ -19,7 +19,7 @@ from pytest_dind.lifetime import directories, labels
 from pytest_dind.lifetime.layout import ENGINE, GUARD, KEPT, LEASE
 from pytest_dind.lifetime.lease import Lease
 from pytest_dind.runs import sweep as runs_sweep
-from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, entries, sweep
+from pytest_dind.runs.sweep import IN_USE, STALE, UNKNOWN, Entry, entries, sweep
 from pytest_dind.runs.sweep import KEPT as KEPT_ON_PURPOSE
 
 from ..support import Answer, FakeEngine, Reply
@@ -323,7 +323,7 @@ def _reused(base: Path, name: str, digest: str = "0123abcd", **changed: str) -> 
     home = base / run / "main"
     home.mkdir(parents=True)
     (home / KEPT).touch()
-    (base / f"reuse-{name}.lock").touch()
+    (base / f"reuse-{name}.main.lock").touch()
     return container(base, run, **changed)
 
 
@@ -336,7 +336,21 @@ def test_rm_by_the_name_of_reuse(base: Path, capsys: pytest.CaptureFixture[str])
     assert removed == ["pytest-dind-reuse-w-0123abcd-main"]
     assert capsys.readouterr().out == "pytest-dind-reuse-w-0123abcd-main\n"
     left = {path.name for path in base.iterdir()}
-    assert left == {"reuse-w-x-0123abcd", "reuse-w-x.lock"}
+    assert left == {"reuse-w-x-0123abcd", "reuse-w-x.main.lock"}
+
+
+def test_rm_of_a_daemon_and_its_cluster(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rm w` removes the Kubernetes cluster, too, that is reused under that name."""
+    cluster = _reused(base, "w", "4567cdef")
+    name = "pytest-dind-reuse-w-4567cdef-k8s"
+    home = base / "reuse-w-4567cdef" / "main"
+    cluster["Names"] = [f"/{name}"]
+    cluster["Labels"][labels.HOME] = str(home.rename(home.with_name("k8s")))
+    with listing(base, _reused(base, "w"), cluster) as (engine, removed):
+        assert command.main(["rm", "w", "--host", engine.url]) == 0
+
+    assert removed == ["pytest-dind-reuse-w-0123abcd-main", name]
+    assert capsys.readouterr().out.split() == removed
 
 
 def test_rm_of_a_name_that_several_have(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,12 +376,12 @@ def test_rm_of_a_reused_daemon_of_others(base: Path, capsys: pytest.CaptureFixtu
 def test_lock_of_a_daemon_that_is_taken_up(base: Path) -> None:
     """A lock file goes with the last daemon of its name, but not while somebody holds it."""
     for name in ("free", "held"):
-        (base / f"reuse-{name}.lock").touch()
-    with listing(base) as (engine, _), directories.locked(base, "reuse-held"):
+        (base / f"reuse-{name}.main.lock").touch()
+    with listing(base) as (engine, _), directories.locked(base, "reuse-held.main"):
         sweep(base, engine)
         left = {path.name for path in base.glob("reuse-*")}
 
-    assert left == {"reuse-held.lock"}
+    assert left == {"reuse-held.main.lock"}
 
 
 _LIVING, _ENDED, _GONE = "1" * 64, "2" * 64, "3" * 64
@@ -475,3 +489,19 @@ def test_directory_of_an_ended_container(base: Path, short_path: Path) -> None:
 
     assert removed == ["container pytest-dind-run-main"]
     assert victim.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "spare", "told"),
+    [
+        ("kubernetes", False, "kept, Kubernetes cluster"),
+        ("swarm", False, "kept, node of a swarm"),
+        ("", True, "kept, spare"),
+        ("", False, "kept"),
+        ("another version's", False, "kept"),
+    ],
+)
+def test_what_a_daemon_is_for(tmp_path: Path, cluster: str, spare: bool, told: str) -> None:
+    """The command's table tells clusters, their nodes, and spares from other daemons."""
+    known = ("name", "dind", "me", 1.0, KEPT_ON_PURPOSE, tmp_path)
+    assert command._use(Entry(*known, cluster=cluster, spare=spare)) == told
