@@ -65,7 +65,8 @@ def take(
         raise engine_errors.gone(record.home, FileNotFoundError("There is no record of it."))
     settings = found[1]
     seeding.demand_store(settings)
-    _demand_fit(client.info(), name)
+    has_cluster = (record.home.path / layout.KUBECONFIG).exists()
+    _demand_fit(client.info(), name, has_cluster=has_cluster)
     running = _running(client, name)
     container = backend.container(record)
     details: Any = container.attrs if container is not None else {}
@@ -94,8 +95,13 @@ def take(
     return snapshot
 
 
-def _demand_fit(info: dict[str, Any], name: str) -> None:
+def _demand_fit(info: dict[str, Any], name: str, *, has_cluster: bool) -> None:
     """Check that a daemon can have a snapshot taken of it.
+
+    Args:
+        info: What the daemon says of itself.
+        name: The snapshot's name.
+        has_cluster: Whether it has a Kubernetes cluster in it.
 
     Raises:
         SnapshotFailed: it can't.
@@ -104,17 +110,29 @@ def _demand_fit(info: dict[str, Any], name: str) -> None:
     swarm = (info.get("Swarm") or {}).get("LocalNodeState", "inactive")
     if swarm != "inactive":
         evidence = f"It is in a swarm (its state there is {swarm}), whose nodes know its address."
-        remedy = "Take the snapshot before docker swarm init, or after docker swarm leave --force."
+        remedy = [
+            "Take the snapshot before docker swarm init, or after docker swarm leave --force."
+        ]
+    elif has_cluster:
+        evidence = (
+            "The nodes of a Kubernetes cluster are in it. A copy has another address, which the "
+            "certificate of the cluster's API does not name, and its nodes have ended."
+        )
+        remedy = [
+            "Have the next run find the cluster again: --dind-reuse=NAME.",
+            "Have nodes begin with images: --dind-load, or kubernetes(load=[...]); they are in the "
+            "warm store from then on.",
+        ]
     elif driver not in _DRIVERS:
         evidence = f"Its storage driver is {driver}; layers are shared by {', '.join(_DRIVERS)}."
-        remedy = "Leave out the argument that chooses the storage driver: --dind-arg."
+        remedy = ["Leave out the argument that chooses the storage driver: --dind-arg."]
     elif root != layout.DATA_ROOT:
         evidence = f"Its data-root is {root}, where the store does not look."
-        remedy = f"Leave it at {layout.DATA_ROOT}: --dind-arg, or the image's daemon.json."
+        remedy = [f"Leave it at {layout.DATA_ROOT}: --dind-arg, or the image's daemon.json."]
     else:
         return
     raise SnapshotFailed(
-        f"No snapshot {name!r} can be taken of the daemon.", evidence=evidence, remedy=[remedy]
+        f"No snapshot {name!r} can be taken of the daemon.", evidence=evidence, remedy=remedy
     )
 
 

@@ -20,6 +20,7 @@ from pytest_dind import (
     Kubernetes,
     Namespace,
     SettingsError,
+    SnapshotFailed,
     WorkloadFailed,
     WorkloadTimeout,
 )
@@ -303,3 +304,12 @@ def test_no_such_node(dind_kubernetes: Kubernetes) -> None:
     ) as caught:
         dind_kubernetes.kill("agent7")
     assert "server, agent1, agent2" in caught.value.evidence
+
+
+def test_snapshot(dind_kubernetes: Kubernetes) -> None:
+    """No snapshot can be taken of a cluster's daemon, which goes on as it is."""
+    with pytest.raises(SnapshotFailed, match="No snapshot 'mine' can be taken") as caught:
+        dind_kubernetes.daemon.snapshot("mine")
+    assert "Kubernetes cluster" in caught.value.evidence
+    assert "--dind-reuse" in caught.value.remedy[0]
+    assert dind_kubernetes.version.startswith("v1.")
