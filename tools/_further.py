@@ -181,12 +181,7 @@ def tunnel(directory: Path) -> Path:
 
 def extract(machine: docker.DockerClient, image: str, root: Path) -> None:
     """Unpack an image's files."""
-    if not _images.present(machine, image):
-        raise Problem(
-            f"{image} is missing",
-            "its dockerd is to be an engine",
-            "python tools/engine.py images --versions",
-        )
+    _images.ensure(machine, others=[image])
     with step(f"unpacking {image}"):
         root.mkdir()
         api: Any = machine.api
@@ -349,6 +344,7 @@ ROWS: dict[str, Row] = {
     "docker-26": dockerd(image="pytest-dind/daemon:26.1"),
     "docker-28": dockerd(image=_images.DAEMON),
     "containerd-store": dockerd("--feature=containerd-snapshotter=true", image=_images.DAEMON),
+    "docker-29": dockerd(image=_images.NEWEST),
     "own": own,
     "tls": tls,
     "ssh": ssh,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import _docker_binary
 import _roots
 import docker
 import docker.errors
@@ -19,11 +20,14 @@ DAEMON = "pytest-dind/daemon:test"
 NESTED = "pytest-dind/nested:test"
 # Of Docker's older releases there are those that Debian's suites have; DAEMON has the newest one's.
 SUITES = {"pytest-dind/daemon:20.10": "bookworm", "pytest-dind/daemon:26.1": "trixie"}
+# No suite has this one: Go builds its daemon.
+NEWEST = "pytest-dind/daemon:29"
 SOURCES = {
     DAEMON: "docker:dind",
     NESTED: "busybox:latest",
     "pytest-dind/daemon:20.10": "docker:20.10-dind",
     "pytest-dind/daemon:26.1": "docker:26.1-dind",
+    NEWEST: "docker:29-dind",
 }
 REGISTRY_SECONDS = 5
 
@@ -41,14 +45,16 @@ def image_id(client: docker.DockerClient, name: str) -> str | None:
         return None
 
 
-def ensure(client: docker.DockerClient, *, rebuild: bool = False, versions: bool = False) -> None:
-    """Make sure of both images, and of those of older releases if asked.
+def ensure(
+    client: docker.DockerClient, *, rebuild: bool = False, others: Iterable[str] = ()
+) -> None:
+    """Make sure of both images, and of those of other releases that are asked for.
 
     Raises:
         Problem: one is missing, and can be neither pulled nor made here.
     """
     reachable: bool | None = None
-    for name in (DAEMON, NESTED, *(SUITES if versions else ())):
+    for name in (DAEMON, NESTED, *others):
         before = image_id(client, name)
         if before and not rebuild:
             say(f"{name}: there")
@@ -115,6 +121,9 @@ def pull(client: docker.DockerClient, name: str, source: str = "") -> bool:
 def build(client: docker.DockerClient, name: str) -> None:
     """Make an image from Debian packages, in a directory that is gone afterwards."""
     with _roots.scratch_directory() as scratch:
+        if name == NEWEST:
+            build_newest(client, scratch)
+            return
         if name != NESTED:
             archive = _roots.daemon(scratch, [SUITES[name]] if name in SUITES else _roots.SUITES)
             changes = ['CMD ["dockerd"]', "VOLUME /var/lib/docker"]
@@ -122,6 +131,15 @@ def build(client: docker.DockerClient, name: str) -> None:
             archive = _roots.nested(scratch)
             changes = ['CMD ["sh"]']
         import_archive(client, archive, name, changes)
+
+
+def build_newest(client: docker.DockerClient, scratch: Path) -> None:
+    """Make the image whose daemon Go builds here; all else in it is as in the usual one."""
+    _docker_binary.build(scratch)
+    copied = " ".join(_docker_binary.PROGRAMS)
+    (scratch / "Dockerfile").write_text(f"FROM {DAEMON}\nCOPY {copied} /usr/local/bin/\n")
+    with step(f"making {NEWEST}"):
+        client.images.build(path=str(scratch), tag=NEWEST, rm=True)
 
 
 def import_archive(

@@ -108,6 +108,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 action="store_true",
                 help=f"those of older releases of Docker too: {', '.join(_images.SUITES)}",
             )
+            command.add_argument(
+                "--newest",
+                action="store_true",
+                help=f"{_images.NEWEST} too, whose daemon Go builds here in some minutes",
+            )
         if action is programs:
             command.add_argument(
                 "--directory",
@@ -168,7 +173,9 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     with lock(places, "images"):
         if options.daemon:
             _images.take(client, options.daemon)
-        _images.ensure(client, rebuild=options.rebuild, versions=options.versions)
+        others = [*(_images.SUITES if options.versions else ())]
+        others += [_images.NEWEST] if options.newest else []
+        _images.ensure(client, rebuild=options.rebuild, others=others)
     return 0
 
 

@@ -51,9 +51,9 @@ def test_images_are_pulled_if_a_registry_answers_and_else_built(
     assert done == expected
 
 
-@pytest.mark.parametrize("versions", [False, True])
-def test_images_of_older_releases_are_made_on_request(
-    monkeypatch: pytest.MonkeyPatch, versions: bool
+@pytest.mark.parametrize("others", [[], [*_images.SUITES, _images.NEWEST]])
+def test_images_of_other_releases_are_made_on_request(
+    monkeypatch: pytest.MonkeyPatch, others: Sequence[str]
 ) -> None:
     """Each is of the Debian suite that has the release, and of the image that Docker publishes."""
     made: list[str] = []
@@ -61,11 +61,11 @@ def test_images_of_older_releases_are_made_on_request(
     monkeypatch.setattr(_images, "registry_answers", lambda _client: False)
     monkeypatch.setattr(_images, "build", lambda _client, name: made.append(name))
     client: Any = None
-    _images.ensure(client, versions=versions)
+    _images.ensure(client, others=others)
 
-    older = ["pytest-dind/daemon:20.10", "pytest-dind/daemon:26.1"]
-    assert made == [_images.DAEMON, _images.NESTED, *(older if versions else [])]
-    assert [_images.SOURCES[name] for name in older] == ["docker:20.10-dind", "docker:26.1-dind"]
+    assert made == [_images.DAEMON, _images.NESTED, *others]
+    for name in others:
+        assert _images.SOURCES[name] == f"docker:{name.rpartition(':')[2]}-dind"
 
 
 def test_another_image_is_pulled_for_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
