@@ -344,7 +344,7 @@ ROWS: dict[str, Row] = {
     "docker-26": dockerd(image="pytest-dind/daemon:26.1"),
     "docker-28": dockerd(image=_images.DAEMON),
     "containerd-store": dockerd("--feature=containerd-snapshotter=true", image=_images.DAEMON),
-    "docker-29": dockerd(image=_images.NEWEST),
+    "docker-29": dockerd(image="pytest-dind/daemon:29"),
     "own": own,
     "tls": tls,
     "ssh": ssh,

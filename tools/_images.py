@@ -20,14 +20,13 @@ DAEMON = "pytest-dind/daemon:test"
 NESTED = "pytest-dind/nested:test"
 # Of Docker's older releases there are those that Debian's suites have; DAEMON has the newest one's.
 SUITES = {"pytest-dind/daemon:20.10": "bookworm", "pytest-dind/daemon:26.1": "trixie"}
-# No suite has this one: Go builds its daemon.
-NEWEST = "pytest-dind/daemon:29"
 SOURCES = {
     DAEMON: "docker:dind",
     NESTED: "busybox:latest",
     "pytest-dind/daemon:20.10": "docker:20.10-dind",
     "pytest-dind/daemon:26.1": "docker:26.1-dind",
-    NEWEST: "docker:29-dind",
+    # No suite has these: Go builds their daemons.
+    **{name: f"docker:{name.rpartition(':')[2]}-dind" for name in _docker_binary.RELEASES},
 }
 REGISTRY_SECONDS = 5
 
@@ -121,8 +120,8 @@ def pull(client: docker.DockerClient, name: str, source: str = "") -> bool:
 def build(client: docker.DockerClient, name: str) -> None:
     """Make an image from Debian packages, in a directory that is gone afterwards."""
     with _roots.scratch_directory() as scratch:
-        if name == NEWEST:
-            build_newest(client, scratch)
+        if name in _docker_binary.RELEASES:
+            build_of_modules(client, name, scratch)
             return
         if name != NESTED:
             archive = _roots.daemon(scratch, [SUITES[name]] if name in SUITES else _roots.SUITES)
@@ -133,13 +132,13 @@ def build(client: docker.DockerClient, name: str) -> None:
         import_archive(client, archive, name, changes)
 
 
-def build_newest(client: docker.DockerClient, scratch: Path) -> None:
-    """Make the image whose daemon Go builds here; all else in it is as in the usual one."""
-    _docker_binary.build(scratch)
+def build_of_modules(client: docker.DockerClient, name: str, scratch: Path) -> None:
+    """Make an image whose daemon Go builds here; all else in it is as in the usual one."""
+    _docker_binary.RELEASES[name].build(scratch)
     copied = " ".join(_docker_binary.PROGRAMS)
     (scratch / "Dockerfile").write_text(f"FROM {DAEMON}\nCOPY {copied} /usr/local/bin/\n")
-    with step(f"making {NEWEST}"):
-        client.images.build(path=str(scratch), tag=NEWEST, rm=True)
+    with step(f"making {name}"):
+        client.images.build(path=str(scratch), tag=name, rm=True)
 
 
 def import_archive(

@@ -26,6 +26,7 @@ from typing import NoReturn
 try:
     import _cgroup2
     import _daemon
+    import _docker_binary
     import _images
     import _packages
     import _podman
@@ -109,9 +110,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 help=f"those of older releases of Docker too: {', '.join(_images.SUITES)}",
             )
             command.add_argument(
-                "--newest",
+                "--built",
                 action="store_true",
-                help=f"{_images.NEWEST} too, whose daemon Go builds here in some minutes",
+                help="those too whose daemons Go builds here, in minutes: "
+                f"{', '.join(_docker_binary.RELEASES)}",
             )
         if action is programs:
             command.add_argument(
@@ -174,7 +176,7 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
         if options.daemon:
             _images.take(client, options.daemon)
         others = [*(_images.SUITES if options.versions else ())]
-        others += [_images.NEWEST] if options.newest else []
+        others += _docker_binary.RELEASES if options.built else []
         _images.ensure(client, rebuild=options.rebuild, others=others)
     return 0
 

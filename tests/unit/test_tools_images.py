@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import _console
+import _docker_binary
 import _images
 import _roots
 
@@ -51,7 +52,7 @@ def test_images_are_pulled_if_a_registry_answers_and_else_built(
     assert done == expected
 
 
-@pytest.mark.parametrize("others", [[], [*_images.SUITES, _images.NEWEST]])
+@pytest.mark.parametrize("others", [[], [*_images.SUITES, *_docker_binary.RELEASES]])
 def test_images_of_other_releases_are_made_on_request(
     monkeypatch: pytest.MonkeyPatch, others: Sequence[str]
 ) -> None:
