@@ -56,6 +56,37 @@ def test_not_read_alike_by_all(raw: bytes) -> None:
     assert caught.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b'{"a":1,"a":2}', "is not valid JSON (a key stands twice in one object)"),
+        (b'{"a":NaN}', "is not valid JSON (NaN is not JSON)"),
+        (b"{", "is not valid JSON (Expecting"),
+        (b'{"a":"\\u0000"}', "has a NUL character"),
+        (b"\xff", "is not UTF-8"),
+        (b"[]", "is not a JSON object"),
+    ],
+)
+def test_what_refusals_say(raw: bytes, says: str) -> None:
+    """A refusal names what is wrong, and with what."""
+    with pytest.raises(Refusal) as caught:
+        body.parse(raw)
+    assert caught.value.message.startswith(f"pytest-dind guard: the body {says}")
+    with pytest.raises(Refusal, match=r"^pytest-dind guard: a filter is not valid JSON"):
+        body.parse_text("{", "a filter")
+    with pytest.raises(Refusal, match=r"^pytest-dind guard: A is not a JSON object"):
+        body.fields("A", [], {}, _refuse)
+
+
+def test_key_in_two_cases() -> None:
+    """A key that stands there in two cases is refused, unless both have the same value."""
+    known = {"Path": body.anything}
+    assert body.fields("", {"Path": 1, "path": 1}, known, _refuse) == {"Path": 1}
+    for found in ({"Path": 1, "path": 2}, {"path": 2, "Path": 1}, {"path": 1, "PATH": 2}):
+        with pytest.raises(Refusal, match="is not how the API writes Path"):
+            body.fields("", found, known, _refuse)
+
+
 def test_depth() -> None:
     """How deep a body may be nested is the same on each Python."""
 

@@ -73,6 +73,11 @@ def test_refused_until_allowed(field: str, value: Any, allowed: str) -> None:
         {"MaskedPaths": None, "ReadonlyPaths": None, "Privileged": False, "CapAdd": []},
         {"CapAdd": ["NET_BIND_SERVICE", "CAP_SYS_NICE"], "CapDrop": ["ALL"]},
         {"IpcMode": "shareable", "CgroupnsMode": "private", "PidMode": ""},
+        {"IpcMode": "none", "CgroupnsMode": "", "UTSMode": "", "UsernsMode": "", "Cgroup": ""},
+        {"IpcMode": "private", "NetworkMode": "mine"},
+        {"IpcMode": "container:x", "NetworkMode": "container:x", "PidMode": "container:x"},
+        {"IpcMode": "", "Mounts": [], "VolumeDriver": "local", "VolumesFrom": ["x:ro"]},
+        {"Links": ["a:b"], "Runtime": "runc", "ReadonlyPaths": None},
         {"SecurityOpt": ["no-new-privileges"], "Sysctls": {"net.core.somaxconn": "1024"}},
         {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}},
         {"Memory": 1, "PortBindings": {"80/tcp": None}, "Tmpfs": {"/t": "size=1m"}, "Init": True},
@@ -83,8 +88,26 @@ def test_usual_settings(host: dict[str, Any]) -> None:
     assert Checks(_policy()).create({"HostConfig": host})["HostConfig"] == host
 
 
+def test_settings_beside_those_of_the_host() -> None:
+    """What stands beside HostConfig is kept too; docker-py's older place of a runtime is judged."""
+    body = {"Image": "i", "NetworkingConfig": {"EndpointsConfig": {"n": {}}}, "Runtime": "runc"}
+    assert Checks(_policy()).create(body) == {**body, "HostConfig": {}}
+    with pytest.raises(Refusal, match="the runtime other"):
+        Checks(_policy()).create({"Runtime": "other"})
+    for unknown in ({"New": 1}, {"HostConfig": {"New": 1}}):
+        with pytest.raises(Refusal, match=r"the field (HostConfig\.)?New,"):
+            Checks(_policy()).create(unknown)
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [("PidMode", "hOsT"), ("IpcMode", "host "), ("Cgroup", "x")]
+    ("field", "value"),
+    [
+        ("PidMode", "hOsT"),
+        ("IpcMode", "host "),
+        ("Cgroup", "x"),
+        ("UTSMode", "x"),
+        ("CgroupnsMode", "x"),
+    ],
 )
 def test_unknown_namespace(field: str, value: str) -> None:
     """A namespace that is not known is refused as malformed."""

@@ -185,6 +185,8 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_host, {"UsernsMode": "keep-id"}, 403, "allow=host-userns"),
     (_host, {"Devices": [{"New": 1}]}, 403, "the field HostConfig.Devices[0].New"),
     (_host, {"LogConfig": {"type": "syslog"}}, 400, "HostConfig.LogConfig.type"),
+    (_host, {"PidMode": 1}, 400, "HostConfig.PidMode is not a string"),
+    (_host, {"PidMode": "host"}, 403, "guard: the host's pid namespace (HostConfig.PidMode) is"),
 ]
 
 

@@ -12,6 +12,7 @@ from pytest_dind import Settings, SettingsError
 from pytest_dind.backends.registry import AUTO_ORDER, isolates
 from pytest_dind.options import from_config
 from pytest_dind.settings import AUTO, MODES, option
+from pytest_dind.validation import MOST_SECONDS, is_seconds, shown, variables
 
 
 def _read(pytester: pytest.Pytester, *options: str, ini: str = "") -> Settings:
@@ -416,6 +417,51 @@ def test_values_of_other_types(name: str, value: object) -> None:
         Settings().replace(**{name: value})
 
 
+def test_values_that_errors_show() -> None:
+    """A value is shown whole while it is short, cut where it is long, else by its type."""
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise ValueError
+
+    assert shown("\udcff") == r"'\udcff'"
+    assert shown("x" * 198) == repr("x" * 198)
+    assert shown("x" * 199) == f"'{'x' * 199}..."
+    assert shown(Broken()) == "<Broken>"
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [(0, True), (0.5, True), (MOST_SECONDS, True), (MOST_SECONDS + 1, False), (-0.1, False)],
+)
+def test_seconds(value: float, valid: bool) -> None:
+    """A wait may take no time at all, or fractions of a second, and not for ever."""
+    assert is_seconds(value) is valid
+
+
+def test_variables() -> None:
+    """A variable has a value, which may be empty or have an equals sign, or that of the process."""
+    assert variables(["A=b=c", "B=", "C"]) == {"A": "b=c", "B": "", "C": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "valid"),
+    [
+        ("publish", "80-x", "a port (8080), a range (8000-8010), udp (53/udp)."),
+        ("env", "=x", "NAME=VALUE, NAME, for the value that this process has."),
+        ("ca", "registry:5000=", "FILE, HOST=FILE, such as registry:5000=ca.pem."),
+        ("mount", "copy:", "PATH[:TARGET][:ro], copy:PATH[:TARGET], project, tmp,"),
+    ],
+)
+def test_bad_texts(name: str, value: str, valid: str) -> None:
+    """A text that says nothing is shown, with what it could be."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(**{name: [value]})
+    error = caught.value
+    assert error.what == f"--dind-{name}: {value!r} is not a valid value."
+    assert f"Valid: {valid}" in error.evidence
+
+
 def test_settings_are_values() -> None:
     """Equal settings are one key; their text names each; an unknown one is told, with the valid."""
     one, same, other = Settings(arg=["--debug"]), Settings(arg=("--debug",)), Settings(timeout=1)
@@ -451,7 +497,14 @@ def test_names_of_images(name: str) -> None:
     "host",
     [
         *("", "default", "my-context_1.x", "unix:///var/run/docker.sock", "unix://x"),
-        *("tcp://h", "tcp://h:2376", "tcp://[fd00::1]:2375", "ssh://h", "ssh://me@h:22/run/d.sock"),
+        *(
+            "tcp://h:1",
+            "tcp://h",
+            "tcp://h:2376",
+            "tcp://[fd00::1]:2375",
+            "ssh://h",
+            "ssh://me@h:22/run/d.sock",
+        ),
         "http://h:2375",
     ],
 )
