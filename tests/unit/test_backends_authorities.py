@@ -65,6 +65,11 @@ def test_no_certificate(tmp_path: Path, content: bytes | None) -> None:
         assert str(caught.value).startswith(
             f"--dind-ca: {str(path)!r} is not a file with a certificate.\nEvidence:\n"
         )
+        assert caught.value.evidence not in ("", "None")
+        assert caught.value.remedy == (
+            "Name a file in PEM format, which begins with -----BEGIN CERTIFICATE-----.",
+            "Convert one in DER format: openssl x509 -inform der -in FILE -out ca.pem",
+        )
 
 
 @pytest.mark.parametrize("value", ["", "registry=", "=ca.pem", "https://r=ca.pem", "a/b=ca.pem"])

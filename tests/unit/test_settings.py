@@ -208,7 +208,9 @@ def test_data_root_is_not_taken(arg: str) -> None:
 
     assert f"--dind-arg: {arg!r} is not taken." in str(caught.value)
     assert "Each daemon has its data-root on a volume of its own" in str(caught.value)
-    assert "--dind-load IMAGE" in str(caught.value)
+    assert caught.value.evidence.endswith("own; two daemons on one data-root destroy it.")
+    how = "Have images in the daemon from the start with --dind-load IMAGE."
+    assert caught.value.remedy == (how,)
 
 
 @pytest.mark.parametrize(
@@ -364,8 +366,11 @@ def test_most_ports() -> None:
     for given in (["1-201"], ["1-100", "201-300/udp", "8080"]):
         with pytest.raises(SettingsError, match="these are more than 200 ports") as caught:
             Settings(publish=given)
-        assert "costs the outer engine" in str(caught.value)
-        assert "asked for are 201 so far" in str(caught.value)
+        assert caught.value.evidence == (
+            "Valid: at most 200 in all; asked for are 201 so far. Each costs the outer engine a "
+            "process and a tenth of a second or more, for which all that use the engine wait."
+        )
+        assert caught.value.remedy == ("Publish only the ports that are used, such as 8000-8010.",)
 
 
 @pytest.mark.parametrize(
@@ -444,22 +449,50 @@ def test_variables() -> None:
     assert variables(["A=b=c", "B=", "C"]) == {"A": "b=c", "B": "", "C": None}
 
 
+_HOSTS = "Valid: unix://PATH, tcp://HOST:PORT, ssh://[USER@]HOST, a context's name."
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "valid"),
+    ("name", "value", "evidence"),
     [
-        ("publish", "80-x", "a port (8080), a range (8000-8010), udp (53/udp)."),
-        ("env", "=x", "NAME=VALUE, NAME, for the value that this process has."),
-        ("ca", "registry:5000=", "FILE, HOST=FILE, such as registry:5000=ca.pem."),
-        ("mount", "copy:", "PATH[:TARGET][:ro], copy:PATH[:TARGET], project, tmp,"),
+        ("publish", ["80-x"], "Valid: a port (8080), a range (8000-8010), udp (53/udp)."),
+        ("env", ["=x"], "Valid: NAME=VALUE, NAME, for the value that this process has."),
+        ("env", ["A=\0"], "Valid: a text that UTF-8 has, without NUL."),
+        ("ca", ["registry:5000="], "Valid: FILE, HOST=FILE, such as registry:5000=ca.pem."),
+        ("memory", "much", "Valid: a size such as 512m or 2g."),
+        ("cache_size", "much", "Valid: a size such as 500m or 10g."),
+        ("cpus", "0", "Valid: a number above 0, such as 1.5."),
+        ("reuse", "a b", "Valid: 1 to 22 letters, digits, _ and -."),
+        ("host", "ftp://h", f"There is no way to an engine by ftp://. {_HOSTS}"),
+        ("host", "tcp://h:0", f"It names no host. {_HOSTS}"),
+        ("host", "unix://", f"It names no socket. {_HOSTS}"),
     ],
 )
-def test_bad_texts(name: str, value: str, valid: str) -> None:
-    """A text that says nothing is shown, with what it could be."""
+def test_what_is_said_of_a_bad_value(name: str, value: Any, evidence: str) -> None:
+    """A bad value is shown, with what is wrong with it, what is valid, and where it is given."""
     with pytest.raises(SettingsError) as caught:
-        Settings(**{name: [value]})
-    error = caught.value
-    assert error.what == f"--dind-{name}: {value!r} is not a valid value."
-    assert f"Valid: {valid}" in error.evidence
+        Settings(**{name: value})
+    bad = value[0] if isinstance(value, list) else value
+    flag = f"--dind-{name.replace('_', '-')}"
+    assert caught.value.what == f"{flag}: {bad!r} is not a valid value."
+    assert caught.value.evidence == evidence
+    how = f"Give {flag} (or the ini key dind_{name}) one of the valid values."
+    assert caught.value.remedy == (how,)
+
+
+@pytest.mark.parametrize("name", ["image", "kubernetes_image"])
+def test_bad_name_of_an_image(name: str) -> None:
+    """The error names the option that has it."""
+    with pytest.raises(SettingsError, match=f"^--dind-{name.replace('_', '-')}: 'a b' is not"):
+        Settings(**{name: "a b"})
+
+
+def test_bad_mount() -> None:
+    """What can't be mounted is shown, with the reason and what can be."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(mount=["copy:"])
+    assert caught.value.what == "--dind-mount: 'copy:' is not a valid value."
+    assert re.fullmatch(r"[A-Z].+\. Valid: PATH\[:TARGET.*", caught.value.evidence)
 
 
 def test_settings_are_values() -> None:
