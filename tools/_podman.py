@@ -24,8 +24,9 @@ PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "catatonit", "iptables
 NETAVARK = [Path("/usr/lib/podman/netavark"), Path("/usr/libexec/podman/netavark")]
 # Of the newest Podman, in a root directory of its own, and what a user without root needs besides.
 ROOT_PACKAGES = (*PACKAGES, "ca-certificates", "nftables", "passt", "uidmap")
-# Where Podman's containers are when it is told no other parent.
+# Where root's containers are when Podman is told no other parent; a user has a group of his own.
 CGROUP_PARENT = "libpod_parent"
+USER_PARENT = "pytest-dind-podman"
 CONTAINERS = """\
 [containers]
 # A cgroup v2 view beside v1 lacks the controller.
@@ -109,5 +110,6 @@ def service(
         file.write_text(text.format(directory=directory))
         variables.append(f"{name}={file}")
     podman = [*user, "env", *variables, "podman", "system", "service", "--time=0", places.host]
-    with started("Podman", podman, CGROUP_PARENT, places, remove, [VIEW, *options]) as first:
+    parent = USER_PARENT if user else CGROUP_PARENT
+    with started("Podman", podman, parent, places, remove, [VIEW, *options]) as first:
         yield places, first
