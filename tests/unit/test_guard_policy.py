@@ -455,6 +455,7 @@ def test_volumes_are_stamped() -> None:
         ({"type": "ext4", "device": "/dev/vda"}, "volume-options"),
         ({"type": "none", "o": "bind,remount", "device": "/etc"}, "volume-options"),
         ({"mountpoint": "/etc"}, "volume-options"),
+        ({"type": "tmpfs", "device": "tmpfs", "o": "size=1m,remount"}, "volume-options"),
     ],
 )
 def test_volume_of_the_host(options: dict[str, str], allowed: str) -> None:
@@ -465,7 +466,8 @@ def test_volume_of_the_host(options: dict[str, str], allowed: str) -> None:
 
 def test_volume_of_its_own() -> None:
     """Plain volumes and tmpfs ones are made, with a quota too."""
-    for options in ({}, {"size": "1g"}, {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,ro"}):
+    tmpfs = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,ro"}
+    for options in ({}, {"size": "1g"}, tmpfs, {"type": "tmpfs"}):
         assert mounts.volume({"DriverOpts": options}, _policy())["DriverOpts"] == options
 
 

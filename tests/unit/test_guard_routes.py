@@ -135,6 +135,12 @@ def test_repeated_parameters(find: _Find) -> None:
     assert found.query == {"t": ["a", "b"], "dockerfile": ["D"], "q": ["1"]}
 
 
+def test_unknown_call(find: _Find) -> None:
+    """A call that is not known is named."""
+    with pytest.raises(Refusal, match=r"^pytest-dind guard: GET /unknown is a call that the guard"):
+        find("GET /unknown")
+
+
 def test_parameters(find: _Find) -> None:
     """What is a parameter of other calls is left out; any other is refused by its name."""
     assert find("GET /containers/json?force=1&all=1").query == {"all": ["1"]}

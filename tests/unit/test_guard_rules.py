@@ -119,7 +119,13 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     ),
     (_mount, {"Type": "volume", "Source": "../v"}, 400, "neither an absolute path nor a volume"),
     (_volume, {"Name": "../v"}, 400, "neither an absolute path nor a volume"),
-    (_volume, {"Driver": "nfs"}, 403, "allow=volume-driver:nfs"),
+    (
+        _volume,
+        {"Driver": "nfs"},
+        403,
+        "guard: the volume driver nfs is refused; to allow it, run pytest with "
+        "--dind-guard-allow=volume-driver:nfs",
+    ),
     (_volume, {"ClusterVolumeSpec": {"Group": "g"}}, 403, "the field ClusterVolumeSpec"),
     # A network, and what a container is connected by.
     (_network, {"Driver": "host"}, 403, "the network driver host"),
@@ -141,7 +147,13 @@ _REFUSED: list[tuple[Callable[..., Any], dict[str, Any], int, str]] = [
     (_volume, {"DriverOpts": {"mountpoint": "/etc"}}, 403, "the volume option mountpoint"),
     # Half of what a mount needs is checked as the whole.
     (_volume, {"DriverOpts": {"o": "bind"}}, 403, "allow=volume-options"),
-    (_volume, {"DriverOpts": {"type": "ext4"}}, 403, "allow=volume-options"),
+    (
+        _volume,
+        {"DriverOpts": {"type": "ext4"}},
+        403,
+        "guard: a volume with these mount options: {'type': 'ext4'} is refused; to allow it, run "
+        "pytest with --dind-guard-allow=volume-options",
+    ),
     (_volume, {"DriverOpts": {"o": "addr=1"}}, 403, "allow=volume-options"),
     (_volume, {"DriverOpts": {"device": "/dev/vda"}}, 403, "allow=volume-options"),
     (_network, {"Ingress": 1}, 400, "Ingress is neither true nor false"),
