@@ -11,7 +11,9 @@ import pytest
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Kubernetes, Settings
+from pytest_dind.options import from_config
 from pytest_dind.runs.factory import Factory
+from pytest_dind.settings import AUTO
 
 from .. import rooms
 from ..integration.projects import Project
@@ -23,10 +25,17 @@ engine, room, traces = rooms.engine, rooms.room, rooms.traces
 
 
 @pytest.fixture(scope="session")
-def dind_config(dind_config: Settings) -> Settings:
+def mode(pytestconfig: pytest.Config) -> str:
+    """The mode under test: dind, or the one that this run is told, as `--dind-mode sysbox`."""
+    asked = from_config(pytestconfig).mode
+    return "dind" if asked == AUTO else asked
+
+
+@pytest.fixture(scope="session")
+def dind_config(dind_config: Settings, mode: str) -> Settings:
     """Daemons that have the node image, and a small one for pods; clusters of that image."""
     return dind_config.replace(
-        mode="dind",
+        mode=mode,
         image=DAEMON_IMAGE,
         kubernetes_image=NODE_IMAGE,
         load=[NODE_IMAGE, NESTED_IMAGE],
@@ -41,9 +50,9 @@ def dind_kubernetes(dind_factory: Factory) -> Kubernetes:
 
 
 @pytest.fixture
-def project(room: Path, traces: Traces) -> Iterator[Project]:
+def project(room: Path, mode: str, traces: Traces) -> Iterator[Project]:
     """A project whose tests a pytest run of its own runs, with clusters of the node image."""
-    options = ("--dind-image", DAEMON_IMAGE, "--dind-mode", "dind")
+    options = ("--dind-image", DAEMON_IMAGE, "--dind-mode", mode)
     with Project(room, *options, "--dind-kubernetes-image", NODE_IMAGE) as project:
         yield project
 
