@@ -166,6 +166,8 @@ class ContainerBackend:
                 else:
                     other = connections.fallback(spec.connection, error, self._engine, home)
                     spec = spec.over(other)
+                    if isinstance(error, NotShared):
+                        spec = dataclasses.replace(spec, files=spec.files.without_home())
             self.stop(home)
 
     def _without_unshared_files(self, spec: ContainerSpec, progress: Progress) -> ContainerSpec:

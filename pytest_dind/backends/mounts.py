@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _TMP = "/tmp"
 # As the official image's own is: what is in it may be run.
 _TMP_OPTIONS = "exec,suid,dev,mode=1777"
-_HIDDEN_OPTIONS = "ro,size=4k,mode=0555"
 _COPY = "Have a copy of it in the daemon: --dind-mount copy:PATH."
 
 
@@ -67,37 +66,50 @@ class SuiteFiles:
         binds: What is mounted.
         copies: What is copied.
         private: The directories of sockets of runs, which no daemon sees.
+        empty: An empty directory, under the path that the engine has it under; empty where it has
+            none, and so no directory of sockets either.
     """
 
     binds: tuple[Bind, ...] = ()
     copies: tuple[Mount, ...] = ()
     private: tuple[str, ...] = ()
+    empty: str = ""
 
     def mounts(self) -> list[Any]:
-        """The mounts, as docker-py's `create_host_config` takes them."""
+        """The mounts, as docker-py's `create_host_config` takes them.
+
+        An empty directory hides the directories of sockets, in nested containers too: these bind
+        with what is mounted below. It is a bind like those that it lies in: Sysbox mounts all
+        in-memory file systems before the first bind, which would cover them.
+        """
         from docker.types import Mount as DockerMount
 
         return [
-            DockerMount(
-                bind.target, bind.there or bind.source, type="bind", read_only=bind.read_only
-            )
-            for bind in self.binds
+            *(
+                DockerMount(
+                    bind.target, bind.there or bind.source, type="bind", read_only=bind.read_only
+                )
+                for bind in self.binds
+            ),
+            *(
+                DockerMount(target, self.empty, type="bind", read_only=True)
+                for target in (self.hidden() if self.empty else ())
+            ),
         ]
 
     def tmpfs(self) -> dict[str, str]:
-        """The in-memory file systems that go with the mounts, as docker-py takes them.
+        """The in-memory file system that goes with the mounts, as docker-py takes it.
 
         The official image mounts one on /tmp, which would hide what is below it, unless there is
-        one already. Empty ones hide the directories of sockets, in nested containers too: these
-        bind with what is mounted below.
+        one already.
         """
         targets = [bind.target for bind in self.binds]
-        found = dict.fromkeys(self._hidden(), _HIDDEN_OPTIONS)
-        if _TMP not in targets and any(within(target, _TMP) for target in targets):
-            found[_TMP] = _TMP_OPTIONS
-        return found
+        if _TMP in targets or not any(within(target, _TMP) for target in targets):
+            return {}
+        return {_TMP: _TMP_OPTIONS}
 
-    def _hidden(self) -> list[str]:
+    def hidden(self) -> list[str]:
+        """The paths in the container that the directories of sockets would have."""
         return [
             str(Path(bind.target) / Path(private).relative_to(bind.source))
             for bind in self.binds
@@ -164,6 +176,10 @@ class SuiteFiles:
         line = f"{lacking.word} ({source}) is not in the daemon, since {reason}"
         return dataclasses.replace(self, binds=rest), line
 
+    def without_home(self) -> SuiteFiles:
+        """The same on an engine that does not have the home, nor so the directories of sockets."""
+        return dataclasses.replace(self, empty="")
+
     def of_engine(self, shared: SharedFiles | None) -> SuiteFiles:
         """The same under the engine's own paths, without what it has none for.
 
@@ -177,7 +193,9 @@ class SuiteFiles:
             share = shared.around(bind.source)
             if share and (bind.read_only or not share.read_only):
                 found.append(dataclasses.replace(bind, there=share.path(bind.source)))
-        return dataclasses.replace(self, binds=tuple(found))
+        return dataclasses.replace(
+            self, binds=tuple(found), empty=shared.path(self.empty) if self.empty else ""
+        )
 
     def unseen(self, text: str) -> str:
         """The mounted path that an engine's refusal says is not there; empty if it is another."""
@@ -192,7 +210,7 @@ class SuiteFiles:
 
 
 def of(settings: Settings, home: Home) -> SuiteFiles:
-    """The files that the daemon of these settings has.
+    """The files that the daemon of these settings has, and an empty directory where it needs one.
 
     A word that no run has resolved stands for nothing.
 
@@ -219,11 +237,16 @@ def of(settings: Settings, home: Home) -> SuiteFiles:
                     evidence=f"The sockets of all runs are in {path}.",
                     remedy=["Mount another directory.", "Set TMPDIR to a directory outside of it."],
                 )
-    return SuiteFiles(
+    files = SuiteFiles(
         tuple(_needed(binds.values())),
         tuple(mount for mount in wanted if mount.copied),
         tuple(private),
     )
+    if not files.hidden():
+        return files
+    empty = home.path / layout.EMPTY
+    empty.mkdir(mode=0o555, exist_ok=True)
+    return dataclasses.replace(files, empty=str(empty))
 
 
 def _binds(mount: Mount) -> list[Bind]:

@@ -77,11 +77,26 @@ def test_two_in_one_place(home: Home, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["", ":/in"])
 def test_sockets_of_runs_are_hidden(home: Home, tmp_path: Path, target: str) -> None:
-    """An empty, read-only file system lies over the directory of all runs, wherever it comes to."""
+    """An empty, read-only directory lies over the one of all runs, wherever that comes to.
+
+    It is mounted as the one around it is, by a bind: those come last under Sysbox.
+    """
     files = _of(home, f"{tmp_path}{target}")
     place = Path("/in" if target else tmp_path)
+    around, over = _binds(files)[0], _binds(files)[1]
 
-    assert files.tmpfs()[str(place / "runs")].startswith("ro,")
+    assert around == (str(tmp_path), str(place), False)
+    assert over == (str(home.path / "empty"), str(place / "runs"), True)
+    assert list(Path(over[0]).iterdir()) == []
+    assert str(place / "runs") not in files.tmpfs()
+
+
+def test_nothing_is_to_be_hidden(home: Home, tmp_path: Path) -> None:
+    """Where no directory of sockets would be seen, there is no empty one either."""
+    (tmp_path / "x").mkdir()
+
+    assert _of(home, f"{tmp_path}/x").empty == ""
+    assert list(home.path.iterdir()) == []
 
 
 def test_directories_of_other_users_are_hidden(
@@ -93,7 +108,7 @@ def test_directories_of_other_users_are_hidden(
     for name in ("pytest-dind-12345", "pytest-dind-x", "other"):
         (tmp_path / name).mkdir()
 
-    hidden = {path for path in _of(home, f"{tmp_path}:/in").tmpfs() if path.startswith("/in")}
+    hidden = {target for _, target, _ in _binds(_of(home, f"{tmp_path}:/in"))} - {"/in"}
     assert "/in/pytest-dind-12345" in hidden
     assert hidden <= {"/in/pytest-dind-12345", "/in/runs", f"/in/pytest-dind-{_uid()}"}
 
@@ -192,6 +207,24 @@ def test_in_a_container(home: Home, tmp_path: Path) -> None:
     assert found == [("/host/in", f"{tmp_path}/mounted/in", False)]
     found = _binds(_of(home, f"{tmp_path}/fixed:ro").of_engine(shared))
     assert found == [("/f", f"{tmp_path}/fixed", True)]
+
+
+def test_hidden_in_a_container(home: Home, tmp_path: Path) -> None:
+    """What hides the sockets there is under the engine's path, too; or nowhere, as they are."""
+    files = _of(home, str(tmp_path))
+    shared = SharedFiles([Share(str(tmp_path), "/host")])
+    empty = f"/host/{home.path.relative_to(tmp_path)}/empty"
+
+    assert (empty, str(tmp_path / "runs"), True) in _binds(files.of_engine(shared))
+    assert files.of_engine(SharedFiles([])).empty == ""
+
+
+def test_hidden_without_the_home(home: Home, tmp_path: Path) -> None:
+    """An engine that lacks the home is not asked for the empty directory in it."""
+    files = _of(home, f"{tmp_path}:/in")
+
+    assert len(_binds(files)) > 1
+    assert _binds(files.without_home()) == [(str(tmp_path), "/in", False)]
 
 
 def test_replaced(home: Home, tmp_path: Path) -> None:
