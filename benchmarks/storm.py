@@ -22,7 +22,7 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from pytest_dind.lifetime import labels
+from pytest_dind.lifetime import labels, layout
 
 DAEMON_IMAGE = "pytest-dind/daemon:test"
 NESTED_IMAGE = "pytest-dind/nested:test"
@@ -167,9 +167,10 @@ class Place:
         return [item for item in every if self._is_ours(item)]
 
     def directories(self) -> list[Path]:
-        """The runs' directories; lock files stay for good."""
+        """The runs' directories, and what else is there; lock files and what was proved stay."""
         try:
-            return sorted(path for path in self.base.iterdir() if path.suffix != ".lock")
+            every = sorted(self.base.iterdir())
+            return [path for path in every if path.suffix != ".lock" and path.name != layout.PROVED]
         except FileNotFoundError:
             return []
 
