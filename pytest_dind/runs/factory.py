@@ -14,11 +14,11 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..backends import names, subnets
+from ..backends import names, records, subnets
 from ..backends.registry import isolates
 from ..daemon import arguments
 from ..errors import DindError, SettingsError
-from ..lifetime import labels, layout
+from ..lifetime import directories, labels, layout
 from ..validation import bad, shown
 from .pool import PREFIX
 
@@ -260,9 +260,23 @@ class Factory:
     def _abandon(self) -> None:
         """End the starts of clusters that nobody has asked for."""
         for kind, (_, background, _) in self._begun.items():
-            if background.is_in_this_process:
-                self._run.finish(background, _FIRST[kind])
+            if not background.is_in_this_process:
+                continue
+            self._run.finish(background, _FIRST[kind])
+            # What failed has left nothing; what can't be ended now, the end of the run ends.
+            with contextlib.suppress(Exception):
+                if background.wait(0):
+                    self._forget(background.result())
         self._begun.clear()
+
+    def _forget(self, cluster: Swarm | Kubernetes) -> None:
+        """End a cluster that nobody has asked for: a guess is not kept, but what is reused is."""
+        from ..kubernetes.handle import Kubernetes
+
+        if isinstance(cluster, Kubernetes) and not _is_reused(cluster):
+            self._clusters.remove(cluster)
+            cluster.stop()
+            directories.remove(cluster.daemon.record.home.path)
 
     def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Swarm:
         """Start a swarm: daemons side by side, joined, and each of them Ready.
@@ -525,11 +539,16 @@ def _leave_alone(daemon: Daemon) -> None:
 
 def _stays(cluster: Kubernetes, *, failed: bool) -> bool:
     """Tell whether a cluster outlives the run, given whether a test failed."""
-    from ..backends import records
     from .starter import is_kept
 
     found = records.read(cluster.daemon.record.home)
     return found is not None and (bool(found[1].reuse) or is_kept(found[1], failed=failed))
+
+
+def _is_reused(cluster: Kubernetes) -> bool:
+    """Tell whether a cluster is for runs of a name."""
+    found = records.read(cluster.daemon.record.home)
+    return found is not None and bool(found[1].reuse)
 
 
 def _demand_name(call: str, name: str) -> None:

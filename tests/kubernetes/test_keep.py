@@ -37,7 +37,7 @@ _NOTE = """
             print(dind_kubernetes.daemon.id, found.count("namespace/test-it-"), file=file)
         dind_kubernetes.load("{image}")
 """
-_REUSE = ("--dind-reuse=cluster-of-tests", f"--dind-load={NESTED_IMAGE}", "--dind-nodes=1")
+_REUSE = ("--dind-reuse=cluster-of-tests", "--dind-nodes=1")
 _SECONDS = 120
 
 

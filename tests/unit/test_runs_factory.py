@@ -16,7 +16,9 @@ from docker.errors import APIError, NotFound
 
 from pytest_dind import DindError, Settings, SettingsError
 from pytest_dind.backends import names, records
+from pytest_dind.kubernetes.handle import Kubernetes
 from pytest_dind.lifetime import labels, layout
+from pytest_dind.lifetime.layout import Home
 from pytest_dind.runs.ending import Patience
 from pytest_dind.runs.factory import Factory
 from pytest_dind.runs.pool import Loan
@@ -298,6 +300,7 @@ def test_cluster_that_nobody_asks_for() -> None:
 
     run: Any = SimpleNamespace(
         finish=finish,
+        progress=print,
         daemons=[],
         patience=Patience(),
         close=lambda failed: finished.append("the run"),
@@ -343,3 +346,34 @@ def test_cluster_that_stays(
     factory._clusters.append(cluster)
     factory.close(failed=failed)
     assert done == [*(["left", "closed"] if stays else ["closed", "stopped"]), f"failed: {failed}"]
+
+
+def test_guess_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that was begun, and that nobody has asked for, goes with --dind-keep=always too."""
+    stopped: list[str] = []
+    home = tmp_path / "kubernetes1"
+    home.mkdir()
+    record: Any = SimpleNamespace(home=Home(home))
+    monkeypatch.setattr(records, "read", lambda home: (record, Settings(keep="always")))
+    cluster: Any = Kubernetes.__new__(Kubernetes)
+    daemon = SimpleNamespace(id="1", record=record)
+    monkeypatch.setattr(Kubernetes, "daemon", daemon)
+    monkeypatch.setattr(Kubernetes, "stop", lambda self: stopped.append("stopped"))
+    run: Any = SimpleNamespace(
+        finish=lambda background, name: background.wait(10),
+        progress=print,
+        daemons=[],
+        patience=Patience(),
+        close=lambda failed: None,
+    )
+    factory = Factory(run, Settings(), lambda settings: contextlib.nullcontext())
+
+    def make(nodes: int) -> Any:
+        factory._clusters.append(cluster)
+        return cluster
+
+    monkeypatch.setattr(Factory, "_maker", lambda self, kind: make)
+    factory._begin("kubernetes", 1)
+    factory.close()
+    assert stopped == ["stopped"]
+    assert not home.exists()
