@@ -304,6 +304,13 @@ def test_modes_of_a_bind(tmp_path: Path, modes: str, allowed: str) -> None:
     )
 
 
+@pytest.mark.parametrize("field", ["VolumeDriver", "Binds"])
+def test_mounts_of_other_types(field: str) -> None:
+    """What is of another type is refused by its place."""
+    with pytest.raises(Refusal, match=rf"^pytest-dind guard: HostConfig\.{field} is not a "):
+        mounts.read({field: 1}, _policy(), _LABELS)
+
+
 def test_volume_of_a_bind() -> None:
     """A volume that a bind names is made by the driver that is an engine's own."""
     wanted = mounts.read({"Binds": ["v:/in"]}, _policy(), _LABELS)

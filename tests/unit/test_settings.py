@@ -463,6 +463,15 @@ _HOSTS = "Valid: unix://PATH, tcp://HOST:PORT, ssh://[USER@]HOST, a context's na
         ("cache_size", "much", "Valid: a size such as 500m or 10g."),
         ("cpus", "0", "Valid: a number above 0, such as 1.5."),
         ("reuse", "a b", "Valid: 1 to 22 letters, digits, _ and -."),
+        ("registry_mirror", ["m"], "Valid: a URL with http:// or https://."),
+        ("insecure_registry", ["http://r"], "Valid: host:port or a CIDR, without http://."),
+        ("image", "a b", "Valid: an image's name, such as docker:dind."),
+        (
+            "load",
+            ["Upper"],
+            "An image's name is in lower case, but for its registry and its tag. Valid: an image's "
+            "name, such as docker:dind.",
+        ),
         ("host", "ftp://h", f"There is no way to an engine by ftp://. {_HOSTS}"),
         ("host", "tcp://h:0", f"It names no host. {_HOSTS}"),
         ("host", "unix://", f"It names no socket. {_HOSTS}"),
@@ -485,6 +494,12 @@ def test_bad_name_of_an_image(name: str) -> None:
     """The error names the option that has it."""
     with pytest.raises(SettingsError, match=f"^--dind-{name.replace('_', '-')}: 'a b' is not"):
         Settings(**{name: "a b"})
+
+
+@pytest.mark.parametrize("url", ["http://m.example", "https://m.example"])
+def test_mirrors(url: str) -> None:
+    """A mirror is a URL of either kind."""
+    assert Settings(registry_mirror=[url]).registry_mirror == (url,)
 
 
 def test_bad_mount() -> None:
