@@ -601,11 +601,12 @@ def test_busybox(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
 
 
 @_one_kind
-def test_failed_copy(begin: StartDaemon, derive: DeriveImage) -> None:
+def test_failed_copy(begin: StartDaemon, warm: Warm, derive: DeriveImage) -> None:
     """Where a golden root can't be used after all, nothing of it stays in the data-root."""
     path = "ENV PATH=/tools:/usr/sbin:/usr/bin:/sbin:/bin"
     # The list of mounts can't be written, once all else has been copied.
-    started = begin(image=derive(f"{_BUSYBOX}; mkdir -p /run/pytest-dind.fstab", path))
+    warm.image = derive(f"{_BUSYBOX}; mkdir -p /run/pytest-dind.fstab", path)
+    started = begin(image=warm.image)
 
     assert _outcome(started) == seeding.FAILED
     assert _works(started.daemon)
