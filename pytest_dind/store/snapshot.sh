@@ -75,6 +75,8 @@ publish_snapshot() {
 	collect && evict || true
 }
 
+# There is no way without the store here, so others may take their time.
+patience=600
 if locked prepare_snapshot 8>>"$store/lock"; then
 	if unpack; then
 		sync -f "$store" || sync
@@ -82,8 +84,6 @@ if locked prepare_snapshot 8>>"$store/lock"; then
 		(set -e && locked publish_snapshot 8>>"$store/lock") &
 		wait $! && echo kept && exit
 	fi
-else
-	echo "Another process holds the store's lock, or the store can't be written." >&2
 fi
 cd /
 rm -rf "$making"

@@ -328,6 +328,7 @@ def _failed(snapshot: Snapshot, evidence: str) -> SnapshotFailed:
             remedy=[
                 "See how much room the engine's disk has, and the store takes: docker system df, "
                 "pytest-dind cache ls.",
+                f"See which containers have the store: docker ps --filter volume={seeding.VOLUME}.",
                 "Use an image of the daemon that has unshare, timeout and tar, as docker:dind has.",
             ],
         )

@@ -145,11 +145,15 @@ is_gnu_tar() {
 
 # Run a command under the store's lock, which the caller opens as 8. Fails when another process
 # holds it for long: a start without the store is better than a wait for a process that hangs.
+# `patience` is how long, in tenths of a second.
 locked() {
-	tries=100
+	tries=${patience:-100}
 	until flock -n 8; do
 		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
+		[ "$tries" -gt 0 ] || {
+			echo "Another process holds the store's lock." >&2
+			return 1
+		}
 		sleep 0.1
 	done
 	"$@"

@@ -550,4 +550,8 @@ def test_lock_that_is_never_free(disk: Disk) -> None:
     assert disk.run(script) == "done\n"
     with (disk.path / "lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert disk.run(script) == "given up\n"
+        told = "given up\nAnother process holds the store's lock.\n"
+        assert disk.run(script) == told
+        # As many tries as are asked for, each after a tenth of a second.
+        counted = script.replace(":;", "echo waits;")
+        assert disk.run(f"patience=3\n{counted}") == f"waits\nwaits\n{told}"
