@@ -118,7 +118,8 @@ def test_one_engine_by_two_names(project: Project, traces: Traces, engine: Engin
     traces.assert_nothing_left()
 
 
-@pytest.mark.requires_isolation
+# Nothing but the machine's own engine has Sysbox.
+@pytest.mark.dind_modes("dind")
 def test_killed_run_on_two_engines(
     project: Project, traces: Traces, engine: Engine, other: OtherHost
 ) -> None:
