@@ -205,7 +205,7 @@ def test_older_builder(built: Built, dind_client: docker.DockerClient) -> None:
     network = dind_client.networks.create("for-a-build")
     try:
         found = built(
-            "RUN cat /sys/class/net/eth0/address | wc -l >/x\nCMD cat /x\n",
+            "RUN ip link show eth0 | grep -c link/ether >/x\nCMD cat /x\n",
             network_mode="for-a-build",
             container_limits={"memory": 100 * _MEGA},
         )
