@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine import containers
 from ..engine import exec as exec_module
+from ..engine.polling import poll
 from ..errors import DindError, SettingsError
 from . import subnets, tls_connection
 from .subnets import DEFAULT
@@ -20,6 +21,9 @@ __all__ = ["DEFAULT", "demand", "join", "tell", "way_back"]
 
 # The drivers of the networks `host` and `none`, which a container has alone or not at all.
 _ALONE = {"host", "null"}
+# What is killed can't be entered any more, and runs for a moment still, as the engine tells it.
+_ENDING_SECONDS = 1
+_POLL_SECONDS = 0.05
 
 
 def demand(network: str, outer: Iterable[Mapping[str, Any]]) -> None:
@@ -76,6 +80,16 @@ def join(engine: Engine, home: Home, network: str, progress: Progress) -> None:
     tell(engine, home.label, progress)
 
 
+def _is_ending(engine: Engine, container: str) -> bool:
+    """Whether a container ends just now: who removes a daemon that starts needs no word of it."""
+
+    def look() -> bool | None:
+        details = containers.inspect(engine.client, container)
+        return None if details and details["State"]["Running"] else True
+
+    return poll(look, seconds=_ENDING_SECONDS, every=_POLL_SECONDS) or False
+
+
 def tell(engine: Engine, container: str, progress: Progress) -> None:
     """Let nested containers of a daemon know the names in the networks that it has joined.
 
@@ -94,7 +108,7 @@ def tell(engine: Engine, container: str, progress: Progress) -> None:
         why = (done.stderr + done.stdout).decode(errors="replace") if done.returncode else ""
     except APIError as error:
         why = str(error.explanation or error)
-    if why:
+    if why and not _is_ending(engine, container):
         progress(
             f"names: nested containers don't know the names in the networks of {container}: "
             f"{' '.join(why.split())}"

@@ -118,7 +118,7 @@ class Daemon:
         some tools), and `env` put in; what configures tools stays, such as `DOCKER_CONFIG` with
         its credentials and CLI plugins. testcontainers learns where published ports are reached.
         """
-        found = http.environment(os.environ, self.host, self.record.certificates)
+        found = http.environment(activation.present(), self.host, self.record.certificates)
         host = ports.host(self.record)
         if host:
             found["TESTCONTAINERS_HOST_OVERRIDE"] = host

@@ -80,10 +80,20 @@ def activated(wanted: Mapping[str, str]) -> Iterator[None]:
                 before.restore()
 
 
+def present() -> dict[str, str]:
+    """This process's environment as it is now, for any thread.
+
+    A copy by `dict` fails with a KeyError when another thread removes a variable meanwhile, as
+    pytest does with PYTEST_CURRENT_TEST between two phases of a test.
+    """
+    found = ((name, os.environ.get(name)) for name in list(os.environ))
+    return {name: value for name, value in found if value is not None}
+
+
 def outside() -> dict[str, str]:
     """This process's environment without what activations have changed; it has the outer engine."""
     with _lock:
-        found: dict[str, str | None] = dict(os.environ)
+        found: dict[str, str | None] = {**present()}
         for before in reversed(_found):
             found |= before.environment
     return {name: value for name, value in found.items() if value is not None}

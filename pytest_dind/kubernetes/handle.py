@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends.protocol import Address
 from ..daemon import arguments
 from ..daemon.ports import key
-from ..engine import archives
+from ..engine import activation, archives
 from ..errors import SettingsError, WorkloadFailed
 from ..lifetime import layout
 from ..validation import shown
@@ -98,7 +98,7 @@ class Kubernetes:
     @property
     def env(self) -> dict[str, str]:
         """This process's environment, in which tools find this cluster and no other one."""
-        return access.environment(os.environ, self.kubeconfig)
+        return access.environment(activation.present(), self.kubeconfig)
 
     @property
     def version(self) -> str:

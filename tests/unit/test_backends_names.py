@@ -11,6 +11,7 @@ from docker.errors import APIError
 
 from pytest_dind import SettingsError
 from pytest_dind.backends import names
+from pytest_dind.engine import containers
 from pytest_dind.engine import exec as exec_module
 from pytest_dind.engine.engine import Engine
 
@@ -58,6 +59,9 @@ def test_names_that_cannot_be_known(
         return outcome
 
     monkeypatch.setattr(exec_module, "run", run)
+    monkeypatch.setattr(names, "_ENDING_SECONDS", 0)
+    details: dict[str, Any] = {"State": {"Running": True}}
+    monkeypatch.setattr(containers, "inspect", lambda *given: details)
     told: list[str] = []
 
     class _Engine:
@@ -65,4 +69,11 @@ def test_names_that_cannot_be_known(
 
     names.tell(cast("Engine", _Engine()), "pytest-dind-1-main", told.append)
     said = "names: nested containers don't know the names in the networks of pytest-dind-1-main: "
+    assert told == ([said + line] if line else [])
+
+    # A daemon that is removed while it starts, or is gone, is nobody's to be told of.
+    details["State"]["Running"] = False
+    names.tell(cast("Engine", _Engine()), "pytest-dind-1-main", told.append)
+    details.clear()
+    names.tell(cast("Engine", _Engine()), "pytest-dind-1-main", told.append)
     assert told == ([said + line] if line else [])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,21 @@ def test_other_testcontainers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, _CONFIG, module)
     with activated(_of("a")):
         assert vars(config) == {"other": 1}
+
+
+def test_variable_that_goes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may remove a variable while this one reads them, as pytest does."""
+
+    class _Environment(dict[str, str]):
+        def __iter__(self) -> Iterator[str]:
+            return iter(["GONE", *super().keys()])
+
+        def keys(self) -> Any:
+            return list(self)
+
+    present = dict(os.environ)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "environ", _Environment(present))
+        with pytest.raises(KeyError):
+            dict(os.environ)
+        assert activation.outside() == present
