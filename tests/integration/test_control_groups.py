@@ -8,6 +8,7 @@ from conftest import DAEMON_IMAGE
 from pytest_dind.backends import rootless
 from pytest_dind.engine import containers
 from pytest_dind.engine.engine import Engine
+from pytest_dind.lifetime import layout
 
 # The hierarchies of v1 are apart, and that of v2 is one.
 pytestmark = pytest.mark.cgroups
@@ -23,6 +24,8 @@ def test_trial(engine: Engine, privileged: bool) -> None:
         DAEMON_IMAGE,
         entrypoint=["sh", "-c", command],
         privileged=privileged,
+        # In place of the image's volume, which docker-py's `remove` leaves.
+        tmpfs={layout.DATA_ROOT: ""},
         remove=True,
         stderr=True,
     ).decode()
