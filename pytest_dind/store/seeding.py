@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from ..engine import digests
 from ..errors import ImageUnavailable, SettingsError, SnapshotFailed
@@ -69,6 +69,7 @@ class ReadyDaemon(Protocol):
         """Start a new daemon on its data-root."""
 
 
+@runtime_checkable
 class Extra(Protocol):
     """What golden roots have besides the daemon's own images.
 
@@ -241,16 +242,12 @@ def preload(
         ImageUnavailable: an image is missing on the outer engine and can't be pulled.
         SnapshotFailed: the snapshot is of another daemon than these settings tell of.
     """
-    extra = None
-    if origin is not None:
-        from .snapshots import Snapshot
-
-        if isinstance(origin, Snapshot):
-            demand_store(settings)
-            origin.demand_same(mode, image, settings)
-            seed = Seed(origin.key, limit=kibibytes(settings.cache_size))
-            return Preload(settings.load, source, seed, origin)
-        extra = origin
+    extra = origin if isinstance(origin, Extra) else None
+    if origin is not None and not isinstance(origin, Extra):
+        demand_store(settings)
+        origin.demand_same(mode, image, settings)
+        seed = Seed(origin.key, limit=kibibytes(settings.cache_size))
+        return Preload(settings.load, source, seed, origin)
     ids = _ids(source, settings.load)
     if not ids or settings.cache == "off":
         return Preload(settings.load, source)
