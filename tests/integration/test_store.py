@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import docker
 import pytest
-from docker.types import Mount
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Settings
@@ -32,6 +31,7 @@ from pytest_dind.store import seeding
 from pytest_dind.store.contents import Cache, Root
 from pytest_dind.store.loaded import LoadedImages
 
+from ..store import look
 from ..support import until
 from .conftest import DeriveImage, StartDaemon
 from .projects import Project
@@ -77,19 +77,7 @@ class Warm:
 
     def look(self, script: str, *arguments: str) -> str:
         """Run a script in the store, as root who may write."""
-        container = self._engine.client.containers.create(
-            DAEMON_IMAGE,
-            [script, "sh", *arguments],
-            entrypoint=["bash", "-euo", "pipefail", "-c"],
-            working_dir="/store",
-            mounts=[Mount("/store", seeding.VOLUME)],
-        )
-        try:
-            container.start()
-            assert container.wait()["StatusCode"] == 0, container.logs().decode()
-            return str(container.logs(stderr=False).decode())
-        finally:
-            container.remove(force=True, v=True)
+        return look(self._engine, script, *arguments)
 
     def refs(self, *names: str) -> set[str]:
         """The layers and blobs of a golden root."""

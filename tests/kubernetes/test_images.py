@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from docker.types import Mount
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Kubernetes
@@ -24,6 +23,7 @@ from pytest_dind.store.contents import Cache
 
 from ..integration.projects import Project
 from ..integration.traces import Traces
+from ..store import look
 from ..support import until
 from .conftest import NODE_IMAGE, pod
 
@@ -87,24 +87,6 @@ def never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_send", send)
 
 
-def _look(engine: Engine, script: str) -> str:
-    """What a script says in the store."""
-    container = engine.client.containers.create(
-        DAEMON_IMAGE,
-        [script],
-        entrypoint=["bash", "-euo", "pipefail", "-c"],
-        working_dir="/store",
-        mounts=[Mount("/store", seeding.VOLUME)],
-    )
-    try:
-        container.start()
-        assert container.wait()["StatusCode"] == 0, container.logs().decode()
-        return str(container.logs(stderr=False).decode())
-    finally:
-        # With the volume that each container of this image has.
-        container.remove(force=True, v=True)
-
-
 def _linked(cluster: Kubernetes) -> list[int]:
     """How many layers each node has by a link."""
     find = ["find", _LAYERS, "-maxdepth", "2", "-name", "fs", "-type", "l"]
@@ -126,7 +108,7 @@ def test_clusters_at_once(begin: Begin, image: str, engine: Engine, never_sent: 
     begin().stop()
     roots, _ = Cache(engine, DAEMON_IMAGE).roots()
     assert {NODE_IMAGE, image} == set(roots[0].images)
-    before = _look(engine, "find layers blobs -type f -exec sha256sum {} + | sort | sha256sum")
+    before = look(engine, "find layers blobs -type f -exec sha256sum {} + | sort | sha256sum")
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(begin, (2, 1))
     # Two layers of the image, and the one of the pause image.
@@ -137,7 +119,7 @@ def test_clusters_at_once(begin: Begin, image: str, engine: Engine, never_sent: 
     one.add_node()
     assert _linked(one) == [3, 3, 3]
     one.load(image)
-    after = _look(engine, "find layers blobs -type f -exec sha256sum {} + | sort | sha256sum")
+    after = look(engine, "find layers blobs -type f -exec sha256sum {} + | sort | sha256sum")
     assert after == before
 
 
@@ -172,13 +154,13 @@ def test_eviction(begin: Begin, image: str, engine: Engine) -> None:
     assert _reads(cluster, image) == "mine"
     cluster.stop()
     assert cache.prune("1k").gone == (root.key,)
-    assert _look(engine, "ls -A layers blobs making old | grep -v : || true").split() == []
+    assert look(engine, "ls -A layers blobs making old | grep -v : || true").split() == []
 
 
 def test_damage(begin: Begin, image: str, engine: Engine) -> None:
     """A layer that is lost is noticed, and all is made anew."""
     begin().stop()
-    lost = _look(
+    lost = look(
         engine,
         f"cd golden/*/root/containerd/kubernetes/{_LAYERS.partition('containerd/')[2]}; "
         'for layer in */fs; do lost=$(basename "$(readlink "$layer")"); done; '
@@ -186,7 +168,7 @@ def test_damage(begin: Begin, image: str, engine: Engine) -> None:
     )
     cluster = begin()
     assert _reads(cluster, image) == "mine"
-    assert lost.strip() not in _look(engine, "ls layers").split()
+    assert lost.strip() not in look(engine, "ls layers").split()
 
 
 def test_without_the_store(begin: Begin, image: str) -> None:
@@ -228,4 +210,4 @@ def test_killed_while_it_is_made(
     cluster = begin()
     assert _reads(cluster, image) == "mine"
     Cache(engine, DAEMON_IMAGE).prune("10g")
-    assert _look(engine, "ls -A making old | grep -v : || true").split() == []
+    assert look(engine, "ls -A making old | grep -v : || true").split() == []
