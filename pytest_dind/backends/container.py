@@ -401,8 +401,11 @@ class ContainerBackend:
         from docker.errors import APIError
 
         api = self._engine.client.api
-        filters = {"label": f"{labels.HOME}={home.path}", "dangling": True}
-        for volume in api.volumes(filters=filters)["Volumes"] or []:
+        ours = f"{labels.HOME}={home.path}"
+        found = api.volumes(filters={"label": ours, "dangling": True})["Volumes"] or []
+        for volume in found:
+            if not labels.selected(volume["Labels"], [ours]):
+                continue
             with contextlib.suppress(APIError):
                 api.remove_volume(volume["Name"])
 

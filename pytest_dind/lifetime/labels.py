@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 RUN = "pytest-dind.run"
@@ -68,6 +68,18 @@ def _described(label: str) -> tuple[int, str] | None:
     if not (started and number.isdecimal()) or machine != _machine():
         return None
     return int(number), started
+
+
+def selected(found: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
+    """Whether labels are what each of these label filters asks for: `key` or `key=value`.
+
+    Before something is removed this is asked beside the engine, since Podman lists the volumes that
+    any one of several filters selects, not all of them (`Runtime.Volumes` in its
+    libpod/runtime_volume.go), so also volumes of others that have no label at all.
+    """
+    pairs = (want.partition("=") for want in wanted)
+    found = found or {}
+    return all(key in found and (not by or found[key] == text) for key, by, text in pairs)
 
 
 def created(ours: Mapping[str, str]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import socket
 import tarfile
@@ -26,7 +27,8 @@ from pytest_dind.lifetime.lease import Lease
 from ..support import until
 from .traces import FOREIGN
 
-ENGINE = "/var/run/docker.sock"
+# The engine of the run, which is not the machine's usual one in all checks.
+ENGINE = os.environ.get("DOCKER_HOST", "/var/run/docker.sock").removeprefix("unix://")
 _SECONDS = 60
 
 
@@ -122,6 +124,9 @@ class Crowd:
         self.client.networks.create(f"{self.mark}-net2")
         self.volume = self.client.volumes.create(f"{self.mark}-vol")
         self.client.volumes.create(f"{self.mark}-vol2", labels={"whose": "theirs"})
+        # As another run's tests make them in mode socket.
+        theirs = {labels.ROLE: "volume", labels.HOME: f"/elsewhere/{self.mark}/main"}
+        self.client.volumes.create(f"{self.mark}-vol3", labels=theirs)
         self.container = self.client.containers.run(
             NESTED_IMAGE,
             ["sh", "-c", "echo theirs >/data/file; exec sleep 100000"],

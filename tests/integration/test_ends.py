@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -13,9 +14,10 @@ from conftest import NESTED_IMAGE
 from pytest_dind.engine.engine import Engine
 
 from ..support import until
+from .conftest import StartDaemon
 from .hung import hung_engine
 from .projects import CUT_SHORT, Project, Run
-from .traces import Traces
+from .traces import FOREIGN, Traces
 
 # The kernel ends a container by its control groups, and does not where those are frozen.
 pytestmark = pytest.mark.cgroups
@@ -55,6 +57,23 @@ def test_killed_in_a_test(project: Project, traces: Traces) -> None:
     process.kill()
     process.wait()
     traces.assert_nothing_left(seconds=3)
+
+
+@pytest.mark.engines
+@pytest.mark.requires_isolation
+def test_container_that_somebody_removed(
+    start: StartDaemon, engine: Engine, traces: Traces
+) -> None:
+    """The end of a daemon without a container takes its own volume along, and no other."""
+    other = engine.client.volumes.create(f"{FOREIGN}{uuid4().hex[:8]}")
+    try:
+        started = start()
+        engine.client.api.remove_container(started.home.label, force=True, v=True)
+        started.backend.stop(started.home)
+        assert other in engine.client.volumes.list()
+    finally:
+        other.remove()
+    traces.assert_nothing_left()
 
 
 @pytest.mark.requires_isolation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -13,14 +14,16 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from conftest import DAEMON_IMAGE, NESTED_IMAGE
+from pytest_dind.engine import flavor
 from pytest_dind.engine.engine import Engine
 from pytest_dind.guard import launch
 from pytest_dind.lifetime import labels
 
 from ..support import remove_tree, until
-from .guarded import Crowd
+from .guarded import Crowd, guarded
 from .projects import Project, Run
 
 # The crowd takes seconds to make: one worker has all that use it.
@@ -116,6 +119,22 @@ def test_usual_end(room_project: Project, room: Path, engine: Engine, crowd: Cro
 
     assert _of_room(engine, room) == []
     assert list(room.rglob("pytest-dind-*/*/")) == []
+    crowd.assert_untouched()
+
+
+@pytest.mark.engines
+def test_filters_of_volumes(engine: Engine, crowd: Crowd) -> None:
+    """Lists and prunes leave out volumes of others, also those with a label that is asked for."""
+    with guarded() as guard:
+        api: Any = guard.client.api
+        guard.client.volumes.create("ends-vol")
+        assert [volume.name for volume in guard.client.volumes.list()] == ["ends-vol"]
+        theirs = guard.client.volumes.list(filters={"label": "whose", "dangling": True})
+        assert crowd.mark not in str(theirs)
+        # One that removes what any one of several filters selects is not let.
+        takes_all = not flavor.is_podman(engine.client.api)
+        with contextlib.nullcontext() if takes_all else pytest.raises(APIError, match="refused"):
+            assert not api.prune_volumes(filters={"label": "whose"})["VolumesDeleted"]
     crowd.assert_untouched()
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -144,6 +145,20 @@ def test_parameter_that_stands_twice() -> None:
     built = heard("POST /build?dockerfile=.dockerfile.1&dockerfile=FROM%20x", b"")
     assert "dockerfile=.dockerfile.1&" in built.asked[-1][0] + "&"
     assert "FROM" not in built.asked[-1][0]
+
+
+def test_engine_that_selects_by_any_filter() -> None:
+    """A list leaves others' volumes out; a prune, which would remove them, is not passed on."""
+    ours = {"Name": "own", "Labels": _LABELS.for_role(run_labels.VOLUME)}
+    volumes = [{"Name": "theirs", "Labels": None}, ours]
+    answers = {"GET /volumes": (200, {"Volumes": volumes, "Warnings": None})}
+
+    listed = heard("GET /volumes", None, answers)
+    assert json.loads(listed.message) == {"Volumes": [ours], "Warnings": None}
+    pruned = heard("POST /volumes/prune", None, answers)
+    assert pruned.status == 501
+    assert "to remove the test's own, name them" in pruned.message
+    assert {call.partition("?")[0] for call, _ in pruned.asked} == {"GET /volumes"}
 
 
 def test_tag_that_stands_twice() -> None:
@@ -435,7 +450,11 @@ def _everything_is_own() -> dict[str, Any]:
         f"POST /containers/{_OWN}/exec": (201, {"Id": _EXEC}),
         f"GET /exec/{_EXEC}/json": (200, {"ContainerID": _OWN}),
         "GET /networks": (200, [network]),
-        "GET /volumes": (200, {"Volumes": [volume]}),
+        # None of them has two roles at once.
+        "GET /volumes": lambda asked: (
+            200,
+            {"Volumes": [] if "role=none" in unquote_plus(asked[-1][0]) else [volume]},
+        ),
         "GET /volumes/own": (200, volume),
         "GET /volumes/nosuch": (404, {"message": "get nosuch: no such volume"}),
         "POST /volumes/create": (201, volume),

@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator
 
 from ...engine.versions import dotted
-from ..http.refusal import Refusal, forbidden, malformed
+from ...lifetime import labels
+from ..http.refusal import Refusal, forbidden, malformed, unselective
 from ..objects.run_labels import CONTAINER, NETWORK, VOLUME
 from ..rules.body import Json
 from .base import Handlers
@@ -76,7 +77,16 @@ class ReadHandlers(Handlers):
     async def list_volumes(self, exchange: Exchange) -> None:
         """List the run's own volumes."""
         self._select(exchange, VOLUME)
-        await exchange.forward(exchange.request.path)
+        reply = await exchange.call(exchange.request.path)
+        if not reply.ok or not self._policy.own:
+            return await exchange.reply(reply)
+        found = reply.json()
+        # See `labels.selected`.
+        if found.get("Volumes"):
+            found["Volumes"] = [
+                item for item in found["Volumes"] if self._labels.owns(VOLUME, item.get("Labels"))
+            ]
+        return await exchange.answer(reply.status, found)
 
     def _select(self, exchange: Exchange, role: str) -> None:
         """Restrict a request's filters to the run's own objects."""
@@ -109,8 +119,21 @@ class ReadHandlers(Handlers):
 
     async def prune(self, exchange: Exchange) -> None:
         """Prune the run's own objects."""
-        self._select(exchange, _ROLES[exchange.request.path.split("/")[1]])
+        role = _ROLES[exchange.request.path.split("/")[1]]
+        self._select(exchange, role)
+        if role == VOLUME and self._policy.own:
+            await self._demand_all_filters()
         await exchange.forward(exchange.request.path)
+
+    async def _demand_all_filters(self) -> None:
+        """Refuse a prune where the engine would remove what any one of its filters selects.
+
+        See `labels.selected`. No volume is ours in this role.
+        """
+        filters = {"label": [f"{labels.ROLE}=none"], "driver": ["local"]}
+        reply = await self._engine.call("GET", "/volumes", {"filters": [json.dumps(filters)]})
+        if reply.ok and reply.json().get("Volumes"):
+            raise unselective()
 
     # Events.
 

@@ -57,6 +57,16 @@ def unshared(what: str, cause: str) -> Refusal:
     )
 
 
+def unselective() -> Refusal:
+    """The refusal of a prune by an engine that would remove volumes of others, too."""
+    return Refusal(
+        501,
+        f"{_WHO}: a prune of volumes is refused: the outer engine removes volumes that one of "
+        "several filters selects, as Podman does, so it would remove those of others; "
+        "to remove the test's own, name them, or use a daemon of your own: --dind-mode=dind",
+    )
+
+
 def unknown(call: str) -> Refusal:
     """The refusal of a call that the guard does not know, in any of its modes."""
     return Refusal(

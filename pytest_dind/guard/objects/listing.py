@@ -71,9 +71,9 @@ def labelled(api: Any, role: str, home: str = "", container: str = "") -> list[d
         container: The container that the home is in, where it is in one: another may have a home
             of the same path.
     """
-    selected = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
-    selected += [f"{labels.CONTAINER}={container}"] if container else []
-    filters = {"label": selected}
+    wanted = [f"{labels.ROLE}={role}", f"{labels.HOME}={home}" if home else labels.HOME]
+    wanted += [f"{labels.CONTAINER}={container}"] if container else []
+    filters = {"label": wanted}
     listed: Any
     if role in CONTAINERS:
         listed = api.containers(all=True, filters=filters)
@@ -83,10 +83,10 @@ def labelled(api: Any, role: str, home: str = "", container: str = "") -> list[d
         listed = api.volumes(filters=filters)["Volumes"]
     else:
         # Steps have some of the labels; what is committed from a container has its role.
-        filters = {"label": selected[1:]}
+        wanted = wanted[1:]
         listed = [
             item
-            for item in api.images(all=True, filters=filters)
+            for item in api.images(all=True, filters={"label": wanted})
             if item["Labels"].get(labels.ROLE, role) == role
         ]
-    return list(listed or [])
+    return [item for item in listed or [] if labels.selected(item["Labels"], wanted)]
