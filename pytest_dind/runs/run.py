@@ -343,7 +343,8 @@ class Run:
                 self.patience.within(lambda: late.extend(reaper.remove_daemons(self.path)))
                 self._starter.release()
                 # By now nobody holds them; the reaper still knows of what removes them.
-                self.patience.within(partial(self._remove_snapshots, taken))
+                if taken:
+                    self.patience.within(partial(self._remove_snapshots, taken))
                 self.patience.within(lambda: late.extend(reaper.finish(self.path)))
             else:
                 # Another process may not have asked for them yet: they are held to this one's end.
