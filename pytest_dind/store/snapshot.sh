@@ -63,6 +63,11 @@ publish_snapshot() {
 	for blob in $content/*; do
 		[ ! -e "$blob" ] || keep_blob "${blob##*/}"
 	done
+	for contents in volumes/*/_data; do
+		[ -d "$contents" ] || continue
+		volume=${contents%/*}
+		mkdir -p "$making/volumes" && mv "$contents" "$making/$volume"
+	done
 	printf %s "$images" >"$making/images"
 	printf '%s\n' "$snapshot" >"$making/snapshot"
 	[ "$once" != yes ] || : >"$making/once"

@@ -9,6 +9,7 @@
 #   golden/KEY/used    touched by each daemon that starts with it
 #   golden/KEY/snapshot  of a snapshot (KEY is snapshot-NAME-DIGEST): what it is of, as JSON
 #   golden/KEY/once      there when a snapshot is for one run, which removes it in the end
+#   golden/KEY/volumes/NAME  what is in a volume of a snapshot, which its root has without that
 #   layers/ blobs/     shared by all golden roots
 #   making/CONTAINER   a golden root that is being made; never seen by another daemon
 #   old/NAME           golden roots that were replaced while daemons had them
@@ -55,7 +56,7 @@ seed() {
 		outcome "unfit $(cat "$store/unfit/$key")"
 	elif is_wanted && hold "$golden" && is_sound "$golden"; then
 		touch "$golden/used"
-		mount -o remount,bind,ro "$store" && plant "$golden" && outcome seeded
+		mount -o remount,bind,ro "$store" && plant "$golden" && fill_volumes
 	elif is_snapshot "$key"; then
 		# Nothing can be made in its place.
 		[ -n "$damaged" ] && outcome damaged || outcome missing
@@ -101,7 +102,7 @@ sum() {
 		cd "$1" || return
 		if [ -e snapshot ]; then
 			cksum snapshot
-			find root/volumes root/overlay2 root/$snapshots -type f \
+			find volumes root/volumes root/overlay2 root/$snapshots -type f \
 				-exec stat -c '%n %s %Y' {} + 2>/dev/null | sort
 			find root \( -path root/volumes -o -path root/overlay2 -o -path "root/$snapshots" \) \
 				-prune -o -type f -exec cksum {} + | sort
@@ -109,7 +110,7 @@ sum() {
 		else
 			find root mounts refs images -type f -exec cksum {} + | sort
 		fi
-		find root ! -type f | sort
+		find root volumes ! -type f 2>/dev/null | sort
 	) | cksum
 }
 
@@ -124,19 +125,59 @@ plant() {
 	[ ! -s /run/pytest-dind.fstab ] || mount -a -T /run/pytest-dind.fstab
 }
 
-# Copy the data-root of the golden root that is the working directory. Of a snapshot, what containers
-# have written is in it, with attributes that busybox's cp does not know; GNU's makes reflinks, too.
+# Copy the data-root of the golden root that is the working directory.
 copy() {
-	if ! [ -e snapshot ]; then
-		cp -a root/. "$data/"
-	elif cp --version 2>/dev/null | grep -q GNU; then
-		cp -a --reflink=auto root/. "$data/"
-	elif is_gnu_tar; then
-		(set -f && tar $kept_attributes -c -f - -C root .) |
-			(set -f && tar $kept_attributes -x -f - -C "$data")
+	if [ -e snapshot ]; then
+		copy_written root "$data"
 	else
 		cp -a root/. "$data/"
 	fi
+}
+
+# Copy a directory into another with all that containers have written there, with attributes that
+# busybox's cp does not know; GNU's makes reflinks, too.
+copy_written() {
+	if cp --version 2>/dev/null | grep -q GNU; then
+		cp -a --reflink=auto "$1/." "$2/"
+	elif is_gnu_tar; then
+		(set -f && tar $kept_attributes -c -f - -C "$1" .) |
+			(set -f && tar $kept_attributes -x -f - -C "$2")
+	else
+		cp -a "$1/." "$2/"
+	fi
+}
+
+# Fill the volumes of a daemon that starts from a snapshot. That may take longer than the engine's own
+# start, and goes on beside it: nobody uses volumes until the daemon is handed over, which the outcome
+# is waited for. Containers that the engine starts by itself would.
+fill_volumes() {
+	if ! [ -d "$golden/volumes" ]; then
+		outcome seeded
+	elif starts_containers; then
+		copy_volumes && outcome seeded
+	else
+		# The end of this process, the first, ends it too.
+		(
+			if why=$(copy_volumes 2>&1); then
+				outcome seeded
+			else
+				outcome "failed the volumes can't be copied: $(echo "$why" | tail -n 1)"
+			fi
+		) &
+	fi
+}
+
+copy_volumes() (
+	cd "$golden/volumes" || return
+	for volume in *; do
+		mkdir -p "$data/volumes/$volume/_data" &&
+			copy_written "$volume" "$data/volumes/$volume/_data" || return
+	done
+)
+
+# Whether the engine starts containers when it starts itself, by their restart policy.
+starts_containers() {
+	grep -q '"RestartPolicy":{"Name":"[aou]' "$data"/containers/*/hostconfig.json 2>/dev/null
 }
 
 is_gnu_tar() {

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +42,7 @@ echo hers >/made; chown 1234:2345 /made; chmod 4711 /made; ln /made /linked
 dd if=/dev/zero of=/sparse bs=1 count=1 seek=4194303 2>/dev/null; echo said
 """
 _IN_VOLUME = (
+    "chown 5:6 /data; chmod 1750 /data; "
     "echo kept >/data/file; chown 7:8 /data/file; mkdir -m 700 /data/private; echo 1 >/data/n"
 )
 _LIVES = "echo up | tee -a /starts; touch /up; while :; do sleep 0.1; done"
@@ -136,7 +138,7 @@ def _state(daemon: Daemon) -> dict[str, Any]:
 
 _LOOK = """
 cat /hidden/*; ls /removed 2>/dev/null; cat /made; stat -c '%u:%g %a %h' /made
-stat -c %s /sparse; cd /data; find . | sort; stat -c '%n %u:%g %a' file private; cat file
+stat -c %s /sparse; cd /data; find . | sort; stat -c '%n %u:%g %a' . file private; cat file
 """
 
 
@@ -425,6 +427,48 @@ def test_full_disk(prepared: Daemon, small_store: Callable[[], str]) -> None:
     assert small_store().split() == ["/store/lock"]
     with _client(prepared) as client:
         assert client.containers.get("first").status == "running"
+
+
+def _with_cp(derive: DeriveImage, before: str) -> str:
+    """An image whose cp does something before it fills a volume."""
+    lines = f'case "$*" in *volumes*) {before} ;; esac; exec /bin/cp "$@"'
+    file = "/usr/local/bin/cp"
+    return derive(f"printf '#!/bin/sh\\n%s\\n' '{lines}' >{file}; chmod 755 {file}")
+
+
+@pytest.mark.parametrize("restart", ["no", "always"])
+def test_whole_volume(begin: Copy, derive: DeriveImage, restart: str) -> None:
+    """Nobody sees a volume that is not filled yet, not even a container that the engine starts."""
+    slow = _with_cp(derive, "sleep 3")
+    daemon = begin(image=slow)
+    look = "cat /data/file 2>&1 || echo >/data/file late; exec sleep 600"
+    with _client(daemon) as client:
+        run = partial(client.containers.run, NESTED_IMAGE, volumes=["data:/data"], detach=True)
+        run(["sh", "-c", look], name="sees", restart_policy={"Name": restart})
+        daemon.wait_for("sees", log="No such file")
+        name = _name()
+        daemon.snapshot(name)
+
+    with _client(begin(image=slow, snapshot=name)) as client:
+        sees = client.containers.get("sees")
+        if restart == "no":
+            sees.start()
+        until(lambda: len(sees.logs().splitlines()) > 1, 20, "it has started again")
+        assert sees.logs().splitlines()[1] == b"late"
+
+
+def test_volume_that_cant_be_filled(begin: Copy, derive: DeriveImage) -> None:
+    """The error has the cause; the daemon is gone."""
+    image = _with_cp(derive, "echo cp: /data/file: No space left on device >&2; exit 1")
+    daemon = begin(image=image)
+    _prepare_little(daemon)
+    name = _name()
+    daemon.snapshot(name)
+
+    with pytest.raises(SnapshotFailed, match="can't start from the snapshot") as raised:
+        begin(image=image, snapshot=name)
+    assert "volumes can't be copied: cp: /data/file: No space left" in raised.value.evidence
+    assert raised.value.evidence.startswith("Cause: ")
 
 
 def test_swarm(begin: Copy) -> None:
