@@ -32,11 +32,11 @@ PACK = """
 shell=$(readlink -f "$(command -v busybox || command -v sh)")
 pack() { tar -chf - "$shell" $(ldd "$shell" 2>/dev/null | grep -o '/[^ :]*' | sort -u); }
 """
-_IMAGE = "pytest-dind-doctor"
+# By the image's id: on an engine that others use too a name may be taken.
 _NESTED = f"""{PACK}
 command -v docker >/dev/null && command -v tar >/dev/null || exit {_NOT_TRIED}
 case $shell in */busybox) set -- "$shell" sh ;; *) set -- "$shell" ;; esac
-pack | docker import - {_IMAGE} >/dev/null && exec docker run --rm {_IMAGE} "$@" -c 'echo {_SAYS}'
+image=$(pack | docker import -) && exec docker run --rm "$image" "$@" -c 'echo {_SAYS}'
 """
 
 

@@ -141,6 +141,14 @@ def test_full(doctor: _Doctor, mode: str) -> None:
     assert bool(daemon["address"]) == (not data["engine"]["ports"]["detour"])
 
 
+def test_side_by_side(doctor: _Doctor) -> None:
+    """Doctors that try the one engine that mode socket is don't get in each other's way."""
+    started = [doctor.start("--full", "--mode", "socket") for _ in range(4)]
+    for process in started:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, output + errors
+
+
 def test_full_with_a_linked_shell(doctor: _Doctor, derive: DeriveImage, mode: str) -> None:
     """The nested image is made of what the image has: without busybox, of sh and its libraries."""
     image = derive('rm -f "$(command -v busybox)"; ! command -v busybox')
