@@ -95,9 +95,10 @@ class Cluster:
     def ready(self) -> set[str]:
         """The nodes that are Ready."""
         status, said = self.exec(0, "kubectl", "get", "nodes", "--output=json")
+        # The daemon loses what a command prints now and then, under load.
         return {
             node["metadata"]["name"]
-            for node in (json.loads(said)["items"] if status == 0 else [])
+            for node in (json.loads(said)["items"] if status == 0 and said else [])
             for condition in node["status"]["conditions"]
             if condition["type"] == "Ready" and condition["status"] == "True"
         }
