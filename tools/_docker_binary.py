@@ -27,11 +27,14 @@ class Release:
         name: Its name, as its daemon tells it.
         module: The Go module.
         version: The module's version that it is.
+        language: The version of Go's language that it is written in, where no file of the module
+            tells: Go takes 1.16 then.
     """
 
     name: str
     module: str
     version: str
+    language: str = ""
 
     def build(self, directory: Path) -> None:
         """Have Go build the programs in a directory; what is in Go's cache isn't compiled again.
@@ -60,6 +63,8 @@ class Release:
             said = f"{self.module}/dockerversion"
             flags = f"-s -w -X {said}.Version={self.name} -X {said}.GitCommit={self.version}"
             options = ["-v", "-trimpath", "-buildvcs=false", f"-ldflags={flags}"]
+            if self.language:
+                options.append(f"-gcflags={self.module}/...=-lang={self.language}")
             build = [*go, "build", *options, "-o", str(directory), *packages]
             run(build, shown, what=what, remedy=REMEDY, env=env, detail=counted)
 
@@ -79,6 +84,9 @@ class Release:
 
 
 RELEASES = {
+    "pytest-dind/daemon:25": Release(
+        "25.0.6", "github.com/docker/docker", "v25.0.6+incompatible", language="go1.21"
+    ),
     "pytest-dind/daemon:27": Release("27.5.1", "github.com/docker/docker", "v27.5.1+incompatible"),
     # The module's releases/versions.yaml says which release a version of it is.
     "pytest-dind/daemon:29": Release("29.8.1", "github.com/moby/moby/v2", "v2.0.0-beta.24"),

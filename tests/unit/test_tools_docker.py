@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_release_is_built_with_what_it_needs(tmp_path: Path, programs: Path, nee
         f"esac\necho '{answer}'\n"
     )
     go.chmod(0o755)
-    RELEASE.build(made)
+    # Without a go.mod Go is told the language, too.
+    dataclasses.replace(RELEASE, language="go1.21" if needs else "").build(made)
 
     wanted = "module docker\n\ngo 1.2\n\nrequire a v1\n" if needs else "module docker\n"
     assert (made / "go.mod").read_text() == wanted
@@ -52,6 +54,8 @@ def test_release_is_built_with_what_it_needs(tmp_path: Path, programs: Path, nee
     assert got.endswith(" ".join(f"{package}@v1.2.3" for package in packages))
     assert built.endswith(" ".join(packages))
     assert "-X example.org/docker/dockerversion.Version=1.2.3" in built
+    flag = " -gcflags=example.org/docker/...=-lang=go1.21 "
+    assert (flag in built) == bool(needs)
 
 
 def test_what_go_says_is_told(tmp_path: Path, programs: Path) -> None:
