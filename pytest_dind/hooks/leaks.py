@@ -61,6 +61,11 @@ class Leaks:
         # The ids of the daemons for which there was one.
         self._attended: set[str] = set()
 
+    def load(self, settings: Settings) -> None:
+        """Load what is needed once there is a daemon, while that starts."""
+        if settings.leaks != _OFF:
+            from ..cleanup import ledger  # noqa: F401
+
     def attend(self, daemon: Daemon, settings: Settings, *, cleans: bool) -> Daemon:
         """Keep a ledger of what tests make in the daemon; return the daemon for them to use.
 

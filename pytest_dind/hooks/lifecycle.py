@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -40,6 +41,8 @@ _NEEDED_KEY = "pytest_dind_needed"
 """Likewise, for whether a worker's tests were certain to need the daemon."""
 # Half of what the end of a run waits in vain: the other half is for the daemons' ends.
 _LOOK_SECONDS = 5
+# After as many a process that starts a daemon has asked the engine for it.
+_IDLE_SECONDS = 0.1
 
 
 class DaemonHooks:
@@ -135,11 +138,20 @@ class DaemonHooks:
         run = self.run(settings)
         if image and image not in self._daemons:
             self._make_room(run, settings)
+        # By then the engine has been asked for the container, and this process waits for it.
+        loading = threading.Timer(_IDLE_SECONDS, self._load, (settings,))
+        loading.daemon = True
+        loading.start()
         self._daemons[image] = daemon = run.daemon(settings, name)
         given = self.leaks.attend(daemon, settings, cleans=cleans)
         is_shared = self.leaks.is_shared(daemon, settings)
         self._reports.attend(daemon, settings, is_shared=is_shared, maker=self.leaks.maker)
         return given
+
+    def _load(self, settings: Settings) -> None:
+        """Load what is needed once there is a daemon."""
+        self._reports.load(settings)
+        self.leaks.load(settings)
 
     def _make_room(self, run: Run, settings: Settings) -> None:
         """End the daemons of other images, where one more can't be beside them.
@@ -305,7 +317,7 @@ class DaemonHooks:
         if starts and self._needed:
             with suppress(DindError):
                 self.run(settings).start_in_background(settings)
-                self._reports.load(settings)
+                self._load(settings)
 
     @property
     def _has_workers(self) -> bool:
