@@ -208,7 +208,7 @@ class Reuse:
             raise
         for daemon in made:
             self._starter.keep(daemon.record, settings)
-        return made
+        return sorted(made, key=lambda daemon: contents.names.index(daemon.name))
 
     def _look(self, home: Home, settings: Settings, supply: images.ImageSource) -> Daemon | str:
         """Return the daemon of this home, with the images to load, if it is in good health.
