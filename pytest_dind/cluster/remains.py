@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,21 @@ def remove(members: Membership) -> str:
     with members.look_until_there().leader._connected() as client:
         api: Any = client.api
         why = _remove("service", api.services(), api.remove_service)
-        # Those of tasks too: the managers would give them ten seconds to end in.
         with ThreadPoolExecutor(len(members.nodes)) as pool:
-            list(pool.map(_remove_containers, members.nodes))
-        return (
-            why
-            or _remove("secret", api.secrets(), api.remove_secret)
-            or _remove("config", api.configs(), api.remove_config)
-            or _remove("network", filter(_is_of_tests, api.networks()), api.remove_network)
-        )
+            # Those of tasks too: the managers would give them ten seconds to end in.
+            list(pool.map(_clear, members.nodes))
+            why = (
+                why
+                or _remove("secret", api.secrets(), api.remove_secret)
+                or _remove("config", api.configs(), api.remove_config)
+                or _remove("network", filter(_is_of_tests, api.networks()), api.remove_network)
+            )
+            if why:
+                return why
+            # A node hears of it from the managers, a moment after these have removed it.
+            cleared = pool.map(_is_cleared, members.nodes)
+            late = [one.name for one, done in zip(members.nodes, cleared, strict=True) if not done]
+            return f"{late[0]} is not empty" if late else ""
 
 
 def _remove(kind: str, there: Iterable[Mapping[str, Any]], remove: Callable[[str], object]) -> str:
@@ -58,11 +65,19 @@ def _remove(kind: str, there: Iterable[Mapping[str, Any]], remove: Callable[[str
     return ""
 
 
-def _remove_containers(node: Node) -> None:
+def _clear(node: Node) -> bool | None:
+    """Remove the containers of a node; true where there were none, and no network of tests."""
     with node._connected() as client:
-        for container in client.api.containers(all=True):
-            name = str(container["Id"])
-            _gone(lambda wanted: containers.remove(client.api, wanted), name)
+        api: Any = client.api
+        found = [str(one["Id"]) for one in api.containers(all=True)]
+        for container in found:
+            _gone(partial(containers.remove, api), container)
+        return not (found or any(map(_is_of_tests, api.networks()))) or None
+
+
+def _is_cleared(node: Node) -> bool | None:
+    """Whether a node has become empty in time."""
+    return poll(partial(_clear, node), seconds=_SECONDS, every=_POLL_SECONDS)
 
 
 def _is_of_tests(network: Mapping[str, Any]) -> bool:
