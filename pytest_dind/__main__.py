@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "name",
         nargs="*",
         default=[],
-        help="as ps has it, or --dind-reuse: the daemon of that name, and its cluster",
+        help="as ps has it, or --dind-reuse: the daemon of that name, and its clusters",
     )
     which.add_argument(
         "--all", action="store_true", help="every daemon of this user that no run uses"

@@ -242,8 +242,8 @@ class Settings:
     )
     keep: Final[str] = option(
         "never",
-        "keep the daemon after the run, and the cluster of dind_kubernetes, and say how to attach: "
-        "never, on-failure or always",
+        "keep the daemon after the run, and the cluster of dind_kubernetes and dind_swarm, and say "
+        "how to attach: never, on-failure or always",
         metavar="WHEN",
         choices=("never", "on-failure", "always"),
         shapes=False,
@@ -252,7 +252,8 @@ class Settings:
     reuse: Final[str] = option(
         "",
         "a name: the next run with the same name and settings takes the same daemon, and the same "
-        "cluster of dind_kubernetes, which stay until they are removed (python -m pytest_dind rm)",
+        "cluster of dind_kubernetes and dind_swarm, which stay until they are removed (python -m "
+        "pytest_dind rm)",
         metavar="NAME",
         shapes=False,
         run_only=True,

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ..causes import explained
 from ..engine.polling import poll
 from ..errors import DaemonLost, DindError, SwarmFailed
-from .node import Node
+from .node import Node, node_of
 
 if TYPE_CHECKING:
     import docker
+
+    from ..daemon.handle import Daemon
 
 PORT = 2377
 """The port at which managers are asked to let a node join: swarm's own default."""
@@ -29,6 +31,8 @@ _HEARTBEAT_NANOSECONDS = 2 * 10**9
 _ANSWER_SECONDS = 5
 # An election takes 10 s or so.
 _SECONDS = 60
+# One that is well is so by now, but for an election that its last run has caused.
+_RESUME_SECONDS = 15
 _POLL_SECONDS = 0.02
 _LAST_LINES = 10
 # The engine goes on with it.
@@ -185,6 +189,39 @@ class Membership:
                 self._managers.append(member.node_id)
         return member
 
+    def resume(self, daemons: Sequence[Daemon], roles: Mapping[str, str]) -> str:
+        """Take up the swarm that daemons are in, if all is well with it.
+
+        Args:
+            daemons: The daemons, all that it is to have.
+            roles: The role of each, by its name.
+
+        Returns:
+            Why it can't be used; empty where it can.
+
+        Raises:
+            DindError: it has no leader, or not all of its nodes are Ready.
+        """
+        for daemon in daemons:
+            state = node_of(daemon).state()
+            node = node_of(daemon, state.get("NodeAddr", ""), state.get("NodeID", ""))
+            # It was started anew: the others know its old address.
+            if node.swarm_ip not in node.addresses():
+                return f"{node.name} is none of its nodes, or has another address by now"
+            self._nodes.append(node)
+            if roles[node.name] == MANAGER:
+                self._managers.append(node.node_id)
+        entries = {one["ID"]: one for one in self.look_until_there(_RESUME_SECONDS).entries}
+        if entries.keys() != {node.node_id for node in self._nodes}:
+            return f"it has {len(entries)} nodes by now, not its own {len(daemons)} alone"
+        for node in self._nodes:
+            spec = entries[node.node_id]["Spec"]
+            is_so = spec["Role"], spec.get("Availability"), spec.get("Labels") or {}
+            if is_so != (roles[node.name], "active", {}):
+                return f"{node.name} has another role, availability or label by now"
+        self.settle(self._nodes, _RESUME_SECONDS)
+        return ""
+
     def arrange(self, names: Sequence[str]) -> None:
         """Have the nodes in the order of these names: they have joined as they got ready."""
         with self._lock:
@@ -307,7 +344,7 @@ class Membership:
             )
         return found
 
-    def settle(self, nodes: Sequence[Node]) -> None:
+    def settle(self, nodes: Sequence[Node], seconds: float = _SECONDS) -> None:
         """Wait until these nodes are Ready.
 
         Raises:
@@ -321,11 +358,11 @@ class Membership:
             last = self.look() or last
             return (last is not None and wanted <= last.ready()) or None
 
-        if not poll(look, seconds=_SECONDS, every=_POLL_SECONDS):
+        if not poll(look, seconds=seconds, every=_POLL_SECONDS):
             ready = last.ready() if last else set()
             late = next(node for node in nodes if node.node_id not in ready)
             entry = last.entry(late.node_id) if last else {}
-            raise self._not_ready(late, f"is not Ready after {_SECONDS} s", entry)
+            raise self._not_ready(late, f"is not Ready after {seconds:g} s", entry)
 
     def set_role(self, node: Node, role: str) -> None:
         """Make a manager of a worker, or the other way round, and wait until it is one.

@@ -54,11 +54,13 @@ class Node(Daemon):
         return [one["IPAddress"] for one in networks.values() if one.get("IPAddress")]
 
 
-def node_of(daemon: Daemon, swarm_ip: str) -> Node:
-    """The node that a daemon is to be, before it has joined.
+def node_of(daemon: Daemon, swarm_ip: str = "", node_id: str = "") -> Node:
+    """The node that a daemon is, or is to be.
 
     Args:
         daemon: The daemon.
         swarm_ip: Its address for the other nodes.
+        node_id: Its id in the swarm; empty before it has joined.
     """
-    return Node(daemon.record, daemon._backend, daemon._progress, daemon._inside, swarm_ip=swarm_ip)
+    known = (daemon.record, daemon._backend, daemon._progress, daemon._inside)
+    return Node(*known, node_id=node_id, swarm_ip=swarm_ip)

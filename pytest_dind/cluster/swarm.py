@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.services import Service
 
+    from ..daemon.handle import Daemon
     from ..engine.streams import Progress
 
 # A node's traffic with the others: that of the networks between tasks is wrapped in it.
@@ -306,6 +307,11 @@ class Swarm:
         nodes = [{"name": name, "role": role} for name, role in roles.items()]
         return {"kind": "swarm", "daemons": [node.id for node in self.nodes], "nodes": nodes}
 
+    @property
+    def _daemons(self) -> Sequence[Daemon]:
+        """The daemons that are its nodes."""
+        return self.nodes
+
     # the end
 
     def stop(self) -> None:
@@ -318,6 +324,9 @@ class Swarm:
     def close(self) -> None:
         """Close its clients."""
         self._members.close()
+
+    def _leave(self) -> None:
+        """Leave it to others, before it is closed: as it is, so that they see what failed."""
 
 
 def _script(change: str, rules: Sequence[str]) -> str:

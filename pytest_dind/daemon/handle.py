@@ -517,5 +517,9 @@ class Daemon:
 
     def stop(self) -> None:
         """Remove the daemon for good with all its contents; idempotent."""
+        # By now its home may be that of another one, of a run with the same `--dind-reuse`.
+        if self.id in STOPPED:
+            return
         self._backend.stop(self.record.home)
         STOPPED.add(self.id)
+        (self.record.home.path / layout.KEPT).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +15,8 @@ from ..lifetime import layout
 from . import live
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from ..backends.protocol import Record
@@ -171,7 +173,7 @@ def summary(
     lines = [line for made in choices if made.because for line in choice(made)]
     lines += [f"dind: {record.because}" for record in used if record.because]
     told = [("", line) for line in lines] + [(record.id, _ready(record)) for record in used]
-    return told + [(record.id, _kept(record)) for record in kept]
+    return told + [(together[0].id, _kept(together)) for together in _together(kept)]
 
 
 def shortened(told: Iterable[Told], *, verbose: bool) -> list[str]:
@@ -228,14 +230,29 @@ def _ready(record: Record) -> str:
     )
 
 
-def _kept(record: Record) -> str:
+def _together(kept: Iterable[Record]) -> list[list[Record]]:
+    """Return daemons that are used together, and go together: the nodes of a swarm."""
+    from ..runs.sweep import cluster_of
+
+    found: dict[Path, list[Record]] = {}
+    for record in kept:
+        path = record.home.path
+        is_node = cluster_of(path) == "swarm"
+        found.setdefault(path.parent if is_node else path, []).append(record)
+    return [*found.values()]
+
+
+def _kept(together: Sequence[Record]) -> str:
+    record, *others = together
     variables = " ".join(f"{name}={value}" for name, value in record.variables().items())
     what, kubeconfig = "", record.home.path / layout.KUBECONFIG
     if kubeconfig.exists():
         what, variables = ", a Kubernetes cluster", f"KUBECONFIG={kubeconfig}"
+    if others:
+        what = f" and {len(others)} more, a swarm"
     lines = [
         f"dind: kept {record.home.label}{what}; to use it, and to remove it:",
         f"  export {variables}",
-        f"  python -m pytest_dind rm {record.home.label}",
+        f"  python -m pytest_dind rm {' '.join(one.home.label for one in together)}",
     ]
     return "\n".join(lines)

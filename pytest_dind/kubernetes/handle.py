@@ -338,6 +338,11 @@ class Kubernetes:
         with self._lock:
             return [dataclasses.replace(one) for one in self._namespaces]
 
+    @property
+    def _daemons(self) -> list[Daemon]:
+        """The daemons that it is in."""
+        return [self.daemon]
+
     # the end
 
     def stop(self) -> None:

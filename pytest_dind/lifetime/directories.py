@@ -25,7 +25,7 @@ _REUSE = "reuse-"
 # Characters of the digest at the end of the name of a reused daemon's directory.
 _DIGITS = 8
 _BASE = re.compile(r"pytest-dind-\d+")
-_LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/main"
+_LONGEST_HOME = "reuse-0123456789012345678901-0123abcd/swarm-node100"
 
 
 def base() -> Path:

@@ -63,14 +63,17 @@ def watching(run: Path) -> Iterator[subprocess.Popen[bytes]]:
 def finish(run: Path) -> list[tuple[str, str]]:
     """Remove a run that has no users any more, except for daemons that are kept on purpose.
 
+    The run's network stays with these.
+
     Returns:
         The containers that are not there, but may be soon, each after its engine's URL: the
         process that asked for it is gone, but the engine finishes such a request all the same.
     """
     late = remove_daemons(run)
-    for engine in _read(run / layout.NETWORK).splitlines():
+    kept = any(run.glob(f"*/{layout.KEPT}"))
+    for engine in [] if kept else _read(run / layout.NETWORK).splitlines():
         _remove_network(engine, layout.network_name(run))
-    if not any([*run.glob(f"*/{layout.KEPT}"), *run.glob(f"*/{layout.GUARD}")]):
+    if not kept and not any(run.glob(f"*/{layout.GUARD}")):
         shutil.rmtree(run, ignore_errors=True)
     return late
 

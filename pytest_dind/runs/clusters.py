@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..engine.engine import Engine
     from ..settings import Settings
-    from .reuse import Contents
+    from .reuse import Contents, Start
     from .run import Run
 
 SERVER_BYTES, AGENT_BYTES = 510 << 20, 70 << 20
@@ -38,7 +38,8 @@ _K3S = "k3s"
 
 
 # Short: it is part of a unix socket's path.
-_REUSED = "k8s"
+REUSED = "k8s"
+"""The name of the daemon whose cluster is reused."""
 
 
 @dataclass
@@ -47,6 +48,7 @@ class _Nodes:
 
     Attributes:
         maker: What makes the cluster.
+        names: The name of the daemon.
         count: How many nodes it has.
         image: Their image.
         image_id: The id of that.
@@ -57,6 +59,7 @@ class _Nodes:
     """
 
     maker: Maker
+    names: Sequence[str]
     count: int
     image: str
     image_id: str
@@ -64,21 +67,21 @@ class _Nodes:
     failover: str
     origin: Base | None
     cluster: Kubernetes | None = None
-    name: str = _REUSED
     parts: str = "image, the number of its nodes, or their image or failover"
 
     @property
-    def shape(self) -> Any:
+    def shape(self) -> Sequence[Any]:
         """What makes it another cluster."""
-        return {"kubernetes": [self.image_id, self.count, self.failover]}
+        return [{"kubernetes": [self.image_id, self.count, self.failover]}]
 
-    def make(self, daemon: Daemon) -> None:
-        """Make the cluster in a daemon that was started for it.
+    def make(self, start: Start) -> None:
+        """Make the cluster in a daemon that is started for it.
 
         Raises:
             DindError: it does not get ready; the daemon is gone.
         """
         base, images = self.origin, self.maker.settings.load
+        daemon = start(self.names[0], base)
         is_there = base is not None and seeding.is_seeded(daemon._backend.files(daemon.record))
         members = self._members(daemon)
         try:
@@ -96,8 +99,9 @@ class _Nodes:
             raise
         self.cluster = cluster
 
-    def resume(self, daemon: Daemon, *, alone: bool) -> str:
+    def resume(self, daemons: Sequence[Daemon], *, alone: bool) -> str:
         """Take up the cluster of another run; gives why it can't be, empty where it can."""
+        [daemon] = daemons
         plan = saved.read(daemon.record.home.path)
         if plan is None:
             return "it was not finished"
@@ -131,16 +135,18 @@ class Maker:
     """Makes a cluster.
 
     Attributes:
+        name: The name of its daemon.
         run: The run that the daemon is of.
         settings: Those of the daemon, `load` among them: the images that nodes are to have.
-        start: Starts a daemon of these settings, or gives one that is reused, with its contents.
+        have: Has a daemon of these settings with its contents, which is reused or started.
         connect: Connects it to the network in which daemons know each other by name.
         started: Is told of it.
     """
 
+    name: str
     run: Run
     settings: Settings
-    start: Callable[[Settings, Contents], Daemon]
+    have: Callable[[Settings, Contents], None]
     connect: Callable[[Daemon], None]
     started: Callable[[Daemon], None]
 
@@ -161,13 +167,12 @@ class Maker:
         adapter = registry.adapter(image, details)
         images = self.settings.load
         base = Base.of(image, adapter, images)
-        contents = _Nodes(self, nodes, image, str(details["Id"]), adapter, failover, base)
+        image_id = str(details["Id"])
+        contents = _Nodes(self, [self.name], nodes, image, image_id, adapter, failover, base)
         # The nodes have those that are asked for; the daemon itself has no use for them.
-        daemon = self.start(self.settings.replace(load=[image]), contents)
-        if contents.cluster is None:
-            contents.make(daemon)
-        self.started(daemon)
+        self.have(self.settings.replace(load=[image]), contents)
         assert contents.cluster is not None
+        self.started(contents.cluster.daemon)
         return contents.cluster
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends import names, records, subnets
@@ -76,17 +77,16 @@ class Factory:
         self._lent: list[Loan] = []
         self._numbers = itertools.count(1)
         self._swarm_numbers = itertools.count(1)
-        self._swarms: list[Swarm] = []
         self._cluster_numbers = itertools.count(1)
-        self._clusters: list[Kubernetes] = []
+        self._clusters: list[Swarm | Kubernetes] = []
         # By their kind: the clusters that have begun to start, for so many nodes, and what is to be
         # told of each once it is asked for.
         self._begun: dict[str, tuple[int, BackgroundStart[Any], list[Callable[[], object]]]] = {}
         # The daemons that stay, once it is closed.
         self._kept: list[Record] = []
         self._lock = threading.Lock()
-        # The engines on which the network is.
-        self._networks: list[Engine] = []
+        # The engines on which there is the network of the daemons in a directory.
+        self._networks: list[tuple[Engine, Path]] = []
 
     @property
     def daemons(self) -> list[Daemon]:
@@ -148,7 +148,7 @@ class Factory:
         try:
             # The outer engine itself, in mode socket, has no container to be reached by name.
             if isolates(daemon.mode):
-                self._connect(daemon, chosen)
+                self._connect(daemon, self._run.path, chosen)
             if frozen is not None and start:
                 daemon._start_again(frozen)
         except BaseException:
@@ -255,7 +255,7 @@ class Factory:
 
     def _maker(self, kind: str) -> Callable[[int], Any]:
         """Return what starts a cluster of this kind for the run."""
-        return self.swarm if kind == "swarm" else self._kubernetes
+        return self._swarm if kind == "swarm" else self._kubernetes
 
     def _abandon(self) -> None:
         """End the starts of clusters that nobody has asked for."""
@@ -271,12 +271,12 @@ class Factory:
 
     def _forget(self, cluster: Swarm | Kubernetes) -> None:
         """End a cluster that nobody has asked for: a guess is not kept, but what is reused is."""
-        from ..kubernetes.handle import Kubernetes
-
-        if isinstance(cluster, Kubernetes) and not _is_reused(cluster):
+        daemons = cluster._daemons
+        if not any(map(_is_reused, daemons)):
             self._clusters.remove(cluster)
             cluster.stop()
-            directories.remove(cluster.daemon.record.home.path)
+            for daemon in daemons:
+                directories.remove(daemon.record.home.path)
 
     def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Swarm:
         """Start a swarm: daemons side by side, joined, and each of them Ready.
@@ -291,26 +291,38 @@ class Factory:
             SettingsError: an argument has a value that it can't have, or no effect.
             DindError: it can't be had; what was started for it is gone.
         """
+        return self._swarm(nodes, managers, lasts=False, **settings)
+
+    def _swarm(
+        self, nodes: int, managers: int = 1, *, lasts: bool = True, **settings: Any
+    ) -> Swarm:
+        """As `swarm`; `lasts` as of `_kubernetes`."""
         from . import swarms
 
         swarms.demand(nodes, managers, settings)
         began = time.time()
         chosen = self._chosen(**settings)
+        if lasts:
+            chosen = chosen.replace(keep=self._settings.keep, reuse=self._settings.reuse)
         with self._unavailable(chosen):
             engine = self._run.engine(chosen)
-            swarms.demand_room(engine, nodes, self._run.choice(chosen, proved=False).mode)
+            mode = self._run.choice(chosen, proved=False).mode
+            swarms.demand_room(engine, nodes, mode, is_there=bool(chosen.reuse))
             if "forward" not in settings and swarms.are_reached(engine):
                 chosen = chosen.replace(forward="off")
+        # One more of a swarm that is reused is this run's alone.
+        further = chosen.replace(keep="never", reuse="") if chosen.reuse else chosen
         maker = swarms.Maker(
-            name=f"swarm{next(self._swarm_numbers)}",
+            name=swarms.REUSED if chosen.reuse else f"swarm{next(self._swarm_numbers)}",
             run=self._run,
             settings=chosen,
-            start=partial(self._start_node, settings=chosen),
+            have=self._have,
+            start=partial(self._start_node, settings=further),
             connect=partial(self._connect, settings=chosen),
             started=lambda daemon: self._started(daemon, chosen),
         )
         swarm = maker.make(int(nodes), int(managers))
-        self._swarms.append(swarm)
+        self._clusters.append(swarm)
         self._formed(swarm, chosen, began)
         return swarm
 
@@ -381,14 +393,17 @@ class Factory:
             if "forward" not in settings and swarms.are_reached(engine):
                 chosen = chosen.replace(forward="off")
         name = name or f"kubernetes{next(self._cluster_numbers)}"
-        connect: Callable[[Daemon], None] = partial(self._connect, settings=chosen)
+        connect: Callable[[Daemon], None] = partial(
+            self._connect, place=self._run.path, settings=chosen
+        )
         if chosen.reuse or chosen.keep != "never":
             # The network goes with the run, and with it the resolver that nodes would ask.
             connect = _leave_alone
         maker = clusters.Maker(
+            name=clusters.REUSED if chosen.reuse else name,
             run=self._run,
             settings=chosen,
-            start=partial(self._start_or_reuse, name),
+            have=self._have,
             connect=connect,
             started=lambda daemon: self._started(daemon, chosen),
         )
@@ -397,21 +412,22 @@ class Factory:
         self._formed(cluster, chosen, began)
         return cluster
 
-    def _start_node(self, name: str, settings: Settings, origin: Origin | None = None) -> Daemon:
+    def _start_node(self, name: str, origin: Origin | None = None, *, settings: Settings) -> Daemon:
         """Start a daemon that is not on the factory's network yet."""
         with self._unavailable(settings):
             return self._run.start(name, settings, origin)
 
-    def _start_or_reuse(self, name: str, settings: Settings, contents: Contents) -> Daemon:
-        """As `_start_node`; where the settings have `reuse`, it is the daemon of that name."""
+    def _have(self, settings: Settings, contents: Contents) -> None:
+        """Have daemons with these contents: made, or those of the name that `reuse` gives."""
         from .reuse import InUse
 
         if settings.reuse:
-            # Where others use one that is no good, this run has one of its own.
+            # Where others use some that are no good, this run has its own.
             with contextlib.suppress(InUse), self._unavailable(settings):
-                return self._run.reused(settings, contents)
+                self._run.reused(settings, contents)
+                return
             settings = settings.replace(reuse="")
-        return self._start_node(name, settings, contents.origin)
+        contents.make(partial(self._start_node, settings=settings))
 
     def _chosen(
         self, *, image: str = "", mode: str = "", args: Sequence[str] = (), **settings: Any
@@ -436,8 +452,8 @@ class Factory:
         _demand_effect(usual, chosen)
         return chosen
 
-    def _connect(self, daemon: Daemon, settings: Settings) -> None:
-        """Connect a daemon to the network of the daemons on its engine.
+    def _connect(self, daemon: Daemon, place: Path, settings: Settings) -> None:
+        """Connect a daemon to the network of the daemons in a directory, on its engine.
 
         Raises:
             DindError: the engine refuses to.
@@ -445,9 +461,9 @@ class Factory:
         from docker.errors import APIError
 
         engine = self._run.engine(settings)
-        network = layout.network_name(self._run.path)
+        network = layout.network_name(place)
         try:
-            self._make_network(network, engine)
+            self._make_network(place, engine)
             engine.client.api.connect_container_to_network(
                 daemon.id, network, aliases=[daemon.name]
             )
@@ -463,19 +479,18 @@ class Factory:
                 ],
             ) from error
 
-    def _make_network(self, name: str, engine: Engine) -> None:
-        """Make the network on this engine, if there is none."""
+    def _make_network(self, place: Path, engine: Engine) -> None:
+        """Make the network of a directory on this engine, if there is none."""
         from docker.errors import APIError
 
         with self._lock:
-            if engine in self._networks:
+            if (engine, place) in self._networks:
                 return
-            path = self._run.path
-            mark = path / layout.NETWORK
+            name, mark = layout.network_name(place), place / layout.NETWORK
             # The reaper, which ends the run in this process's place, is told before there is one.
             with mark.open("a") as note:
                 note.write(f"{engine.url}\n")
-            ours = labels.make(path.name, mode="", keep="never", home=mark)
+            ours = labels.make(place.name, mode="", keep="never", home=mark)
             ours |= labels.of_container(engine.own_container_id)
             ours[labels.ROLE] = "network"
             api: Any = engine.client.api
@@ -492,26 +507,25 @@ class Factory:
                 # Two URLs may lead to one engine, which has the network by the other one then.
                 if error.status_code != HTTPStatus.CONFLICT or not _has(api, name, ours):
                     raise
-            self._networks.append(engine)
+            self._networks.append((engine, place))
 
     def close(self, *, failed: bool = False) -> None:
         """End all daemons of the factory, and remove their network.
 
-        The run's own Kubernetes cluster stays, where `--dind-keep` or `--dind-reuse` says so.
+        The run's own clusters stay, where `--dind-keep` or `--dind-reuse` says so.
 
         Args:
-            failed: Whether a test failed, which keeps it with `keep="on-failure"`.
+            failed: Whether a test failed, which keeps them with `keep="on-failure"`.
         """
         from docker.errors import APIError
 
         self._abandon()
         patience = self._run.patience
-        for swarm in self._swarms:
-            swarm.close()
-        stay = set()
+        stay: dict[str, Path] = {}
         for cluster in self._clusters:
-            if _stays(cluster, failed=failed):
-                stay.add(cluster.daemon.id)
+            there = [one for one in cluster._daemons if _stays(one, failed=failed)]
+            stay |= {one.id: one.record.home.path.parent for one in there}
+            if there:
                 # What is left in it, the next run that takes it up removes.
                 with contextlib.suppress(Exception):
                     patience.within(cluster._leave)
@@ -523,10 +537,12 @@ class Factory:
                 # What is not ended now, the end of the run tells of.
                 if daemon.id not in stay:
                     patience.within(daemon.stop)
-            for engine in self._networks:
+            for engine, place in self._networks:
+                if place in stay.values():
+                    continue
                 # What is still in its way, the reaper or the next run's sweep removes.
                 with contextlib.suppress(APIError):
-                    name = layout.network_name(self._run.path)
+                    name = layout.network_name(place)
                     patience.within(partial(engine.client.api.remove_network, name))
         finally:
             # A daemon that can't be removed holds up neither the others nor the leases.
@@ -537,17 +553,17 @@ def _leave_alone(daemon: Daemon) -> None:
     """Do nothing with a daemon."""
 
 
-def _stays(cluster: Kubernetes, *, failed: bool) -> bool:
-    """Tell whether a cluster outlives the run, given whether a test failed."""
+def _stays(daemon: Daemon, *, failed: bool) -> bool:
+    """Tell whether a daemon of a cluster outlives the run, given whether a test failed."""
     from .starter import is_kept
 
-    found = records.read(cluster.daemon.record.home)
+    found = records.read(daemon.record.home)
     return found is not None and (bool(found[1].reuse) or is_kept(found[1], failed=failed))
 
 
-def _is_reused(cluster: Kubernetes) -> bool:
-    """Tell whether a cluster is for runs of a name."""
-    found = records.read(cluster.daemon.record.home)
+def _is_reused(daemon: Daemon) -> bool:
+    """Tell whether a daemon is for runs of a name."""
+    found = records.read(daemon.record.home)
     return found is not None and bool(found[1].reuse)
 
 

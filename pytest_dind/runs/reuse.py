@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +15,7 @@ from ..daemon.handle import Daemon
 from ..daemon.loss import lost
 from ..engine import http, images
 from ..engine.engine import answering
-from ..lifetime import directories, labels, layout
+from ..lifetime import directories, labels, layout, reaper
 from ..lifetime.layout import LEASE, Home
 from ..lifetime.lease import is_held
 from ..settings import MAIN, Settings
@@ -27,39 +27,71 @@ if TYPE_CHECKING:
     from ..store.seeding import Origin
 
 
+class Start(Protocol):
+    """Starts a daemon."""
+
+    def __call__(self, name: str, origin: Origin | None = None) -> Daemon:
+        """Start the daemon of this name.
+
+        Args:
+            name: Its name.
+            origin: What it starts from; None for an empty one.
+
+        Raises:
+            DindError: it can't be had; its start has left nothing behind.
+        """
+
+
 class Contents(Protocol):
-    """What a daemon is to have in it besides images."""
+    """Daemons that are reused together, and what they are to have in them besides images."""
 
     @property
-    def name(self) -> str:
-        """The name of the daemon, among those that are reused under one name."""
+    def names(self) -> Sequence[str]:
+        """Their names; the first is that of no others that are reused under the same name."""
 
     @property
-    def shape(self) -> Any:
-        """What JSON can have: a daemon with another one is another daemon."""
+    def shape(self) -> Sequence[Any]:
+        """What JSON can have: with another one they are other daemons."""
 
     @property
     def parts(self) -> str:
-        """What may be another one in another daemon with the same settings."""
+        """What may be another one in others with the same settings."""
 
-    @property
-    def origin(self) -> Origin | None:
-        """What the daemon starts from; None for an empty one."""
-
-    def resume(self, daemon: Daemon, *, alone: bool) -> str:
-        """Take up what is in a daemon; gives why that can't be, empty where it can.
+    def resume(self, daemons: Sequence[Daemon], *, alone: bool) -> str:
+        """Take up what is in daemons; gives why that can't be, empty where it can.
 
         Args:
-            daemon: The daemon.
-            alone: Whether nobody else uses it.
+            daemons: All of them, in the order of their names.
+            alone: Whether nobody else uses them.
         """
 
-    def make(self, daemon: Daemon) -> None:
-        """Make it in a daemon that was started just now."""
+    def make(self, start: Start) -> None:
+        """Start the daemons, and make it in them; several may be started at once.
+
+        Raises:
+            DindError: it can't be had.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Alone:
+    """A daemon with nothing in it: a `Contents` of it."""
+
+    names: Sequence[str] = (MAIN,)
+    shape: Sequence[Any] = ()
+    parts: str = "image"
+
+    def resume(self, daemons: Sequence[Daemon], *, alone: bool) -> str:
+        """Take it up as it is."""
+        return ""
+
+    def make(self, start: Start) -> None:
+        """Start it."""
+        start(self.names[0])
 
 
 class InUse(Exception):
-    """A daemon is no good for this run, but others use it."""
+    """Daemons are no good for this run, but others use them."""
 
 
 class Reuse:
@@ -76,16 +108,16 @@ class Reuse:
         self._holdings = holdings
         self._starter = starter
 
-    def daemon(self, settings: Settings, contents: Contents | None = None) -> Daemon:
-        """Return the daemon of this name, settings and image; it is started where there is none.
+    def daemons(self, settings: Settings, contents: Contents) -> list[Daemon]:
+        """Return the daemons of this name, settings and image; they start where there are none.
 
         Args:
-            settings: Its settings.
-            contents: What it is to have in it besides images; None for nothing.
+            settings: The settings of each.
+            contents: Which they are, and what they are to have in them.
 
         Raises:
-            InUse: what is in it is no good, and others use it.
-            DindError: the daemon can't be had.
+            InUse: some are gone, or what is in them is no good, and others use them.
+            DindError: they can't be had.
         """
         base = directories.base()
         engine = self._context.engine(settings)
@@ -97,69 +129,105 @@ class Reuse:
         # Containers are named after the directory: another user's, or another temp dir's, daemon
         # of the same name and settings has another name on the engine.
         made = self._starter.resolved(settings)
-        more = [] if contents is None else [contents.shape]
-        shape = json.dumps([made.shape(), image, labels.owner(), str(base), *more], sort_keys=True)
-        digest = hashlib.sha256(shape.encode()).hexdigest()
+        known = [made.shape(), image, labels.owner(), str(base), *contents.shape]
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         path = directories.reused(base, settings.reuse, digest)
-        name = MAIN if contents is None else contents.name
-        with directories.locked(base, directories.reuse_lock(settings.reuse, name)):
-            home = Home(path / name)
-            kept = (home.path / layout.KEPT).exists()
+        homes = [Home(path / name) for name in contents.names]
+        with directories.locked(base, directories.reuse_lock(settings.reuse, homes[0].name)):
+            marks = [home.path / layout.KEPT for home in homes]
+            # A start that was cut short may have marked some of them.
+            kept = all(mark.exists() for mark in marks)
             used = is_held(path / LEASE)
             self._holdings.take(path, starts=not kept)
-            daemon = self._healthy(home, settings, supply)
-            if daemon is not None and contents is not None:
-                why = contents.resume(daemon, alone=not used)
-                if why:
-                    self._context.progress(f"reuse: {home.run} can't be used: {why}")
-                    daemon = None
-                if why and used:
-                    raise InUse
-            if daemon is not None and not used:
-                copies = mounts.of(settings, home).to_copy()
-                file_copies.provide(engine.client, daemon.id, copies, self._context.progress)
-            if daemon is None:
+            daemons = self._resumed(homes, settings, supply, contents, used=used)
+            if not daemons:
                 if kept:
                     self._holdings.take(path, starts=True)
-                (home.path / layout.KEPT).unlink(missing_ok=True)
+                for mark in marks:
+                    mark.unlink(missing_ok=True)
                 found = directories.all_reused(base, settings.reuse)
-                others = [other / name for other in found if other != path]
-                self._retire(others, made, contents.parts if contents is not None else "image")
-                origin = contents.origin if contents is not None else None
-                daemon = self._starter.start(home, settings, pulled=supply.pulled, origin=origin)
-                if contents is not None:
-                    self._fill(daemon, settings, contents)
-                self._starter.keep(daemon.record, settings)
-            return daemon
+                others = [one for one in found if one != path and (one / homes[0].name).exists()]
+                self._retire(others, made, contents.parts)
+                daemons = self._made(path, settings, supply, contents)
+            return daemons
 
-    def _fill(self, daemon: Daemon, settings: Settings, contents: Contents) -> None:
-        """Make what a daemon is to have in it; without, it goes."""
+    def _resumed(
+        self,
+        homes: Sequence[Home],
+        settings: Settings,
+        supply: images.ImageSource,
+        contents: Contents,
+        *,
+        used: bool,
+    ) -> list[Daemon]:
+        """Return the daemons of these homes, taken up; none where they are to be made anew.
+
+        Raises:
+            InUse: some are gone, or what is in them is no good, and others use them.
+        """
+        looks = [self._look(home, settings, supply) for home in homes]
+        daemons = [one for one in looks if isinstance(one, Daemon)]
+        lacks = [one for one in looks if isinstance(one, str)]
+        if not daemons and not any(lacks):
+            return []
+        if lacks:
+            why = next(filter(None, lacks), "its start was cut short")
+        else:
+            why = contents.resume(daemons, alone=not used)
+        if why:
+            self._context.progress(f"reuse: {homes[0].run} can't be used: {why}")
+            # Daemons that are all gone nobody uses, whoever has them.
+            if used and daemons:
+                raise InUse
+            return []
+        if not used:
+            client = self._context.engine(settings).client
+            for home, daemon in zip(homes, daemons, strict=True):
+                copies = mounts.of(settings, home).to_copy()
+                file_copies.provide(client, daemon.id, copies, self._context.progress)
+        return daemons
+
+    def _made(
+        self, path: Path, settings: Settings, supply: images.ImageSource, contents: Contents
+    ) -> list[Daemon]:
+        """Make the daemons anew, with what they are to have in them; without, they go."""
+        made: list[Daemon] = []
+
+        def start(name: str, origin: Origin | None = None) -> Daemon:
+            home = Home(path / name)
+            made.append(self._starter.start(home, settings, pulled=supply.pulled, origin=origin))
+            return made[-1]
+
         try:
-            contents.make(daemon)
+            contents.make(start)
         except BaseException:
-            # What failed matters more; what can't be removed now, the lease ends.
-            with contextlib.suppress(Exception):
-                self._starter.end(daemon.record, settings)
+            for daemon in made:
+                # What failed matters more; what can't be removed now, the lease ends.
+                with contextlib.suppress(Exception):
+                    self._starter.end(daemon.record, settings)
             raise
+        for daemon in made:
+            self._starter.keep(daemon.record, settings)
+        return sorted(made, key=lambda daemon: contents.names.index(daemon.name))
 
-    def _healthy(self, home: Home, settings: Settings, supply: images.ImageSource) -> Daemon | None:
-        """Return the daemon of this home, with the images to load, if it is in good health."""
+    def _look(self, home: Home, settings: Settings, supply: images.ImageSource) -> Daemon | str:
+        """Return the daemon of this home, with the images to load, if it is in good health.
+
+        Else why it can't be used; empty where there was none.
+        """
         found = records.read(home)
         if found is None:
-            return None
+            return ""
         record, _ = found
         daemon = self._starter.daemon(record, settings)
         gone = mounts.replaced(home)
         if gone:
-            replaced = f"{' and '.join(gone)}, which it has mounted, was made anew"
-            self._context.progress(f"reuse: {replaced}; starting {home.run} anew")
-            return None
+            return f"{' and '.join(gone)}, which it has mounted, was made anew"
         if (
             lost(record, daemon._backend) is not None
             or http.ping(record.host, record.certificates) is None
         ):
-            self._context.progress(f"reuse: {home.run} is gone or unhealthy; starting it anew")
-            return None
+            return f"{home.name} is gone or unhealthy"
         with contextlib.closing(daemon.client()) as client:
             LoadedImages(client, daemon._files).bring(supply, settings.load)
         self._starter.forward(daemon, settings)
@@ -171,23 +239,26 @@ class Reuse:
         """Remove the daemons of the same name that nobody uses; say how their settings differ.
 
         Args:
-            paths: The homes of the daemons.
-            settings: The settings of the daemon that replaces them.
-            parts: What else may be another one in that.
+            paths: The directories of the daemons.
+            settings: The settings of the daemons that replace them.
+            parts: What else may be another one in these.
         """
         for path in paths:
-            home = Home(path)
-            found = records.read(home)
-            if found is None:
+            homes = [Home(one) for one in sorted(path.iterdir()) if one.is_dir()]
+            there = [found for found in map(records.read, homes) if found is not None]
+            if not there:
                 continue
-            record, started_with = found
+            record, started_with = there[0]
             before = started_with.replace(mode=record.mode)
             changes = differences(before, settings) or f"its {parts} is another one now"
-            in_use = is_held(path.parent / LEASE)
+            in_use = is_held(path / LEASE)
             rest = "stays while another run uses it" if in_use else "is removed"
+            more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             self._context.progress(
-                f"reuse: settings changed ({changes}); the daemon {home.label} {rest}"
+                f"reuse: settings changed ({changes}); the daemon {record.home.label}{more} {rest}"
             )
             if not in_use:
-                self._starter.end(record, started_with)
-                directories.remove(path.parent)
+                for one, settings_of_one in there:
+                    self._starter.end(one, settings_of_one)
+                # Their network goes, too.
+                reaper.finish(path)

@@ -30,7 +30,7 @@ from .context import Context, Holdings
 from .ending import Patience
 from .modes import Modes
 from .places import Places
-from .reuse import Contents, Reuse
+from .reuse import Alone, Contents, Reuse
 from .starter import Starter, is_kept
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Run:
     def _daemon(self, settings: Settings, name: str = MAIN) -> Daemon:
         settings = self._resolved(settings)
         if settings.reuse:
-            daemon = self._reuse.daemon(settings)
+            [daemon] = self._reuse.daemons(settings, Alone())
         else:
             home = Home(self.path / name)
             with directories.locked(self.path, home.name):
@@ -270,16 +270,15 @@ class Run:
         self._daemons[daemon.id] = daemon
         return daemon
 
-    def reused(self, settings: Settings, contents: Contents) -> Daemon:
-        """Return the daemon of a name that outlives runs, with these contents; see `Reuse.daemon`.
+    def reused(self, settings: Settings, contents: Contents) -> None:
+        """Have daemons of a name that outlive runs, with these contents; see `Reuse.daemons`.
 
         Raises:
-            InUse: what is in it is no good, and others use it.
-            DindError: the daemon can't be had.
+            InUse: some are gone, or what is in them is no good, and others use them.
+            DindError: they can't be had.
         """
-        daemon = self._reuse.daemon(self._resolved(settings), contents)
-        self._daemons[daemon.id] = daemon
-        return daemon
+        for daemon in self._reuse.daemons(self._resolved(settings), contents):
+            self._daemons[daemon.id] = daemon
 
     def end(self, daemon: Daemon) -> None:
         """End a daemon before the run's end; who asks for it then gets a new one.

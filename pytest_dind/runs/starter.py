@@ -12,7 +12,7 @@ from ..backends import records
 from ..backends.protocol import Backend, Record
 from ..backends.registry import backend
 from ..daemon.handle import Daemon
-from ..daemon.loss import lost
+from ..daemon.loss import STOPPED, lost
 from ..errors import DindError, SettingsError
 from ..forwarder import launch
 from ..lifetime import directories, layout
@@ -224,7 +224,7 @@ class Starter:
                     f"after that were not opened on this machine's loopback (--dind-forward)"
                 )
             try:
-                stays = is_kept(settings, failed=failed)
+                stays = is_kept(settings, failed=failed) and record.id not in STOPPED
                 if self._end_or_keep(record, settings, stays=stays):
                     kept += [record] if stays else []
                 else:

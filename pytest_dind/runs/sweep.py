@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -123,7 +123,7 @@ class _Judge:
             container=self._other_container(ours),
             local=local,
             spare=local and (home / layout.SPARE).exists(),
-            cluster=_cluster(home) if local else "",
+            cluster=cluster_of(home) if local else "",
         )
 
     def _is_local(self, ours: Mapping[str, Any]) -> bool:
@@ -146,7 +146,7 @@ class _Judge:
             if not self._has_ended(container):
                 return UNKNOWN
             return KEPT if kept else STALE
-        if (home / layout.KEPT).exists():
+        if any(mark.exists() for mark in _marks(home)):
             return KEPT
         if home.is_dir():
             return STALE
@@ -172,7 +172,14 @@ class _Judge:
         return self._ended[container]
 
 
-def _cluster(home: Path) -> str:
+def _marks(home: Path) -> Iterable[Path]:
+    """Return the files, one of which is there where what has this home is kept."""
+    # A network is, with whichever of its daemons is.
+    is_network = home.name == layout.NETWORK
+    return home.parent.glob(f"*/{layout.KEPT}") if is_network else [home / layout.KEPT]
+
+
+def cluster_of(home: Path) -> str:
     """Return the kind of the cluster that a daemon is for; empty for none."""
     try:
         return str(json.loads((home / layout.CLUSTER).read_text())["kind"])
@@ -189,6 +196,8 @@ def remove(engine: Engine, entry: Entry) -> None:
     if not is_held(entry.home.parent / LEASE):
         reaper.finish(entry.home.parent)
         directories.forget_locks(entry.home.parent.parent)
+        # The reaper asks an engine by a unix socket alone.
+        _sweep_networks(entry.home.parent.parent, engine)
 
 
 def _may_touch(entry: Entry) -> bool:

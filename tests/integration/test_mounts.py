@@ -336,7 +336,7 @@ def test_reuse(project: Project, traces: Traces, engine: Engine) -> None:
 
     first, second, third = (project.path.parent / "ids").read_text().split()
     assert first == second != third
-    assert f"dind: reuse: {base}, which it has mounted, was made anew" in output
+    assert f"{base}, which it has mounted, was made anew" in output
     (project.path.parent / "q").mkdir()
     project.path.rename(project.path.parent / "q" / "p")
     project.path = project.path.parent / "q" / "p"

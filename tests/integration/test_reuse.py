@@ -162,7 +162,7 @@ def test_dead_or_unhealthy(project: Project, traces: Traces, engine: Engine, har
     output = project.run(_REUSE)
     ids = _ids(project)
 
-    assert re.search(r"dind: reuse: reuse-\S+ is gone or unhealthy; starting it anew", output)
+    assert re.search(r"dind: reuse: reuse-\S+ can't be used: main is gone or unhealthy", output)
     assert ids[0] != ids[1]
     assert traces.containers() == [ids[1]]
 

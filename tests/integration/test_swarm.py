@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -423,3 +427,101 @@ def test_killed_run(project: Project, traces: Traces) -> None:
     process.kill()
     process.wait()
     traces.assert_nothing_left(15)
+
+
+_REUSE = ("--dind-reuse=swarm-of-tests", "--dind-nodes=2")
+_KEPT = re.compile(r"^dind: kept \S+ and 1 more, a swarm; .*\n.*\n  python -m (.*)$", re.MULTILINE)
+_LEAVE = f"""
+    from docker.types import EndpointSpec
+
+    def test_it(dind_swarm):
+        client = dind_swarm.client
+        found = [client.services.list(), client.secrets.list(), client.configs.list()]
+        assert found == [[], [], []]
+        assert not client.networks.list(names=["left"])
+        client.secrets.create(name="left", data=b"1")
+        client.configs.create(name="left", data=b"1")
+        client.networks.create("left", driver="overlay", attachable=True)
+        how = {{"name": "left", "networks": ["left"], "endpoint_spec": EndpointSpec("dnsrr")}}
+        service = client.services.create({NESTED_IMAGE!r}, ["sleep", "600"], **how)
+        dind_swarm.wait_for(service)
+        with open("notes", "a") as file:
+            print(*(node.node_id for node in dind_swarm.nodes), file=file)
+"""
+
+
+def _remove(project: Project, *names: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pytest_dind", "rm", *names],
+        env={**os.environ, "TMPDIR": str(project.temp)},
+        check=True,
+    )
+
+
+def _notes(project: Project) -> list[str]:
+    """Of each run: the ids of the nodes in its swarm."""
+    return (project.path / "notes").read_text().splitlines()
+
+
+def test_kept(project: Project, traces: Traces) -> None:
+    """All nodes stay with their network, through later runs too; what is printed removes all."""
+    project.write(_LEAVE)
+    output = project.run("--dind-keep=always", "--dind-nodes=2", "--dind-load", NESTED_IMAGE)
+    told = _KEPT.search(output)
+    assert told is not None, output
+    networks = {one for one in traces.found() if one.startswith("network ")}
+    assert (len(traces.containers()), len(networks)) == (2, 1)
+
+    project.write("def test_it(dind_client): pass")
+    project.run()
+    assert len(traces.containers()) == 2
+    assert networks <= traces.found()
+
+    first, second = told[1].split()[2:]
+    _remove(project, first)
+    assert networks <= traces.found()
+    _remove(project, second)
+    traces.assert_nothing_left()
+
+
+def test_reused(project: Project, traces: Traces) -> None:
+    """The next run has the same nodes, without what was left; after a loss it has new ones."""
+    own = (*_REUSE, "--dind-load", NESTED_IMAGE)
+    project.write(_LEAVE)
+    try:
+        project.run(*own)
+        output = project.run(*own)
+        assert "dind: reuse: " not in output
+        first, second = _notes(project)
+        assert first == second
+
+        project.write("def test_it(dind_swarm): dind_swarm.kill(dind_swarm.nodes[1])")
+        project.run(*own)
+        project.write(_LEAVE)
+        output = project.run(*own)
+        assert output.count("dind: reuse: ") == 1
+        assert "can't be used: swarm-node2 is gone or unhealthy" in output
+        assert not set(_notes(project)[-1].split()) & set(first.split())
+        assert len(traces.containers()) == 2
+    finally:
+        _remove(project, "swarm-of-tests")
+    traces.assert_nothing_left()
+
+
+def test_reused_at_once(project: Project, traces: Traces) -> None:
+    """Processes that ask for it at once have one swarm, whole."""
+    project.write(
+        """
+        def test_it(dind_swarm):
+            with open("notes", "a") as file:
+                print(*(node.node_id for node in dind_swarm.nodes), file=file)
+        """
+    )
+    try:
+        project.run(*_REUSE, "-n2", "--dist=each")
+        one, other = _notes(project)
+        assert one == other
+        assert len(one.split()) == len(traces.containers()) == 2
+    finally:
+        _remove(project, "swarm-of-tests")
+    traces.assert_nothing_left()

@@ -127,13 +127,12 @@ def test_no_leader_in_time() -> None:
     assert "node1, node2" in caught.value.evidence
 
 
-def test_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_ready() -> None:
     """A node that does not become Ready is told of as its managers see it, with its log."""
-    monkeypatch.setattr(membership, "_SECONDS", 0)
     late = _entry(2, "worker", State="down", Message="heartbeat failure")
     members = _members(_Node(1, [_entry(1, leads=True), late]), _Node(2, []))
     with pytest.raises(SwarmFailed) as caught:
-        members.settle(members.nodes)
+        members.settle(members.nodes, 0)
     assert "The node 'node2' of the swarm 'swarm1' is not Ready after 0 s." in caught.value.what
     assert "see it as down heartbeat failure." in caught.value.evidence
     assert "the last 10 lines" in caught.value.evidence
@@ -152,3 +151,54 @@ def test_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ready(entry: dict[str, Any], ready: bool) -> None:
     """A manager is Ready when the other managers reach it, too."""
     assert is_ready(entry) is ready
+
+
+class _Resumed(_Node):
+    """A daemon that an ended run has left, with its address now, and the one its swarm knows."""
+
+    def __init__(self, number: int, said: Any, known: str = "") -> None:
+        super().__init__(number, said)
+        self.ip = f"172.17.0.{number}"
+        self.swarm_ip = known or self.ip
+
+    def state(self) -> Any:
+        return {"NodeID": self.node_id, "NodeAddr": self.swarm_ip}
+
+    def addresses(self) -> list[str]:
+        return [self.ip]
+
+
+_WORKER = "worker"
+
+
+def _left(number: int, role: str, **spec: Any) -> dict[str, Any]:
+    entry = _entry(number, role, leads=role == MANAGER)
+    return {**entry, "Spec": {"Role": role, "Availability": "active", "Labels": {}, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "known", "why"),
+    [
+        ([], "", ""),
+        ([_left(3, _WORKER)], "", "it has 3 nodes by now, not its own 2 alone"),
+        ([_left(2, MANAGER)], "", "node2 has another role, availability or label by now"),
+        ([_left(2, _WORKER, Availability="drain")], "", "node2 has another role"),
+        ([_left(2, _WORKER, Labels={"disk": "ssd"})], "", "node2 has another role"),
+        ([], "172.17.0.9", "node2 is none of its nodes, or has another address by now"),
+    ],
+)
+def test_taken_up(
+    monkeypatch: pytest.MonkeyPatch, changed: list[dict[str, Any]], known: str, why: str
+) -> None:
+    """A swarm is taken up as it was made, and no other."""
+    there = {one["ID"]: one for one in [_left(1, MANAGER), _left(2, _WORKER), *changed]}
+    entries = [*there.values()]
+    daemons: Any = [_Resumed(1, entries), _Resumed(2, entries, known)]
+    monkeypatch.setattr(membership, "node_of", lambda daemon, *known: daemon)
+    members = Membership("swarm")
+    said = members.resume(daemons, {"node1": MANAGER, "node2": _WORKER})
+    assert said.startswith(why)
+    assert bool(said) == bool(why)
+    if not why:
+        assert members.nodes == daemons
+        assert members.roles() == {"node1": MANAGER, "node2": _WORKER}

@@ -288,3 +288,21 @@ def test_kept_cluster(tmp_path: Path) -> None:
         f"  export KUBECONFIG={kubeconfig}",
         f"  python -m pytest_dind rm {name}",
     ]
+
+
+def test_kept_swarm(tmp_path: Path) -> None:
+    """The nodes of a swarm are told of together, since they are used and removed together."""
+    kept = []
+    for name in ("main", "swarm1-node1", "swarm1-node2"):
+        home = Home(tmp_path / "0123abcd" / name)
+        home.path.mkdir(parents=True)
+        if name != "main":
+            (home.path / layout.CLUSTER).write_text('{"kind": "swarm"}')
+        kept.append(dataclasses.replace(_record(name), home=home))
+    main, (id_, nodes) = summary([], [], kept)
+    label = "pytest-dind-0123abcd-swarm1-node"
+    assert main[1].endswith("rm pytest-dind-0123abcd-main")
+    assert id_ == "swarm1-node1"
+    first, _, remove = nodes.splitlines()
+    assert first == f"dind: kept {label}1 and 1 more, a swarm; to use it, and to remove it:"
+    assert remove == f"  python -m pytest_dind rm {label}1 {label}2"

@@ -25,7 +25,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert saved.read(tmp_path) == _PLAN
     assert (tmp_path / layout.CLUSTER).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [layout.CLUSTER]
-    assert sweep._cluster(tmp_path) == "kubernetes"
+    assert sweep.cluster_of(tmp_path) == "kubernetes"
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"kind": "swarm"}', '{"plan": {}}'])

@@ -386,3 +386,29 @@ def test_network_with_others(run: Path, short_path: Path) -> None:
         until(lambda: _gone(run), _SECONDS, "run and reaper are gone")
 
     assert removed == [403, 403, 204]
+
+
+def test_network_of_kept_daemons(run: Path, short_path: Path) -> None:
+    """The network stays with the last daemon that is kept, and goes after it."""
+    asked: list[str] = []
+    target = "DELETE /networks/pytest-dind-run"
+
+    def remove() -> Answer:
+        asked.append(target)
+        return Answer(204)
+
+    run.mkdir()
+    with FakeEngine(short_path / "e.sock", {target: remove}):
+        _made(run, short_path, "a", "b")
+        (run / layout.NETWORK).write_text(f"unix://{short_path / 'e.sock'}\n")
+        for home in ("a", "b"):
+            (run / home / layout.KEPT).touch()
+        (run / "a" / layout.KEPT).unlink()
+        reaper.finish(run)
+        assert not asked
+        assert [path.name for path in run.iterdir() if path.is_dir()] == ["b"]
+
+        (run / "b" / layout.KEPT).unlink()
+        reaper.finish(run)
+        assert asked == [target]
+        assert not run.exists()

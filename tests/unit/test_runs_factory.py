@@ -243,7 +243,7 @@ class _Begun(Factory):
         self.gate = threading.Event()
         self.error: Exception | None = None
 
-    def swarm(self, nodes: int = 3, managers: int = 1, **settings: Any) -> Any:
+    def _swarm(self, nodes: int, managers: int = 1, *, lasts: bool = True, **settings: Any) -> Any:
         """A swarm that is none."""
         assert self.gate.wait(10)
         if self.error is not None:
@@ -331,11 +331,11 @@ def test_cluster_that_stays(
 ) -> None:
     """A cluster's daemon is not ended where it is kept or reused; it is left as others want it."""
     done: list[str] = []
-    record: Any = SimpleNamespace(home=tmp_path)
+    record: Any = SimpleNamespace(home=Home(tmp_path))
     monkeypatch.setattr(records, "read", lambda home: (record, Settings(**settings)))
     daemon: Any = SimpleNamespace(id="1", record=record, stop=lambda: done.append("stopped"))
     cluster: Any = SimpleNamespace(
-        daemon=daemon,
+        _daemons=[daemon],
         _leave=lambda: done.append("left"),
         close=lambda: done.append("closed"),
     )
@@ -377,3 +377,20 @@ def test_guess_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     factory.close()
     assert stopped == ["stopped"]
     assert not home.exists()
+
+
+@pytest.mark.parametrize("keep", ["never", "always"])
+def test_network_of_a_swarm_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    """The network in which its nodes know each other stays with them."""
+    networks = _Networks()
+    factory = _factory(tmp_path, networks)
+    node = factory("node")
+    record: Any = SimpleNamespace(home=Home(tmp_path / "node"))
+    node.record = record  # type: ignore[misc]
+    monkeypatch.setattr(records, "read", lambda home: (record, Settings(keep=keep)))
+    swarm: Any = SimpleNamespace(_daemons=[node], _leave=list, close=list)
+    factory._clusters.append(swarm)
+    factory.close()
+    assert bool(networks.made) == (keep == "always")
