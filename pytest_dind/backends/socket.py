@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..allowances import BUILDKIT
 from ..engine import exec as exec_module
-from ..engine import own_container, reach, versions
+from ..engine import http, own_container, reach, versions
 from ..engine.containers import SUPERUSER, with_own_users
 from ..engine.engine import Engine, answering
 from ..engine.images import ImageSource
@@ -130,8 +130,6 @@ class SocketBackend:
         origin: Origin | None = None,
     ) -> Record:
         """Start a guard; `stop` removes what a failed start left."""
-        import docker
-
         if origin is not None:
             from ..store.snapshots import without_isolation
 
@@ -147,7 +145,7 @@ class SocketBackend:
         _tell_of_newer_api(engine_api, progress)
         self._launch(home, settings)
         host = f"{_UNIX}{home.path / layout.SOCKET}"
-        with contextlib.closing(docker.DockerClient(base_url=host, version="auto")) as client:
+        with contextlib.closing(http.own_client(base_url=host)) as client:
             info = client.info()
             api_version = client.api.api_version
         here = reach.publishes_here(self._engine)

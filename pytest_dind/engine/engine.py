@@ -175,7 +175,8 @@ class Engine:
         # A host that says nothing is not waited for as long as a call may take.
         first = self.timeout if url.startswith("unix://") else min(self.timeout, _FIRST_SECONDS)
         where = {"timeout": first, "version": _knock(url, first), **self._where, "base_url": url}
-        make = http.tls_client if "tls" in where else docker.DockerClient
+        is_own = "tls" in where or url.startswith("unix://")
+        make = http.own_client if is_own else docker.DockerClient
         made: docker.DockerClient = make(**where)
         made.api.timeout = self.timeout
         made.api.hooks["response"].append(self._note_answer)

@@ -141,16 +141,21 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
     from . import credentials
 
     if not certificates:
-        return credentials.equip(docker.DockerClient(base_url=host, **kwargs))
+        make = own_client if host.startswith(unix_http.SCHEME) else docker.DockerClient
+        return credentials.equip(make(base_url=host, **kwargs))
     path = Path(certificates)
     tls = TLSConfig(
         client_cert=(str(path / CERTIFICATE), str(path / KEY)), ca_cert=str(path / CA), verify=True
     )
-    return credentials.equip(tls_client(base_url=host, tls=tls, **kwargs))
+    return credentials.equip(own_client(base_url=host, tls=tls, **kwargs))
 
 
-def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
-    """A docker client that trusts its own CA whatever the environment says (docker-py#2433).
+def own_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
+    """A docker client in which the environment has no part, for a unix socket or TLS.
+
+    So it trusts its own CA whatever the environment says (docker-py#2433). And it may ask in any
+    thread: requests, which docker-py is made of, looks for proxies in the environment at each
+    request, and fails with a KeyError where pytest changes PYTEST_CURRENT_TEST meanwhile.
 
     Args:
         version: The API version to speak; without, the engine's newest.
@@ -166,7 +171,7 @@ def tls_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerCli
         return made
     with contextlib.closing(made):
         found = made.version(api_version=False)["ApiVersion"]
-    return tls_client(version=found, **kwargs)
+    return own_client(version=found, **kwargs)
 
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:

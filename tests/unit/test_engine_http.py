@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from pytest_dind.engine.http import ping
+from pytest_dind.engine.engine import Engine
+from pytest_dind.engine.http import client, ping
 
 from ..support import PING, Answer, FakeEngine
 
@@ -64,3 +66,20 @@ def test_not_http(short_path: Path) -> None:
         thread.start()
         assert ping(f"unix://{short_path / 's'}") is None
         thread.join()
+
+
+def test_environment_that_changes(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients on a unix socket ask in any thread, also while pytest changes the environment."""
+
+    def items() -> None:
+        raise KeyError("PYTEST_CURRENT_TEST")
+
+    monkeypatch.setattr("requests.utils.proxy_bypass", lambda host: items())
+    monkeypatch.setattr("requests.utils.getproxies", items)
+    answers = {"GET /version": Answer(200, '{"ApiVersion": "1.51"}')}
+    with FakeEngine(short_path / "s", answers) as fake:
+        for version in (None, "1.51"):
+            with contextlib.closing(client(fake.host, version=version)) as daemon:
+                assert daemon.ping()
+        with contextlib.closing(Engine(fake.host)) as engine:
+            assert engine.client.ping()
