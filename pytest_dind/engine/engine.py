@@ -163,8 +163,6 @@ class Engine:
             return self._client
 
     def _connected(self) -> docker.DockerClient:
-        import docker
-
         from . import credentials
 
         url = self._reached or self.url
@@ -175,9 +173,7 @@ class Engine:
         # A host that says nothing is not waited for as long as a call may take.
         first = self.timeout if url.startswith("unix://") else min(self.timeout, _FIRST_SECONDS)
         where = {"timeout": first, "version": _knock(url, first), **self._where, "base_url": url}
-        is_own = "tls" in where or url.startswith("unix://")
-        make = http.own_client if is_own else docker.DockerClient
-        made: docker.DockerClient = make(**where)
+        made = http.own_client(**where)
         made.api.timeout = self.timeout
         made.api.hooks["response"].append(self._note_answer)
         return credentials.equip(made)

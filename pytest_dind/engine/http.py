@@ -135,14 +135,12 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
         certificates: The directory of the client's certificates; empty for a unix socket.
         kwargs: As `docker.DockerClient` takes them.
     """
-    import docker
     from docker.tls import TLSConfig
 
     from . import credentials
 
     if not certificates:
-        make = own_client if host.startswith(unix_http.SCHEME) else docker.DockerClient
-        return credentials.equip(make(base_url=host, **kwargs))
+        return credentials.equip(own_client(base_url=host, **kwargs))
     path = Path(certificates)
     tls = TLSConfig(
         client_cert=(str(path / CERTIFICATE), str(path / KEY)), ca_cert=str(path / CA), verify=True
@@ -150,28 +148,33 @@ def client(host: str, certificates: str = "", **kwargs: Any) -> docker.DockerCli
     return credentials.equip(own_client(base_url=host, tls=tls, **kwargs))
 
 
-def own_client(*, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
-    """A docker client in which the environment has no part, for a unix socket or TLS.
+def own_client(*, base_url: str, version: str | None = None, **kwargs: Any) -> docker.DockerClient:
+    """A docker client in which the environment has no part, but for a proxy before plain TCP.
 
     So it trusts its own CA whatever the environment says (docker-py#2433). And it may ask in any
     thread: requests, which docker-py is made of, looks for proxies in the environment at each
     request, and fails with a KeyError where pytest changes PYTEST_CURRENT_TEST meanwhile.
 
     Args:
+        base_url: The engine's URL.
         version: The API version to speak; without, the engine's newest.
         kwargs: Further arguments of `docker.DockerClient`.
     """
     import docker
     from docker.constants import MINIMUM_DOCKER_API_VERSION
 
+    if "tls" not in kwargs and not base_url.startswith(unix_http.SCHEME):
+        return docker.DockerClient(base_url=base_url, version=version, **kwargs)
     # Without a version it would ask the engine for one before it has `trust_env`.
-    made = docker.DockerClient(version=version or MINIMUM_DOCKER_API_VERSION, **kwargs)
+    made = docker.DockerClient(
+        base_url=base_url, version=version or MINIMUM_DOCKER_API_VERSION, **kwargs
+    )
     made.api.trust_env = False
     if version:
         return made
     with contextlib.closing(made):
         found = made.version(api_version=False)["ApiVersion"]
-    return own_client(version=found, **kwargs)
+    return own_client(base_url=base_url, version=found, **kwargs)
 
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:
