@@ -111,7 +111,8 @@ def test_no_fifos(project: Project, traces: Traces, options: list[str]) -> None:
 def test_corrupt_state(project: Project, traces: Traces, engine: Engine) -> None:
     """A worker that cannot read the state starts the daemon anew, and touches no other run's."""
     project.write(_TEST)
-    neighbour = project.temp / "neighbour"
+    # As short as the room is long: with a longer path its runs would be in /tmp.
+    neighbour = project.temp / "n"
     neighbour.mkdir()
     kept = project.run("--dind-keep=always", env={"TMPDIR": str(neighbour)})
     assert "dind: kept" in kept
