@@ -41,8 +41,9 @@ _NEEDED_KEY = "pytest_dind_needed"
 """Likewise, for whether a worker's tests were certain to need the daemon."""
 # Half of what the end of a run waits in vain: the other half is for the daemons' ends.
 _LOOK_SECONDS = 5
-# After as many a process that starts a daemon has asked the engine for it.
-_IDLE_SECONDS = 0.1
+# After as many a process that starts a daemon has asked the engine for it, on slow machines too,
+# and no daemon is there yet. Loading sooner takes the time from the questions before that.
+_IDLE_SECONDS = 0.25
 
 
 class DaemonHooks:
