@@ -209,9 +209,9 @@ class Report:
     def secrets(self) -> Secrets:
         """What no text shows: what `--dind-env` gives, credentials, and what `hide` was told."""
         if self._masks is None:
-            from .reports import secrets
+            from ..recorder.text import secrets_of
 
-            self._masks = secrets([self._config.stash[SETTINGS]], self._secrets)
+            self._masks = secrets_of([self._config.stash[SETTINGS]], self._secrets)
         return self._masks
 
     def _masked(self, text: str) -> str:

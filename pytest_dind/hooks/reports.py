@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ..daemon.handle import Daemon
     from ..kubernetes.handle import Kubernetes
     from ..recorder.recorder import Recorder
-    from ..recorder.text import Secrets
     from ..recorder.timeline import Timeline
     from ..settings import Settings
     from . import reporting
@@ -114,6 +112,7 @@ class Reports:
         from ..backends.registry import isolates
         from ..lifetime import labels
         from ..recorder.recorder import Recorder, Sharing
+        from ..recorder.text import values_given
         from ..recorder.timeline import Timeline
 
         sharing = Sharing(is_shared, maker)
@@ -128,7 +127,7 @@ class Reports:
         recorder = Recorder(daemon.record, self._timeline, sharing, lines)
         self._attended.append(_Attended(daemon, settings, recorder, fixtures))
         if self._report is not None:
-            self._report.hide(_given([settings]))
+            self._report.hide(values_given([settings]))
             self._report.daemon(daemon.record)
         recorder.start()
 
@@ -219,6 +218,7 @@ class Reports:
         if FACTORY_FIXTURES.isdisjoint(names) and timeline.test not in makers.values():
             return []
         from ..recorder import pods
+        from ..recorder.text import secrets_of
 
         chosen = [name for name, maker in makers.items() if maker in (timeline.test, "")]
         found = pods.sections(
@@ -226,7 +226,7 @@ class Reports:
             handle.name,
             chosen or ["default"],
             int(cluster.settings.log_lines),
-            secrets(each.settings for each in self._attended),
+            secrets_of(each.settings for each in self._attended),
         )
         if self._report is not None:
             self._tell_of(cluster, self._report)
@@ -240,6 +240,7 @@ class Reports:
     ) -> list[tuple[str, str]]:
         from ..daemon import waiting
         from ..recorder.sections import Report
+        from ..recorder.text import secrets_of
 
         report = Report(
             name=one.daemon.name,
@@ -247,7 +248,7 @@ class Reports:
             test=timeline.test,
             began=timeline.began,
             lines=int(one.settings.log_lines),
-            secrets=secrets(each.settings for each in self._attended),
+            secrets=secrets_of(each.settings for each in self._attended),
             awaited=waiting.IN_VAIN,
         )
         names: Any = getattr(item, "fixturenames", ())
@@ -327,27 +328,3 @@ class Reports:
         if os.getpid() == self._process:
             for one in attended:
                 one.recorder.close()
-
-
-def secrets(settings: Iterable[Settings], more: Iterable[str] = ()) -> Secrets:
-    """Return what no report may show: values of `--dind-env`, and the user's credentials.
-
-    Args:
-        settings: The settings of the daemons.
-        more: What else.
-    """
-    from ..engine import credentials
-    from ..recorder.text import Secrets
-
-    return Secrets([*credentials.secrets(), *_given(settings), *more])
-
-
-def _given(settings: Iterable[Settings]) -> list[str]:
-    """Return the values that `--dind-env` gives."""
-    from ..validation import variables
-
-    return [
-        os.environ.get(name, "") if value is None else value
-        for one in settings
-        for name, value in variables(one.env).items()
-    ]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 MASK = "***"
 _LONGEST_LINE = 500
@@ -31,6 +36,29 @@ class Secrets:
     def mask(self, text: str) -> str:
         """Return a text with `***` in the place of each secret."""
         return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def secrets_of(settings: Iterable[Settings], more: Iterable[str] = ()) -> Secrets:
+    """Return what no report may show: values of `--dind-env`, and the user's credentials.
+
+    Args:
+        settings: The settings of the daemons.
+        more: What else.
+    """
+    from ..engine import credentials
+
+    return Secrets([*credentials.secrets(), *values_given(settings), *more])
+
+
+def values_given(settings: Iterable[Settings]) -> list[str]:
+    """Return the values that `--dind-env` gives."""
+    from ..validation import variables
+
+    return [
+        os.environ.get(name, "") if value is None else value
+        for one in settings
+        for name, value in variables(one.env).items()
+    ]
 
 
 def _forms(value: str) -> Iterator[str]:
