@@ -123,7 +123,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             f"{self.command} {path}", Answer(404, {"message": f"No such {kind}: {path}"})
         )
         answer = known() if callable(known) else known
-        self.send_response(answer.status)
+        if "Date" in answer.headers:
+            self.send_response_only(answer.status)
+        else:
+            self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         chunks = answer.body

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends import subnets
 from ..engine import containers
 from ..errors import KubernetesFailed
+from ..lifetime import labels
 from ..lifetime.layout import STORE_IN_CONTAINER
 from .adapters.adapter import API_PORT, Adapter, NodeSpec, Plan
 from .node import AGENT, SERVER
@@ -129,6 +130,7 @@ class Boxes:
             hostname=name_of(index),
             command=list(spec.command),
             environment=dict(spec.environment),
+            labels={labels.ROLE: labels.NODE},
             ports=[] if index else [(API_PORT, "tcp")],
             host_config=_host_config(
                 api,
@@ -167,6 +169,7 @@ def feed(
         image,
         command=list(spec.command),
         stdin_open=True,
+        labels={labels.ROLE: labels.NODE},
         host_config=_host_config(api, spec.volumes, spec.in_memory, network_mode="none"),
     )["Id"]
     try:

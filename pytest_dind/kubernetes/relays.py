@@ -16,6 +16,7 @@ from ..backends.protocol import Address
 from ..daemon.handle import Daemon
 from ..engine import containers
 from ..errors import AddressUnreachable
+from ..lifetime import labels
 from . import boxes, waiting, workloads
 from .api import Api
 from .workloads import Target
@@ -117,6 +118,7 @@ class Relays:
                         "port": str(place.port),
                         "protocol": place.protocol,
                     },
+                    labels={labels.ROLE: labels.NODE},
                     ports=[(place.port, place.protocol)],
                     host_config=api.create_host_config(
                         network_mode=boxes.NETWORK,

@@ -17,12 +17,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..backends.protocol import Record
 from ..engine import http as engine_http
-from ..lifetime.labels import BY
+from ..lifetime.labels import BY, NODE, ROLE
 from .logs import Connection, Follower
 from .timeline import Timeline
 
@@ -93,6 +94,7 @@ class Seen:
         maker: The test that made it; see `Timeline.maker`.
         is_known: Whether the maker is known by a label, or since nobody else uses the daemon.
         made: When it was made, by this process's clock.
+        is_node: Whether it is a node of a cluster, or serves one.
         started: When it was started last; None before.
         ended: When it ended; None while it runs, and before.
         exit_code: The code it ended with.
@@ -109,6 +111,7 @@ class Seen:
     maker: str | None
     is_known: bool
     made: float
+    is_node: bool = False
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
@@ -189,8 +192,11 @@ class Recorder:
         self._known: deque[tuple[Any, ...]] = deque(maxlen=_KNOWN_EVENTS)
         self._known_set: set[tuple[Any, ...]] = set()
         self._followers: list[Follower] = []
-        # From the daemon's clock to this process's: the least that an event has taken to come.
+        # From the daemon's clock to this process's: the least that an event has taken to come; as
+        # the date of an answer has it, before one has come; and since when they come, there.
         self._skew: float | None = None
+        self._first_skew = 0.0
+        self._follows_since = 0.0
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._stream: Connection | None = None
@@ -271,7 +277,12 @@ class Recorder:
 
     def local(self, at: float) -> float:
         """Return a time of the daemon's clock by this process's."""
-        return at + (self._skew or 0.0)
+        return at + self._behind
+
+    @property
+    def _behind(self) -> float:
+        """The seconds by which the daemon's clock is behind this process's."""
+        return self._first_skew if self._skew is None else self._skew
 
     def get(self, target: str) -> bytes:
         """Ask the daemon for something.
@@ -338,6 +349,7 @@ class Recorder:
                 self._stream = connection
             # The daemon answers before it begins to collect events, but remembers the last.
             response = connection.open(self._events("1"))
+            self._set_clock(response.getheader("Date", ""))
             # Before the look: what is made meanwhile is told, too.
             if broke is not None:
                 self._resume(broke)
@@ -349,14 +361,26 @@ class Recorder:
                     self._take(json.loads(line), time.time())
         return True
 
+    def _set_clock(self, date: str) -> None:
+        """Learn what the daemon's clock shows when the events begin to come.
+
+        Args:
+            date: The date of the answer, in whole seconds (RFC 9110, 6.6.1).
+        """
+        with contextlib.suppress(ValueError):
+            self._follows_since = parsedate_to_datetime(date).timestamp()
+            behind = time.time() - self._follows_since
+            # What may be the same clock is.
+            self._first_skew = 0.0 if 0 <= behind < 1 else behind
+
     def _events(self, since: str, until: str = "") -> str:
         end = f"&until={until}" if until else ""
         return f"/events?since={since}{end}&filters={quote(json.dumps(self._filters))}"
 
     def _catch_up(self, at: float) -> None:
         """Take the events of this time up to now, which the stream may not have brought yet."""
-        now = time.time() - (self._skew or 0.0) + _JUST_NOW_SECONDS
-        since = at - (self._skew or 0.0)
+        now = time.time() - self._behind + _JUST_NOW_SECONDS
+        since = at - self._behind
         answer = self.get(self._events(f"{since:.6f}", f"{now:.6f}"))
         for line in answer.splitlines():
             self._take(json.loads(line), time.time())
@@ -408,8 +432,10 @@ class Recorder:
             self._known.append(key)
             self._known_set.add(key)
             there = int(event["timeNano"]) / 1e9
-            taken = arrived - there
-            self._skew = taken if self._skew is None else min(self._skew, taken)
+            # Those that a stream begins with happened at any time before.
+            if there >= self._follows_since:
+                taken = arrived - there
+                self._skew = taken if self._skew is None else min(self._skew, taken)
             at = self.local(there)
         # Out of the lock: the daemon may be asked.
         whose = self._whose(kind, str(actor.get("ID", "")), action, at)
@@ -470,7 +496,8 @@ class Recorder:
                 return None
             maker, is_known = test, True
         name, image = attributes.get("name", id_[:12]), attributes.get("image", "")
-        seen = self._containers[id_] = Seen(id_, name, image, maker, is_known, at)
+        is_node = attributes.get(ROLE) == NODE
+        seen = self._containers[id_] = Seen(id_, name, image, maker, is_known, at, is_node)
         return seen
 
     def _update(self, seen: Seen, action: str, attributes: Mapping[str, str], at: float) -> None:

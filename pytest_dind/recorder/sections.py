@@ -70,7 +70,11 @@ class Report:
         """
         seen, happenings, gaps = self.recorder.since(self.began)
         found = [*self._log(log, ended)]
-        shown = [one for one in seen if one.maker in (self.test, WIDER, None)]
+        shown = [
+            one
+            for one in seen
+            if one.maker in (self.test, WIDER, None) and (not one.is_node or _is_worth_a_word(one))
+        ]
         # Those that went wrong are what is looked for; the others make room for them.
         best = sorted(shown, key=_rank)[:_MOST_CONTAINERS]
         details = {
@@ -241,6 +245,11 @@ def _checks(results: Sequence[Any]) -> Iterator[str]:
 def _rank(seen: Seen) -> tuple[bool, float]:
     """Return what orders containers by how likely they are the cause of a failure."""
     return seen.exit_code in (0, None) and not seen.is_oom, -seen.made
+
+
+def _is_worth_a_word(node: Seen) -> bool:
+    """Tell whether a cluster's node is other than expected; how the cluster is, is told apart."""
+    return node.ended is not None or node.is_oom
 
 
 def _is_wrong(seen: Seen, state: Mapping[str, Any]) -> bool:

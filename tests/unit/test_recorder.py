@@ -7,10 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from pytest_dind.lifetime.labels import BY
 from pytest_dind.lifetime.layout import Home
@@ -276,6 +279,31 @@ def test_events_that_break_off(tmp_path: Path) -> None:
     assert [one.id for one in recorder._containers.values() if one.is_gone] == ["lost"]
     assert recorder._containers["kept"].ended is not None
     assert len(recorder._gaps) == 1
+
+
+@pytest.mark.parametrize("behind", [0, 3600, -3600])
+def test_events_before_the_stream(tmp_path: Path, behind: int) -> None:
+    """What a stream begins with happened when it did, by whichever clock: before the test."""
+    ends = threading.Event()
+
+    def events() -> Iterator[str]:
+        for name, age in (("old", 5), ("older", 9)):
+            at = time.time() - behind - age
+            yield json.dumps(_event("create", name, at=at)) + "\n"
+        ends.wait(60)
+
+    date = formatdate(time.time() - behind, usegmt=True)
+    answer = Answer(body=events(), headers={"Date": date})
+    with FakeEngine(tmp_path / "s", {"GET /events": answer}) as engine:
+        recorder = Recorder(_record(tmp_path, engine.host), Timeline("t", 0), Sharing(), 20)
+        recorder.start()
+        until(lambda: len(recorder._containers) == 2, 10, "the events are read")
+        recorder.close()
+        ends.set()
+
+    ages = {one.name: time.time() - one.made for one in recorder._containers.values()}
+    assert 4 < ages["old"] < 8 < ages["older"] < 12
+    assert [one.maker for one in recorder._containers.values()] == [None, None]
 
 
 def test_daemon_that_is_gone(tmp_path: Path) -> None:

@@ -94,6 +94,18 @@ def test_log_of_the_daemon() -> None:
     assert text == f'time="{_stamp(_BEGAN + 1)}" level=warning msg="with ***"\n  and more\n'
 
 
+def test_nodes_of_a_cluster() -> None:
+    """A node that runs has no section: of the cluster others tell; one that has ended has one."""
+    recorder = _Recorder(
+        _seen("server", is_node=True, started=_BEGAN + 1),
+        _seen("agent1", is_node=True, started=_BEGAN + 1, ended=_BEGAN + 2, exit_code=137),
+        _seen("web", started=_BEGAN + 1),
+    )
+    titles = [title for title, _ in _report(recorder)]
+    assert [title for title in titles if "'server'" in title] == []
+    assert [title.split("'")[1] for title in titles if "container" in title] == ["agent1", "web"]
+
+
 def test_container_that_is_there() -> None:
     """Its state, where it is reached, its health checks, its log, and what it was waited for."""
     details = _details(
