@@ -2,17 +2,20 @@
 
 Nothing here calls Docker. The hooks of a run with a daemon are in `hooks.lifecycle.DaemonHooks`,
 which is registered once a test asks for a daemon, or xdist has workers; what only such a run needs
-is imported then, since each module takes pytest's loader for rewriting assertions half a
-millisecond, and more with each name and constant in it. Errors are looked up where they are caught,
-not at the top: pytester forgets what a run in its own process loaded, and the next one loads it
-anew, as other classes. So what is loaded late is imported by `from .module import name`, since the
-package keeps the first run's module as its attribute.
+is imported then, and plainly. Pytest's loader, which rewrites assertions, takes a third of a
+millisecond and more of each module; what it has made of one it keeps in a file beside it, and makes
+anew in each run that may not write there.
+
+Errors are looked up where they are caught, not at the top: pytester forgets what a run in its own
+process loaded, and the next one loads it anew, as other classes. So what is loaded late is imported
+by `from .module import name`, since the package keeps the first run's module as its attribute.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,10 +53,21 @@ _wider = pytest.StashKey[int]()
 _rests = pytest.StashKey[bool]()
 
 
+# No module of its own, which each run would load.
+class _Loader:
+    """Finds the plugin's own modules before pytest does: they have no assertions for tests."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return the module as Python itself finds it; None for all others."""
+        is_own = name.startswith("pytest_dind.")
+        return PathFinder.find_spec(name, path, target) if is_own else None
+
+
 # ------------------------------------------------------------------- options
 
 
-# No module of its own, which each run would load.
+# Nor this.
 class HookSpecs:
     """The hooks that conftest.py files and other plugins may implement."""
 
@@ -90,6 +104,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
+    loader = _Loader()
+    sys.meta_path.insert(0, loader)
+    config.add_cleanup(lambda: sys.meta_path.remove(loader))
     _settings(config)
     for name, text in options.MARKERS.items():
         config.addinivalue_line("markers", name + text)
