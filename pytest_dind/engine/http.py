@@ -20,6 +20,8 @@ CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 
 _ACCEPT_SECONDS = 5
 _ANSWER_SECONDS = 1
+# Another thread may be changing the environment, which can't be read then.
+_TRIES = 9
 
 CHOOSE_AN_ENGINE = frozenset(
     {
@@ -153,7 +155,8 @@ def own_client(*, base_url: str, version: str | None = None, **kwargs: Any) -> d
 
     So it trusts its own CA whatever the environment says (docker-py#2433). And it may ask in any
     thread: requests, which docker-py is made of, looks for proxies in the environment at each
-    request, and fails with a KeyError where pytest changes PYTEST_CURRENT_TEST meanwhile.
+    request, and fails with a KeyError where pytest changes PYTEST_CURRENT_TEST meanwhile. This one
+    has looked before.
 
     Args:
         base_url: The engine's URL.
@@ -163,18 +166,28 @@ def own_client(*, base_url: str, version: str | None = None, **kwargs: Any) -> d
     import docker
     from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-    if "tls" not in kwargs and not base_url.startswith(unix_http.SCHEME):
-        return docker.DockerClient(base_url=base_url, version=version, **kwargs)
     # Without a version it would ask the engine for one before it has `trust_env`.
     made = docker.DockerClient(
         base_url=base_url, version=version or MINIMUM_DOCKER_API_VERSION, **kwargs
     )
     made.api.trust_env = False
+    if "tls" not in kwargs and not base_url.startswith(unix_http.SCHEME):
+        made.api.proxies.update(_proxies(made.api.base_url))
     if version:
         return made
     with contextlib.closing(made):
         found = made.version(api_version=False)["ApiVersion"]
     return own_client(base_url=base_url, version=found, **kwargs)
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """The proxies that the environment has for a URL, by their schemes."""
+    from requests.utils import get_environ_proxies
+
+    for _ in range(_TRIES):
+        with contextlib.suppress(KeyError, RuntimeError):
+            return get_environ_proxies(url)
+    return get_environ_proxies(url)
 
 
 def environment(inherited: Mapping[str, str], host: str, certificates: str = "") -> dict[str, str]:

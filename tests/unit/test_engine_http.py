@@ -6,6 +6,7 @@ import contextlib
 import socket
 from pathlib import Path
 from threading import Thread
+from urllib.request import getproxies
 
 import pytest
 
@@ -66,6 +67,26 @@ def test_not_http(short_path: Path) -> None:
         thread.start()
         assert ping(f"unix://{short_path / 's'}") is None
         thread.join()
+
+
+def test_proxy_before_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client on plain TCP has the environment's proxies, looked up once, while that changes."""
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "near")
+    tries = iter([KeyError("PYTEST_CURRENT_TEST"), RuntimeError("changed size"), None])
+    found = getproxies()
+
+    def changing() -> dict[str, str]:
+        error = next(tries)
+        if error is not None:
+            raise error
+        return found
+
+    monkeypatch.setattr("requests.utils.getproxies", changing)
+    for host, proxy in (("far", "http://proxy:3128"), ("near", None)):
+        with contextlib.closing(client(f"tcp://{host}:2375", version="1.51")) as daemon:
+            assert daemon.api.proxies.get("http") == proxy
+            assert not daemon.api.trust_env
 
 
 def test_environment_that_changes(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
