@@ -16,18 +16,25 @@
 
 list() {
 	for used in "$store"/golden/*/used; do
-		[ -e "$used" ] || continue
 		root=${used%/used}
-		held=yes
-		flock -n "$used" true && held=no
-		printf 'root\t%s\t%s\t%s\t%s\n' "${root##*/}" "$(size "$root")" "$(stat -c %Y "$used")" $held
-		while read -r id image _; do
-			printf 'image\t%s\t%s\n' "$id" "$image"
-		done 2>/dev/null <"$root/images"
-		[ ! -e "$root/snapshot" ] || tell_snapshot "$root"
+		# Others remove roots meanwhile, and do so under a lock: one that can be held now was whole
+		# while it was read, and any other is not to be told of.
+		told=$(tell_root && hold "$root") && printf '%s\n' "$told"
 	done
 	printf 'all\t%s\n' "$(du -sk "$store" | cut -f1)"
 }
+
+tell_root() {
+	[ -e "$used" ] || return
+	held=yes
+	# Not by its name, which would make the file anew in a root that is being removed.
+	flock -n 9 9<"$used" && held=no
+	printf 'root\t%s\t%s\t%s\t%s\n' "${root##*/}" "$(size "$root")" "$(stat -c %Y "$used")" $held
+	while read -r id image _; do
+		printf 'image\t%s\t%s\n' "$id" "$image"
+	done <"$root/images"
+	[ ! -e "$root/snapshot" ] || tell_snapshot "$root"
+} 2>/dev/null
 
 tell_snapshot() {
 	printf 'snapshot\t%s\n' "$(cat "$1/snapshot")"

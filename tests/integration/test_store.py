@@ -711,6 +711,22 @@ def test_kill_in_the_middle(
 
 
 @_one_kind
+def test_list_while_another_removes(
+    begin: StartDaemon, warm: Warm, engine: Engine, derive: DeriveImage
+) -> None:
+    """What another process removes while the store is read is not listed."""
+    begin().daemon.stop()
+    # In the middle of this root: its `used` is there, and not when it is looked at next.
+    key, golden = warm.key(), f"{layout.STORE_IN_CONTAINER}/golden/{warm.key()}"
+    tool = f'#!/bin/sh\ncase $* in *{key}*) rm -rf {golden} ;; esac\nexec /usr/bin/du "$@"\n'
+    script = f"printf %s {shlex.quote(tool)} >/usr/local/bin/du"
+    meanwhile = Cache(engine, derive(f"{script}; chmod +x /usr/local/bin/du"))
+
+    assert list(warm.roots()) == [key]
+    assert key not in [root.key for root in meanwhile.roots()[0]]
+
+
+@_one_kind
 def test_command(
     begin: StartDaemon, warm: Warm, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
