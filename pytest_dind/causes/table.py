@@ -42,6 +42,19 @@ _RUNTIME = (
         (f"{_SYSBOX}/issues/973", f"{_SYSBOX}/issues/972"),
     ),
     Cause(
+        "sysbox-fchmodat2",
+        r"chmod [^\n]+: via /proc/self/fd/\d+: no such file or directory",
+        "Sysbox does not know the system call fchmodat2, by which newer Dockers set the mode of "
+        "what is copied into a container",
+        (
+            "Copy by a command in the container: docker exec -i NAME tar -x -C / <FILE.tar.",
+            "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
+        ),
+        (
+            "https://github.com/nestybox/sysbox-runc/blob/a4dd414f7b9b/libsysbox/syscont/syscalls.go",
+        ),
+    ),
+    Cause(
         "seccomp",
         r"error adding seccomp (filter )?rule for syscall|error loading seccomp filter"
         r"|unsafe procfs detected[^\n]*operation not permitted"

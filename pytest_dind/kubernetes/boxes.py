@@ -144,8 +144,8 @@ class Boxes:
                 {NETWORK: api.create_endpoint_config(ipv4_address=ip)}
             ),
         )
-        if spec.files:
-            api.put_archive(created["Id"], "/", _packed(spec.files))
+        for path, content in spec.files.items():
+            put(client, created["Id"], path, content)
         api.start(created["Id"])
         return str(created["Id"])
 
@@ -193,15 +193,26 @@ def _host_config(
     )
 
 
-def _packed(files: Mapping[str, bytes]) -> bytes:
-    """Files as a container takes them, by their absolute paths."""
+def put(client: docker.DockerClient, container: str, path: str, content: bytes) -> None:
+    """Put a file into a container, whether it runs or not, with the directories that it is in.
+
+    Raises:
+        docker.errors.APIError: the daemon refuses it.
+    """
+    from docker.errors import APIError
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    try:
+        client.api.put_archive(container, "/", packed.getvalue())
+    except APIError:
+        # Sysbox has no fchmodat2, by which newer Dockers set the mode of a file once it is there,
+        # and what they do instead takes a /proc, which they have left by then.
+        if _content(client, container, path) != content:
+            raise
 
 
 def read(client: docker.DockerClient, container: str, path: str) -> str:
@@ -209,16 +220,20 @@ def read(client: docker.DockerClient, container: str, path: str) -> str:
 
     By the engine's own copy: a command in a node that is starting may break its control groups.
     """
+    return (_content(client, container, path) or b"").decode()
+
+
+def _content(client: docker.DockerClient, container: str, path: str) -> bytes | None:
     from docker.errors import NotFound
 
     try:
         chunks, _ = client.api.get_archive(container, path)
         packed = io.BytesIO(b"".join(chunks))
     except NotFound:
-        return ""
+        return None
     with tarfile.open(fileobj=packed) as archive:
         for member in archive:
             file = archive.extractfile(member)
             if file is not None:
-                return file.read().decode()
-    return ""
+                return file.read()
+    return None

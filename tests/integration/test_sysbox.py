@@ -22,6 +22,7 @@ from conftest import DAEMON_IMAGE, NESTED_IMAGE
 from pytest_dind import Daemon, Settings
 from pytest_dind.engine import images
 from pytest_dind.engine.engine import Engine
+from pytest_dind.kubernetes import boxes
 from pytest_dind.lifetime import labels
 from pytest_dind.runs.run import Run
 
@@ -130,6 +131,15 @@ def test_nested_container(nested: docker.DockerClient) -> None:
     out = nested.containers.run(NESTED_IMAGE, ["cat", "/proc/self/uid_map"], remove=True)
 
     assert _uid_map(out)[1] > 0
+
+
+def test_file_of_a_nested_container(nested: docker.DockerClient) -> None:
+    """A file comes into a container that does not run yet, though Sysbox has no fchmodat2."""
+    container = nested.containers.create(NESTED_IMAGE, ["cat", "/etc/some/file"])
+    boxes.put(nested, str(container.id), "/etc/some/file", b"here\n")
+    container.start()
+    assert container.wait()["StatusCode"] == 0
+    assert container.logs() == b"here\n"
 
 
 def test_privilege_of_a_nested_container_ends_at_the_daemon(nested: docker.DockerClient) -> None:

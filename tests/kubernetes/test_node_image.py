@@ -5,9 +5,7 @@ Nodes are containers that docker-py runs in a daemon, so that this is the image'
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +119,7 @@ class Cluster:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Have objects in the cluster."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        self._put(self.nodes[0], "/var/objects.json", text.encode())
+        boxes.put(self.client, str(self.nodes[0].id), "/var/objects.json", text.encode())
         self.kubectl("apply", "--filename=/var/objects.json")
 
     def serve(self, name: str, index: int) -> None:
@@ -149,18 +147,9 @@ class Cluster:
         archive = f"/var/{self._name}.tar"
         if self.exec(index, "test", "-e", archive)[0]:
             image = b"".join(self.client.images.get(NESTED_IMAGE).save(named=True))
-            self._put(node, archive, image)
+            boxes.put(self.client, str(node.id), archive, image)
             status, said = self.exec(index, "ctr", "-n", "k8s.io", "images", "import", archive)
             assert status == 0, said
-
-    @staticmethod
-    def _put(node: Container, path: str, content: bytes) -> None:
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-        node.put_archive("/", stream.getvalue())
 
     def end(self, index: int) -> tuple[int, str]:
         """Wait until a node has ended by itself; its status and the end of its log."""

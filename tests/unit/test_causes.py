@@ -35,6 +35,10 @@ _TEXTS: dict[str, list[str]] = {
         "file: unsafe procfs detected: openat2 /proc/./sys/net/ipv4/ip_unprivileged_port_start: "
         "invalid cross-device link: unknown",
     ],
+    "sysbox-fchmodat2": [
+        "Handler for PUT /v1.51/containers/c7ea20890c34/archive returned error: chmod var/a.tar: "
+        "via /proc/self/fd/72: no such file or directory",
+    ],
     "seccomp": [
         "OCI runtime create failed: error adding seccomp filter rule for syscall clone3: "
         "permission denied: unknown",
