@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 PROGRESS_SECONDS = 2.0
 LAST_LINES = 12
@@ -125,7 +126,7 @@ def run(
         raise Problem(what, evidence, remedy)
 
 
-def end(process: subprocess.Popen[str], first: signal.Signals, patience: float = 10.0) -> None:
+def end(process: subprocess.Popen[Any], first: signal.Signals, patience: float = 10.0) -> None:
     """Make sure that a child has ended: ask it with a signal, then kill it."""
     if process.poll() is None:
         process.send_signal(first)

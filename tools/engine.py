@@ -9,6 +9,8 @@ python tools/engine.py run --cgroup2 -- COMMAND
                                  run COMMAND on an engine with a cgroup v2 view
 python tools/engine.py run --podman -- COMMAND
                                  run COMMAND on Podman, which is installed where it is missing
+python tools/engine.py run --machine -- COMMAND
+                                 run COMMAND in a virtual machine with systemd and cgroup v2
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ try:
     import _daemon
     import _docker_binary
     import _images
+    import _machine
     import _packages
     import _podman
     import _programs
@@ -134,6 +137,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 action="store_true",
                 help="Podman, rootful, in namespaces of its own, with nothing kept afterwards",
             )
+            kind.add_argument(
+                "--machine",
+                nargs="?",
+                const=_machine.ENGINES[0],
+                choices=_machine.ENGINES,
+                help="a Debian in a virtual machine, on this engine in it (default: %(const)s); "
+                "where that is rootless, the command is its user's",
+            )
             command.add_argument(
                 "--keep-data",
                 action="store_true",
@@ -216,7 +227,12 @@ def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
 
 
 def run(places: _daemon.Places, options: argparse.Namespace) -> int:
-    """Run a command on an engine with a cgroup v2 view, or on Podman."""
+    """Run a command on an engine with a cgroup v2 view, on Podman, or in a virtual machine."""
+    if options.machine:
+        with lock(places, "machine"):
+            client = require_engine()
+            directory = places.directory / "machine"
+            return _machine.run(options.command, client, directory, options.machine)
     machine = find()
     if options.podman:
         with lock(places, "podman"):
