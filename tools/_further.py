@@ -12,12 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import _cgroup2
 import _daemon
 import _images
+import _machine
 import _podman
 import _roots
 import docker
@@ -243,6 +245,29 @@ def newest_podman(user: str = "") -> Row:
     return engine
 
 
+def with_systemd(engine: str) -> Row:
+    """Make a row of an engine in a machine of its own, where its user's systemd starts it.
+
+    Args:
+        engine: Which one, of those that the machine has.
+    """
+
+    @contextlib.contextmanager
+    def reached(directory: Path, machine: docker.DockerClient) -> Iterator[Reached]:
+        def call(words: Sequence[str]) -> str:
+            output = BytesIO()
+            kept = directory.parent / "machine"
+            # The status tells that something does not work, which is the answer.
+            _machine.run(["python", *words], machine, kept, engine, output)
+            return output.getvalue().decode()
+
+        ways = ["with systemd"]
+        ways += ["tests of its user"] if engine.endswith("-rootless") else []
+        yield Reached(_machine.ENGINES[engine], call, ", ".join(ways))
+
+    return reached
+
+
 @contextlib.contextmanager
 def own(directory: Path, _machine: docker.DockerClient) -> Iterator[Reached]:
     """A daemon of the plugin's own, with the images."""
@@ -352,5 +377,6 @@ ROWS: dict[str, Row] = {
     "podman": podman,
     "podman-newest": newest_podman(),
     "podman-rootless": newest_podman(user=USER),
+    **{f"systemd-{engine}": with_systemd(engine) for engine in _machine.ENGINES},
 }
 """The rows of the table, by the names that the command line has for them."""

@@ -35,6 +35,7 @@ import docker
 from _console import Problem, end, step
 from _console import run as run_program
 from _daemon import last_lines, program
+from _locks import lock
 from _processes import POLL_SECONDS
 
 ROOT = Path(__file__).parents[1]
@@ -44,8 +45,15 @@ SUITE = "trixie"
 DISK_BYTES = 40 << 30
 MEGABYTES = 8192
 BEGIN_SECONDS = 600.0
-ENGINES = ("docker", "docker-rootless", "podman", "podman-rootless")
-"""What the command finds at DOCKER_HOST; the command is the user's who runs the engine."""
+# Of the user in the machine who is not root.
+RUNTIME = "/run/user/1000"
+ENGINES = {
+    "docker": "unix:///run/docker.sock",
+    "docker-rootless": f"unix://{RUNTIME}/docker.sock",
+    "podman": "unix:///run/podman/podman.sock",
+    "podman-rootless": f"unix://{RUNTIME}/podman/podman.sock",
+}
+"""What there is in the machine, with its address; the command is the user's who runs the engine."""
 
 # In another root: with this machine's devices, and its way to the package index.
 SET_UP = """\
@@ -100,6 +108,18 @@ def run(
     """
     require_machine()
     _images.ensure(client)
+    with lock(directory, "machine"):
+        return run_locked(command, client, directory, engine, output or sys.stdout.buffer)
+
+
+def run_locked(
+    command: Sequence[str],
+    client: docker.DockerClient,
+    directory: Path,
+    engine: str,
+    output: BinaryIO,
+) -> int:
+    """Run a command in the only machine that there is now."""
     made = disk(directory)
     share = directory / "share"
     images = save(client, share / "images")
@@ -118,7 +138,7 @@ def run(
             pass_fds=ends,
             start_new_session=True,
         )
-    targets = (output or sys.stdout.buffer, sys.stderr.buffer)
+    targets = (output, sys.stderr.buffer)
     threads = []
     for (reading, writing), target in zip(pipes, targets, strict=True):
         os.close(writing)
@@ -231,7 +251,7 @@ def settings(command: Sequence[str], engine: str, images: Sequence[Sequence[str]
     """Say in the shell's words what is to run in the machine."""
     listed = [" ".join(image) for image in images]
     return (
-        f"checkout={shlex.quote(str(ROOT))}\nengine={engine}\n"
+        f"checkout={shlex.quote(str(ROOT))}\nengine={engine}\nhost={ENGINES[engine]}\n"
         f"images=({shlex.join(listed)})\ncommand=({shlex.join(command)})\n"
     )
 

@@ -21,7 +21,8 @@ import _daemon
 import _images
 from _console import Problem, say
 from _further import ROOT, ROWS, Reached
-from engine import lock, require_engine
+from _locks import lock
+from engine import require_engine
 
 from pytest_dind.conformance import table
 from pytest_dind.conformance.examination import Examined
@@ -82,11 +83,10 @@ def run(options: argparse.Namespace) -> None:
     """Run the suite on engines, one after the other; what is found is written at once."""
     machine = require_engine()
     _images.ensure(machine)
-    places = _daemon.Places(options.state_dir)
     for name in options.rows or ROWS:
         directory = options.state_dir / name
         directory.mkdir(parents=True, exist_ok=True)
-        with lock(places, name), ROWS[name](directory, machine) as reached:
+        with lock(options.state_dir, name), ROWS[name](directory, machine) as reached:
             rows = examined(name, reached)
         found = {**read(), name: rows}
         write({key: found[key] for key in ROWS if key in found})

@@ -16,11 +16,9 @@ python tools/engine.py run --machine -- COMMAND
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -36,8 +34,8 @@ try:
     import _programs
     import docker
     from _connection import DEFAULT_HOST, address, find
-    from _console import Problem, say, step
-    from filelock import FileLock, Timeout
+    from _console import Problem, say
+    from _locks import lock
 except ModuleNotFoundError as error:
     if __name__ != "__main__" or "TOX_ENV_NAME" in os.environ:
         raise
@@ -140,8 +138,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             kind.add_argument(
                 "--machine",
                 nargs="?",
-                const=_machine.ENGINES[0],
-                choices=_machine.ENGINES,
+                const="docker",
+                choices=[*_machine.ENGINES],
                 help="a Debian in a virtual machine, on this engine in it (default: %(const)s); "
                 "where that is rootless, the command is its user's",
             )
@@ -159,7 +157,7 @@ def up(places: _daemon.Places, _options: argparse.Namespace) -> int:
     client = find()
     if client is None:
         _packages.require_installable()
-        with lock(places, "engine"):
+        with lock(places.directory, "engine"):
             client = find() or _bring_up(places)
     say(f"engine {client.version()['Version']} answers at {address()}")
     return 0
@@ -183,7 +181,7 @@ def _bring_up(places: _daemon.Places) -> docker.DockerClient:
 def images(places: _daemon.Places, options: argparse.Namespace) -> int:
     """Make sure of the images."""
     client = require_engine()
-    with lock(places, "images"):
+    with lock(places.directory, "images"):
         if options.daemon:
             _images.take(client, options.daemon)
         others = [*(_images.SUITES if options.versions else ())]
@@ -194,7 +192,7 @@ def images(places: _daemon.Places, options: argparse.Namespace) -> int:
 
 def programs(places: _daemon.Places, options: argparse.Namespace) -> int:
     """Make sure of the programs."""
-    with lock(places, "programs"):
+    with lock(places.directory, "programs"):
         _programs.ensure(options.directory or places.directory / "programs")
     return 0
 
@@ -215,13 +213,13 @@ def status(places: _daemon.Places, _options: argparse.Namespace) -> int:
 
 def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
     """Stop what `up` started."""
-    with lock(places, "engine"):
+    with lock(places.directory, "engine"):
         if _daemon.ours(places):
             _daemon.stop_ours(places)
             say("stopped the engine that `up` had started")
         else:
             say("no engine of ours runs; one that others started is left alone")
-    with lock(places, "cgroup2"):
+    with lock(places.directory, "cgroup2"):
         _cgroup2.clean(places.directory / "cgroup2")
     return 0
 
@@ -229,18 +227,16 @@ def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
 def run(places: _daemon.Places, options: argparse.Namespace) -> int:
     """Run a command on an engine with a cgroup v2 view, on Podman, or in a virtual machine."""
     if options.machine:
-        with lock(places, "machine"):
-            client = require_engine()
-            directory = places.directory / "machine"
-            return _machine.run(options.command, client, directory, options.machine)
+        client = require_engine()
+        return _machine.run(options.command, client, places.directory / "machine", options.machine)
     machine = find()
     if options.podman:
-        with lock(places, "podman"):
+        with lock(places.directory, "podman"):
             return _podman.run(options.command, machine, places.directory / "podman")
     if machine is not None and _cgroup2.is_seen_by(machine):
         say("the machine's engine is on cgroup v2: the command runs on that one")
         _cgroup2.become(options.command)
-    with lock(places, "cgroup2"):
+    with lock(places.directory, "cgroup2"):
         directory = places.directory / "cgroup2"
         return _cgroup2.run(options.command, machine, directory, keep=options.keep_data)
 
@@ -255,22 +251,6 @@ def require_engine() -> docker.DockerClient:
             "python tools/engine.py up",
         )
     return client
-
-
-@contextlib.contextmanager
-def lock(places: _daemon.Places, name: str) -> Iterator[None]:
-    """Let one run at a time do this."""
-    places.directory.mkdir(parents=True, exist_ok=True)
-    file = FileLock(places.directory / f"{name}.lock")
-    try:
-        file.acquire(timeout=0)
-    except Timeout:
-        with step("waiting for another run of this command"):
-            file.acquire()
-    try:
-        yield
-    finally:
-        file.release()
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

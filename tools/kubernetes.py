@@ -19,6 +19,7 @@ import _node_binary
 import _node_image
 import engine
 from _console import Problem, say
+from _locks import lock
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        with engine.lock(places, "kubernetes"):
+        with lock(places.directory, "kubernetes"):
             ensure(options.directory)
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)

@@ -32,6 +32,7 @@ def test_machine_is_told_the_command_word_by_word() -> None:
     assert _told(told, "command") == command
     assert _told(told, "images") == ["1.tar machine:1 daemon:test", "2.tar nested:test nested:test"]
     assert _told(told, "engine") == ["podman"]
+    assert _told(told, "host") == ["unix:///run/podman/podman.sock"]
     assert _told(told, "checkout") == [str(_machine.ROOT)]
 
 
