@@ -93,6 +93,7 @@ def run(
     directory: Path,
     engine: str,
     output: BinaryIO | None = None,
+    nodes: bool = False,
 ) -> int:
     """Run a command in a machine, in the checkout; give its exit status.
 
@@ -102,6 +103,7 @@ def run(
         directory: where the machine's disk, and the images, are kept.
         engine: which engine in the machine is the command's, of `ENGINES`.
         output: where what the command prints goes; to this process' own output without.
+        nodes: whether the engine has the image of Kubernetes' nodes, too.
 
     Raises:
         Problem: no machine can be had, or it ended before the command did.
@@ -109,23 +111,18 @@ def run(
     require_machine()
     _images.ensure(client)
     with lock(directory, "machine"):
-        return run_locked(command, client, directory, engine, output or sys.stdout.buffer)
+        images = save(client, directory / "share" / "images", nodes=nodes)
+        told = settings(command, engine, images)
+        return run_locked(told, directory, output or sys.stdout.buffer)
 
 
-def run_locked(
-    command: Sequence[str],
-    client: docker.DockerClient,
-    directory: Path,
-    engine: str,
-    output: BinaryIO,
-) -> int:
-    """Run a command in the only machine that there is now."""
+def run_locked(told: str, directory: Path, output: BinaryIO) -> int:
+    """Run what a machine is told, in the only one that there is now."""
     made = disk(directory)
     share = directory / "share"
-    images = save(client, share / "images")
     for left in ("begun", "status"):
         (share / left).unlink(missing_ok=True)
-    (share / "settings").write_text(settings(command, engine, images))
+    (share / "settings").write_text(told)
     log = directory / "console.log"
     pipes = [os.pipe(), os.pipe()]
     ends = [writing for _, writing in pipes]
@@ -144,7 +141,7 @@ def run_locked(
         os.close(writing)
         threads.append(passing(reading, target))
     try:
-        with step(f"booting a machine with {engine}, its console in {log}"):
+        with step(f"booting the machine, its console in {log}"):
             wait_until_begun(process, share / "begun", log)
         process.wait()
     finally:
@@ -207,27 +204,36 @@ def make_disk(directory: Path) -> None:
         run_program(make, shown, what=what, remedy="look whether the disk here is full")
 
 
-def save(client: docker.DockerClient, directory: Path) -> list[tuple[str, str, str]]:
+def save(
+    client: docker.DockerClient, directory: Path, *, nodes: bool
+) -> list[tuple[str, str, str]]:
     """Have the images in files, which are kept while they are the engine's.
 
     Returns:
         Of each the file's name, the image's name in it, and the one that it is to have.
+
+    Raises:
+        Problem: the image of nodes is asked for, and not there.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    wanted = {_images.DAEMON: "daemon", _images.NESTED: "nested"}
+    if nodes:
+        wanted[_node_image.NODE] = "node"
     saved = []
-    for image in (_images.DAEMON, _images.NESTED, _node_image.NODE):
+    for image, kind in wanted.items():
         found = _images.image_id(client, image)
         if found is None:
-            continue
+            evidence = f"the engine has no {image}"
+            raise Problem("the machine can't have nodes", evidence, "python tools/kubernetes.py")
         key = _inputs.key(found, FITTED)
         name = image if image == _images.NESTED else f"pytest-dind/machine:{key}"
-        saved.append((f"{key}.tar", name, image))
-        if not (directory / f"{key}.tar").exists():
+        file = directory / f"{kind}-{key}.tar"
+        saved.append((file.name, name, image))
+        if not file.exists():
+            for old in directory.glob(f"{kind}-*"):
+                old.unlink()
             with step(f"saving {image}"):
-                save_one(client, image, name, directory / f"{key}.tar")
-    for path in directory.iterdir():
-        if path.name not in [file for file, *_ in saved]:
-            path.unlink()
+                save_one(client, image, name, file)
     return saved
 
 

@@ -144,6 +144,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 "where that is rootless, the command is its user's",
             )
             command.add_argument(
+                "--nodes",
+                action="store_true",
+                help="have the image of Kubernetes' nodes in that machine, too",
+            )
+            command.add_argument(
                 "--keep-data",
                 action="store_true",
                 help="leave that dockerd's images in place for the next time",
@@ -227,8 +232,13 @@ def down(places: _daemon.Places, _options: argparse.Namespace) -> int:
 def run(places: _daemon.Places, options: argparse.Namespace) -> int:
     """Run a command on an engine with a cgroup v2 view, on Podman, or in a virtual machine."""
     if options.machine:
-        client = require_engine()
-        return _machine.run(options.command, client, places.directory / "machine", options.machine)
+        return _machine.run(
+            options.command,
+            require_engine(),
+            places.directory / "machine",
+            options.machine,
+            nodes=options.nodes,
+        )
     machine = find()
     if options.podman:
         with lock(places.directory, "podman"):

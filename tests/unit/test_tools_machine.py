@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import _console
+import _images
 import _machine
 import engine
 
@@ -68,6 +70,43 @@ def test_machine_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(_console.Problem, match="no machine of its own can be had") as caught:
         _machine.require_machine("x86_64")
     assert caught.value.remedy == "run this as root"
+
+
+def test_machine_without_the_image_of_nodes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where that is asked for, and is missing, the error says what makes it."""
+    ids = {_images.DAEMON: "sha256:1", _images.NESTED: "sha256:2"}
+    monkeypatch.setattr(_images, "image_id", lambda _client, name: ids.get(name))
+    monkeypatch.setattr(
+        _machine, "save_one", lambda _client, _image, _name, file: file.write_text("")
+    )
+    client: Any = None
+    saved = _machine.save(client, tmp_path, nodes=False)
+    assert [image for *_, image in saved] == [*ids]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file for file, *_ in saved]
+    with pytest.raises(_console.Problem, match="the machine can't have nodes") as caught:
+        _machine.save(client, tmp_path, nodes=True)
+    assert caught.value.remedy == "python tools/kubernetes.py"
+
+
+def test_images_of_before_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An image that the engine has anew takes the place of its old file; what is the same stays."""
+    ids = {_images.DAEMON: "sha256:1", _images.NESTED: "sha256:2"}
+    made: list[str] = []
+    monkeypatch.setattr(_images, "image_id", lambda _client, name: ids.get(name))
+
+    def save_one(_client: object, image: str, _name: str, file: Path) -> None:
+        made.append(image)
+        file.write_text("")
+
+    monkeypatch.setattr(_machine, "save_one", save_one)
+    client: Any = None
+    _machine.save(client, tmp_path, nodes=False)
+    ids[_images.DAEMON] = "sha256:3"
+    saved = _machine.save(client, tmp_path, nodes=False)
+    assert made == [_images.DAEMON, _images.NESTED, _images.DAEMON]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file for file, *_ in saved]
 
 
 def test_status_is_the_commands(tmp_path: Path) -> None:
