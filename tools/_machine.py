@@ -78,12 +78,16 @@ mount --rbind / "$1/host"
 exec chroot "$@"
 """
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
-# The kernel has the older tables alone, and newer images have programs for the newer ones.
+# The kernel has the older tables alone, and newer images have programs for the newer ones. It says
+# nothing of its processor's speed, without which no kubelet starts.
 FITTED = """\
 FROM {}
 RUN for name in iptables ip6tables; do for part in "" -save -restore; do \\
     [ ! -e /usr/sbin/$name-legacy$part ] || \\
-    ln -sf /usr/sbin/$name-legacy$part /etc/alternatives/$name$part; done; done
+    ln -sf /usr/sbin/$name-legacy$part /etc/alternatives/$name$part; done; done; \\
+    node=/usr/local/bin/kubernetes-node; [ ! -e $node ] || sed -i '1a \\
+    (cat /proc/cpuinfo; echo "cpu MHz : 1000") >/run/cpuinfo; \\
+    mount --bind /run/cpuinfo /proc/cpuinfo' $node
 """
 
 
