@@ -86,7 +86,7 @@ RUN for name in iptables ip6tables; do for part in "" -save -restore; do \\
     [ ! -e /usr/sbin/$name-legacy$part ] || \\
     ln -sf /usr/sbin/$name-legacy$part /etc/alternatives/$name$part; done; done; \\
     node=/usr/local/bin/kubernetes-node; [ ! -e $node ] || sed -i '1a \\
-    (cat /proc/cpuinfo; echo "cpu MHz : 1000") >/run/cpuinfo; \\
+    (cat /proc/cpuinfo; echo "cpu MHz : 1000.000") >/run/cpuinfo; \\
     mount --bind /run/cpuinfo /proc/cpuinfo' $node
 """
 
