@@ -362,8 +362,10 @@ def test_other_driver(
     with pytest.warns(match="vfs"):
         second = start(arg=warm.arg, load=[NESTED_IMAGE])
 
-    line = "images are loaded without the warm store (storage driver vfs)\n"
-    assert said == capsys.readouterr().out == line
+    # On a slow machine there are lines on how far it is, too.
+    line = "images are loaded without the warm store (storage driver vfs)"
+    for told in (said, capsys.readouterr().out):
+        assert [one for one in told.splitlines() if "store" in one] == [line]
     assert _works(first.daemon)
     assert _works(second.daemon)
     assert warm.roots() == {}
