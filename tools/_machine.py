@@ -32,6 +32,7 @@ import _node_image
 import _packages
 import _roots
 import docker
+import docker.errors
 from _console import Problem, end, step
 from _console import run as run_program
 from _daemon import last_lines, program
@@ -242,11 +243,22 @@ def save(
 
 
 def save_one(client: docker.DockerClient, image: str, name: str, file: Path) -> None:
-    """Have an image in a file by a name of its own, as fits the machine's kernel, or as it is."""
+    """Have an image in a file by a name of its own, as fits the machine's kernel, or as it is.
+
+    Raises:
+        Problem: it can't be made to fit.
+    """
     making = file.with_suffix(".making")
     if name != image:
         text = BytesIO(FITTED.format(image).encode())
-        client.images.build(fileobj=text, tag=name, rm=True)
+        try:
+            client.images.build(fileobj=text, tag=name, rm=True, forcerm=True)
+        except (docker.errors.BuildError, docker.errors.APIError) as error:
+            raise Problem(
+                f"{image} can't be made to fit the machine's kernel",
+                str(error),
+                "docker build what FITTED in tools/_machine.py has, to see all of it",
+            ) from error
     try:
         with making.open("wb") as saved:
             for chunk in client.api.get_image(name):

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import docker.errors
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -152,3 +154,16 @@ def test_what_comes_is_passed_on_until_its_end() -> None:
     os.close(writing)
     thread.join()
     assert target.getvalue() == b"one\ntwo\xff"
+
+
+def test_image_that_does_not_fit(tmp_path: Path) -> None:
+    """A build that fails names the image and what the engine says."""
+
+    class Images:
+        def build(self, **_arguments: object) -> None:
+            raise docker.errors.BuildError("a step returned 1", iter(()))
+
+    client = cast(Any, SimpleNamespace(images=Images()))
+    with pytest.raises(_console.Problem, match="some:1 can't be made to fit") as caught:
+        _machine.save_one(client, "some:1", "own:1", tmp_path / "own.tar")
+    assert "a step returned 1" in str(caught.value)
