@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from ..backends import subnets
-from ..engine import containers
+from ..engine import containers, tars
 from ..errors import KubernetesFailed
 from ..lifetime import labels
 from ..lifetime.layout import STORE_IN_CONTAINER
@@ -201,13 +201,9 @@ def put(client: docker.DockerClient, container: str, path: str, content: bytes) 
     """
     from docker.errors import APIError
 
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        entry = tarfile.TarInfo(path.lstrip("/"))
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
+    packed = b"".join(tars.pack([tars.Entry(path.lstrip("/"), content)]))
     try:
-        client.api.put_archive(container, "/", packed.getvalue())
+        client.api.put_archive(container, "/", packed)
     except APIError:
         # Sysbox has no fchmodat2, by which newer Dockers set the mode of a file once it is there,
         # and what they do instead takes a /proc, which they have left by then.
