@@ -54,7 +54,7 @@ _rests = pytest.StashKey[bool]()
 
 
 # No module of its own, which each run would load.
-class _Loader:
+class _Finder:
     """Finds the plugin's own modules before pytest does: they have no assertions for tests."""
 
     @staticmethod
@@ -104,9 +104,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, so that a bad value ends the run before any test; add the markers."""
-    loader = _Loader()
-    sys.meta_path.insert(0, loader)
-    config.add_cleanup(lambda: sys.meta_path.remove(loader))
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    config.add_cleanup(lambda: sys.meta_path.remove(finder) if finder in sys.meta_path else None)
     _settings(config)
     for name, text in options.MARKERS.items():
         config.addinivalue_line("markers", name + text)

@@ -37,7 +37,7 @@ _RUNTIME = (
         "Sysbox before 0.7.0 does not go with the runc of Docker 28.5.2 and later",
         (
             "Update Sysbox to 0.7.0 or later.",
-            "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
+            "Use an image with an older Docker for the daemon: --dind-image IMAGE.",
         ),
         (f"{_SYSBOX}/issues/973", f"{_SYSBOX}/issues/972"),
     ),
@@ -48,7 +48,7 @@ _RUNTIME = (
         "what is copied into a container",
         (
             "Copy by a command in the container: docker exec -i NAME tar -x -C / <FILE.tar.",
-            "Use an older image for the daemon: --dind-image docker:28.5.1-dind.",
+            "Use an image with an older Docker for the daemon: --dind-image IMAGE.",
         ),
         (
             "https://github.com/nestybox/sysbox-runc/blob/a4dd414f7b9b/libsysbox/syscont/syscalls.go",

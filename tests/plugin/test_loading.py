@@ -27,3 +27,18 @@ def test_nothing_stays(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
     assert sys.meta_path == before
+
+
+def test_suite_that_removes_it(pytester: pytest.Pytester) -> None:
+    """A suite that has its own way of finding modules ends as ever."""
+    pytester.makepyfile(
+        """
+        import sys
+        def test_it():
+            sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != "_Finder"]
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stderr.no_fnmatch_line("*ValueError*")
